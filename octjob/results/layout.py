@@ -1,0 +1,172 @@
+"""What lies where below a sweep's output, and the few typed reads and writes of it.
+
+    <output>/<sweep>/sweep.json              the plan as submitted
+                     runs/<run id>/spec.json, progress.json, history.jsonl, predictions.parquet, result.json
+                     runs/<run id>/checkpoint/   resume state and weights
+                     leaderboard/             what collect wrote
+
+`result.json` is written last and create-only: that it exists is the fact that the run is finished.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from octjob.errors import DataError, SpecError
+from octjob.results.records import Progress, Result, SweepRecord
+from octjob.spec.run import Run, run_identity
+from octjob.storage.base import AlreadyExistsError, ObjectNotFoundError, ObjectStore
+
+M = TypeVar("M", bound=BaseModel)
+
+SWEEP = "sweep.json"
+SPEC = "spec.json"
+PROGRESS = "progress.json"
+HISTORY = "history.jsonl"
+PREDICTIONS = "predictions.parquet"
+RESULT = "result.json"
+LEADERBOARD = "leaderboard"
+
+
+def run_key(run_id: str, name: str) -> str:
+    """The key of one of a run's objects below the sweep's output."""
+    return f"runs/{run_id}/{name}"
+
+
+def split_run_uri(run_uri: str) -> tuple[str, str]:
+    """`<sweep output>/runs/<run id>` as (sweep output, run id).
+
+    Raises `SpecError` for anything else.
+    """
+    root, _, run_id = run_uri.rstrip("/").rpartition("/")
+    head, _, runs = root.rpartition("/")
+    if runs != "runs" or not head or not run_id:
+        raise SpecError(
+            f"{run_uri}: not a run", "A run's URI ends in /runs/<run id>; `octjob plan -o json` lists them."
+        )
+    return head, run_id
+
+
+def encode(record: BaseModel) -> bytes:
+    """A record as readable JSON."""
+    return (record.model_dump_json(indent=1) + "\n").encode()
+
+
+def write_sweep(store: ObjectStore, record: SweepRecord, *, update: bool = False) -> None:
+    """Store the plan as submitted; the same plan again is a no-op.
+
+    Raises `SpecError` where another plan of this name is there and `update` is off.
+    """
+    try:
+        store.put(SWEEP, encode(record), if_absent=True)
+        return
+    except AlreadyExistsError:
+        there = read_sweep(store)
+    if there == record:
+        return
+    if not update:
+        raise SpecError(
+            f"{store.uri(SWEEP)}: holds a sweep of this name with a different spec"
+            f" ({_differences(there, record)})",
+            "Rename the sweep, or add --update to submit the changed runs beside the finished ones.",
+        )
+    store.put(SWEEP, encode(record))
+
+
+def _differences(old: SweepRecord, new: SweepRecord) -> str:
+    old_ids, new_ids = {run.run_id for run in old.runs}, {run.run_id for run in new.runs}
+    parts = []
+    if new_ids - old_ids:
+        parts.append(f"{len(new_ids - old_ids)} runs new or changed, e.g. {min(new_ids - old_ids)}")
+    if old_ids - new_ids:
+        parts.append(f"{len(old_ids - new_ids)} no longer in it, e.g. {min(old_ids - new_ids)}")
+    return "; ".join(parts) or "same runs, other settings"
+
+
+def read_sweep(store: ObjectStore) -> SweepRecord:
+    """The plan as submitted."""
+    return _read(store, SWEEP, SweepRecord)
+
+
+def write_spec(store: ObjectStore, run: Run) -> None:
+    """Store a run's spec once.
+
+    Raises `SpecError` where the run exists with a different spec.
+    """
+    key = run_key(run.run_id, SPEC)
+    try:
+        store.put(key, encode(run), if_absent=True)
+    except AlreadyExistsError:
+        there = read_spec(store, run.run_id)
+        changed = differing_keys(there.model_dump(mode="json"), run.model_dump(mode="json"))
+        if identity_of(there) != identity_of(run):
+            raise SpecError(
+                f"{store.uri(key)}: exists with a different spec (differs in {', '.join(changed[:5])})",
+                "Use another output or sweep name; nothing was overwritten.",
+            ) from None
+
+
+def identity_of(run: Run) -> dict[str, Any]:
+    """What makes two specs the same run."""
+    identity = run_identity(run.checkpoint, run.config, run.seeds, run.folds)
+    return {**identity, "result_version": run.result_version}
+
+
+def differing_keys(old: Any, new: Any, prefix: str = "") -> list[str]:
+    """Dotted keys in which two plain mappings differ."""
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return [] if old == new else [prefix.rstrip(".")]
+    keys: list[str] = []
+    for key in sorted(old.keys() | new.keys()):
+        keys += differing_keys(old.get(key), new.get(key), f"{prefix}{key}.")
+    return keys
+
+
+def read_spec(store: ObjectStore, run_id: str) -> Run:
+    """A run's spec."""
+    return _read(store, run_key(run_id, SPEC), Run)
+
+
+def read_progress(store: ObjectStore, run_id: str) -> Progress | None:
+    """A run's heartbeat, or None before its first."""
+    return _read_optional(store, run_key(run_id, PROGRESS), Progress)
+
+
+def read_result(store: ObjectStore, run_id: str) -> Result | None:
+    """A run's result, or None where it is not finished."""
+    return _read_optional(store, run_key(run_id, RESULT), Result)
+
+
+def finished_runs(store: ObjectStore) -> set[str]:
+    """Ids of the runs that have a result, from one listing."""
+    return {info.key.split("/")[1] for info in store.list("runs/") if info.key.endswith(f"/{RESULT}")}
+
+
+def write_history(store: ObjectStore, run_id: str, lines: Iterable[dict[str, Any]]) -> None:
+    """One JSON line per epoch, the whole history each time (object stores do not append)."""
+    text = "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines)
+    store.put(run_key(run_id, HISTORY), text.encode())
+
+
+def _read_optional(store: ObjectStore, key: str, model: type[M]) -> M | None:
+    try:
+        return _read(store, key, model)
+    except ObjectNotFoundError:
+        return None
+
+
+def _read(store: ObjectStore, key: str, model: type[M]) -> M:
+    data = store.get(key)
+    try:
+        return model.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise DataError(
+            f"{store.uri(key)}: not a {model.__name__} this version reads ({where}: {first['msg']})",
+            "It was written by another version of octjob, or damaged.",
+        ) from None

@@ -1,0 +1,95 @@
+"""The records that lie in the store, typed and versioned."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+SCHEMA_VERSION = 1
+
+Stage = Literal["starting", "data", "encoding", "training", "evaluating", "finished", "failed", "interrupted"]
+
+
+class Record(BaseModel):
+    """A stored record: immutable, and tolerant of keys that a later version adds."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class RunEntry(Record):
+    """One run of a submitted sweep."""
+
+    run_id: str
+    checkpoint: str
+    config: str
+
+
+class SweepRecord(Record):
+    """`sweep.json`: what was submitted."""
+
+    schema_version: int = SCHEMA_VERSION
+    name: str
+    baseline: str | None
+    class_names: tuple[str, ...]
+    runs: tuple[RunEntry, ...]
+
+
+class Failure(Record):
+    """Why an attempt ended without a result."""
+
+    message: str
+    hint: str = ""
+    exit_code: int = 1
+
+
+class Progress(Record):
+    """`progress.json`: a run's heartbeat. Times are seconds since the epoch, UTC."""
+
+    run_id: str
+    stage: Stage
+    attempt: int
+    host: str
+    pid: int
+    started_at: float
+    updated_at: float
+    done: int = 0
+    total: int = 0
+    seed: int | None = None
+    fold: int | None = None
+    epoch: int | None = None
+    num_epochs: int | None = None
+    best_metric: float | None = None
+    metric_name: str | None = None
+    eta_s: float | None = None
+    failure: Failure | None = None
+
+
+class Result(Record):
+    """`result.json`: a finished run.
+
+    evaluation: metrics, intervals, constant baseline and collapse verdict on the evaluated participants.
+    train: the same metrics on the training samples.
+    data: counts after filtering, coverage by site and split, quarantined volumes.
+    checkpoint_report: what was loaded and how completely, with fingerprint and digests.
+    training: every value really used: class weights, learning rates, epochs, samples.
+    environment: versions, device, threads.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    sweep: str
+    checkpoint: str
+    config: str
+    mode: Literal["probe", "finetune"]
+    evaluation: dict[str, Any]
+    train: dict[str, Any]
+    data: dict[str, Any]
+    checkpoint_report: dict[str, Any]
+    training: dict[str, Any]
+    environment: dict[str, Any]
+    notes: tuple[str, ...]
+    started_at: float
+    finished_at: float
+    duration_s: float
+    attempts: int

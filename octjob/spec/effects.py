@@ -1,0 +1,150 @@
+"""Which keys a config sets without any effect.
+
+The original pipeline read a third of its config and ignored the rest in silence. Here a key without effect is
+an error where it was written beside the key that disarms it (same file or same override), and a note in the
+plan where it was inherited from `defaults`, or where the original files are known to carry it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from octjob.errors import SpecError
+from octjob.spec.experiment import Experiment
+from octjob.spec.yaml import Document, KeyPath
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`key` has no effect where `holds`; `cause` is the key that makes it so; `always_note` never raises."""
+
+    key: str
+    cause: str
+    holds: Callable[[Experiment], bool]
+    why: str
+    always_note: bool = False
+
+    @property
+    def path(self) -> KeyPath:
+        """The key as a path."""
+        return tuple(self.key.split("."))
+
+
+def _lbfgs(config: Experiment) -> bool:
+    return config.train.optimizer == "LBFGS"
+
+
+def _probe(config: Experiment) -> bool:
+    return config.mode == "probe"
+
+
+def _finetune(config: Experiment) -> bool:
+    return config.mode == "finetune"
+
+
+_LBFGS_WHY = "L-BFGS runs to convergence in one go"
+_LEGACY_WHY = "octjob has its own loader"
+
+RULES: tuple[Rule, ...] = (
+    Rule("train.lr_encoder", "model.freeze_encoder", _probe, "the encoder is frozen", always_note=True),
+    *(
+        Rule(f"train.{key}", "train.optimizer", _lbfgs, _LBFGS_WHY)
+        for key in (
+            "epochs",
+            "lr_head",
+            "weight_decay",
+            "scheduler",
+            "warmup_epochs",
+            "grad_clip",
+            "early_stopping",
+        )
+    ),
+    Rule("data.batch_size", "train.optimizer", _lbfgs, "L-BFGS uses all samples at once"),
+    Rule("model.head.dropout", "train.optimizer", _lbfgs, "logistic regression has no dropout"),
+    Rule(
+        "train.l2",
+        "train.optimizer",
+        lambda c: not _lbfgs(c),
+        "only LBFGS has an l2 penalty; use weight_decay",
+    ),
+    Rule("train.focal_gamma", "train.loss", lambda c: c.train.loss != "focal", "the loss is cross_entropy"),
+    Rule("train.standardize", "model.freeze_encoder", _finetune, "features change while the encoder trains"),
+    Rule("data.augment.views", "model.freeze_encoder", _finetune, "fine-tuning draws a new view every epoch"),
+    Rule(
+        "data.augment.views",
+        "data.augment",
+        lambda c: not c.data.augment.any,
+        "no augmentation is on",
+    ),
+    Rule(
+        "paths.checkpoint_path",
+        "checkpoints",
+        lambda c: True,
+        "the sweep names the checkpoints",
+        always_note=True,
+    ),
+    Rule("log.ckpt_dir", "output", lambda c: True, "results go to the sweep's output", always_note=True),
+    Rule("s3.endpoint_env", "s3", lambda c: True, "B2 is read through its native API", always_note=True),
+    *(
+        Rule(f"data.{key}", "data", lambda c: True, _LEGACY_WHY, always_note=True)
+        for key in ("use_distributed", "persistent_workers", "prefetch_factor")
+    ),
+)
+
+
+def check_effects(config: Experiment, document: Document) -> None:
+    """Raise `SpecError` for the first key written without effect beside its cause, or a contradiction."""
+    _check_contradictions(config, document)
+    for rule in _holding(config, document):
+        here = document.marks[rule.path]
+        cause = document.mark(tuple(rule.cause.split(".")))
+        if not rule.always_note and cause is not None and cause.file == here.file:
+            raise SpecError(
+                f"{here}: {rule.key}: has no effect here, {rule.why}",
+                f"Remove it, or change {rule.cause}.",
+            )
+
+
+def unused_keys(config: Experiment, document: Document) -> tuple[str, ...]:
+    """Keys that are set and have no effect, each with its reason, for the plan."""
+    return tuple(f"{rule.key} unused: {rule.why}" for rule in _holding(config, document))
+
+
+def _holding(config: Experiment, document: Document) -> list[Rule]:
+    return [rule for rule in RULES if rule.path in document.marks and rule.holds(config)]
+
+
+def _check_contradictions(config: Experiment, document: Document) -> None:
+    def fail(key: str, message: str, hint: str) -> None:
+        mark = document.mark(tuple(key.split(".")))
+        raise SpecError(f"{mark}: {key}: {message}", hint)
+
+    if _lbfgs(config):
+        if _finetune(config):
+            fail("train.optimizer", "LBFGS cannot fine-tune", "Use AdamW or SGD, or freeze the encoder.")
+        if config.model.head.hidden or config.model.pool_method == "attentive":
+            fail(
+                "train.optimizer",
+                "LBFGS fits a linear head only",
+                "Set model.head.hidden: 0 and pool mean or max.",
+            )
+        if config.train.loss == "focal":
+            fail("train.loss", "LBFGS fits cross-entropy only", "Use AdamW or SGD for the focal loss.")
+        if config.train.sampler == "weighted":
+            fail("train.sampler", "LBFGS uses every sample once", "Use train.class_weights: auto.")
+    if config.model.unfreeze_at_epoch >= config.train.epochs:
+        fail(
+            "model.unfreeze_at_epoch",
+            f"never reached in {config.train.epochs} epochs",
+            "Lower it, or use -1.",
+        )
+    if config.train.warmup_epochs >= config.train.epochs and not _lbfgs(config):
+        fail("train.warmup_epochs", f"as long as all {config.train.epochs} epochs", "Lower it.")
+
+
+def double_correction(config: Experiment) -> str:
+    """A warning where class imbalance is corrected twice, else empty."""
+    if config.train.sampler == "weighted" and config.train.class_weights != "none":
+        return "double correction: a weighted sampler and class weights both counter the imbalance"
+    return ""

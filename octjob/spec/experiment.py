@@ -1,0 +1,256 @@
+"""One experiment config: how one checkpoint is evaluated. The original schema, plus keys in its style.
+
+Every key is read by something; a key that is not listed here is an error (`octjob.spec.load`), and a key that
+the chosen mode cannot use is an error or a note in the plan (`octjob.spec.effects`).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+CLASS_NAMES = (
+    "healthy",
+    "pre_diabetes_lifestyle_controlled",
+    "oral_medication_and_or_non_insulin_injectable_medication_controlled",
+    "insulin_dependent",
+)
+
+Mode = Literal["probe", "finetune"]
+
+
+def _as_tuple(value: Any) -> Any:
+    """YAML and JSON write sequences as lists; strict pydantic wants a tuple."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+Size3 = Annotated[tuple[int, int, int], BeforeValidator(_as_tuple)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+NonNegative = Annotated[float, Field(ge=0.0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A frozen part of a config: unknown keys and loosely typed values are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Paths(Section):
+    """Where the original pipeline kept its inputs. A sweep's `checkpoints` replace `checkpoint_path`."""
+
+    labels_tsv: str = "participants.tsv"
+    checkpoint_path: str | None = None
+    s3_bucket: str | None = None
+    s3_prefix: str | None = None
+
+
+class S3(Section):
+    """Kept so that original files load; octjob reads B2 through its native API."""
+
+    endpoint_env: str = "S3_ENDPOINT_URL"
+
+
+class Augment(Section):
+    """Training-time augmentation. All of it is right for z-scored volumes: nothing is clamped."""
+
+    flip: bool = Field(False, description="Mirror the fast lateral axis (W) with probability 0.5.")
+    intensity_jitter: bool = Field(
+        False, description="Contrast ±5 % and brightness ±0.05 standard deviations."
+    )
+    random_crop: bool = Field(False, description="Crop 85-100 % of each axis at random and resize back.")
+    rotation: bool = Field(False, description="Rotate by up to ±6 degrees in the B-scan plane (H, W).")
+    resize: Size3 | None = Field(
+        None, description="(D, H, W) in voxels; must be the checkpoint's own volume size."
+    )
+    views: Count = Field(
+        2,
+        description="Probe only: encoded views per training volume. The first is the volume itself; "
+        "the others exist only where some augmentation is on.",
+    )
+
+    @property
+    def any(self) -> bool:
+        """Whether training sees anything but the volume itself."""
+        return self.flip or self.intensity_jitter or self.random_crop or self.rotation
+
+
+class Data(Section):
+    """Which volumes are read, from where, and how they become tensors."""
+
+    source: str | None = Field(
+        None,
+        description="Root URI of the AI-READI data set (holds participants.tsv and retinal_oct/). "
+        "Default: the B2 bucket of `paths`.",
+    )
+    num_workers: int = Field(2, ge=0, description="Volumes read and decoded at the same time.")
+    cache_dir: str | None = Field(
+        None, description="Local directory for preprocessed volumes; null for none."
+    )
+    batch_size: Count = 8
+    val_batch_size: Count = 8
+    use_distributed: bool | None = None
+    persistent_workers: bool | None = None
+    prefetch_factor: int | None = None
+    augment: Augment = Augment()
+    profile: Literal["pretraining", "seed_finetune"] = Field(
+        "pretraining",
+        description="Preprocessing: what the checkpoint saw, or what the original fine-tuning did.",
+    )
+    devices: Names | None = Field(None, description="Device folders to use; null for all.")
+    regions: Names | None = Field(None, description="Anatomic regions; null for all.")
+    laterality: Literal["both", "left", "right"] = "both"
+    volumes: Literal["all", "one"] = Field("all", description="Eligible volumes per participant.")
+    include_radial: bool = Field(
+        False, description="Radial scans are not raster volumes; excluded by default."
+    )
+    eval_split: Literal["val", "test"] = "val"
+    min_coverage: Fraction = Field(
+        0.95, description="Least share of expected participants that must be found."
+    )
+    max_corrupt: Fraction = Field(0.01, description="Largest share of volumes that may be unreadable.")
+    unit: Literal["participant", "volume"] = Field("participant", description="What one scored sample is.")
+
+
+class Classes(Section):
+    """The study groups and their class indices."""
+
+    mapping: dict[str, int] = Field(default_factory=lambda: {name: i for i, name in enumerate(CLASS_NAMES)})
+
+    @field_validator("mapping")
+    @classmethod
+    def _contiguous(cls, mapping: dict[str, int]) -> dict[str, int]:
+        if (
+            sorted(set(mapping.values())) != list(range(len(set(mapping.values()))))
+            or len(set(mapping.values())) < 2
+        ):
+            raise ValueError(f"class indices must be 0..K-1 with K >= 2, got {sorted(set(mapping.values()))}")
+        return mapping
+
+    @property
+    def num_classes(self) -> int:
+        """K, the number of classes."""
+        return len(set(self.mapping.values()))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Class names by index (the first group mapped to it)."""
+        by_index: dict[int, str] = {}
+        for name, index in self.mapping.items():
+            by_index.setdefault(index, name)
+        return tuple(by_index[i] for i in range(self.num_classes))
+
+
+class Head(Section):
+    """The classifier on top of the pooled features."""
+
+    hidden: int = Field(0, ge=0, description="Width of the hidden layer; 0 for a linear head.")
+    dropout: Fraction = 0.0
+
+
+class Model(Section):
+    """The encoder's use and the head."""
+
+    emb_dim: Count | None = Field(None, description="Must be the checkpoint's width where given.")
+    freeze_encoder: bool = True
+    unfreeze_at_epoch: int = Field(
+        -1, ge=-1, description="First epoch (from 0) that trains the encoder; -1: never."
+    )
+    pool_method: Literal["mean", "max", "attentive"] = "mean"
+    encoder: Literal["auto", "context", "target"] = Field(
+        "auto", description="Which encoder of the checkpoint to take; auto follows the checkpoint's kind."
+    )
+    head: Head = Head()
+
+    @field_validator("pool_method", mode="before")
+    @classmethod
+    def _no_cls_token(cls, value: Any) -> Any:
+        if value == "cls":
+            raise ValueError("this encoder has no class token; use mean, max or attentive")
+        return value
+
+
+class EarlyStopping(Section):
+    """Stop when the metric has not improved; the best epoch's weights are then evaluated.
+
+    The metric is computed on a share of the *training* participants held out for it, so that the evaluated
+    split never chooses the weights it scores.
+    """
+
+    enabled: bool = False
+    patience: Count = 10
+    min_delta: NonNegative = 0.001
+    metric: Literal["loss", "accuracy", "balanced_accuracy", "macro_f1", "macro_auroc"] = "balanced_accuracy"
+    holdout: Annotated[float, Field(gt=0.0, le=0.5)] = 0.15
+
+
+class Train(Section):
+    """The optimisation."""
+
+    epochs: Count = 50
+    lr_head: Positive = 1e-3
+    lr_encoder: Positive = 3e-5
+    weight_decay: NonNegative = 1e-4
+    optimizer: Literal["AdamW", "SGD", "LBFGS"] = Field(
+        "AdamW", description="LBFGS: L2 logistic regression to convergence, probe with a linear head only."
+    )
+    l2: Literal["auto"] | Positive = Field(
+        "auto",
+        description="LBFGS only: penalty 1/C; auto chooses it by cross-validation inside the training set.",
+    )
+    scheduler: Literal["cosine", "step", "none"] = "cosine"
+    warmup_epochs: int = Field(0, ge=0)
+    class_weights: Literal["auto", "none"] | Annotated[tuple[Positive, ...], BeforeValidator(_as_tuple)] = (
+        Field("none", description="auto: scikit-learn's `balanced` on the training labels really used.")
+    )
+    sampler: Literal["shuffle", "weighted"] = "shuffle"
+    loss: Literal["cross_entropy", "focal"] = "cross_entropy"
+    focal_gamma: NonNegative = 2.0
+    precision: Literal["fp32", "bf16"] = "fp32"
+    standardize: bool = Field(
+        False, description="Probe only: scale each feature to mean 0, std 1, fitted on the training samples."
+    )
+    grad_clip: NonNegative = Field(0.0, description="Largest gradient norm; 0 for no clipping.")
+    early_stopping: EarlyStopping = EarlyStopping()
+
+
+class Log(Section):
+    """Tracking. Results themselves always go to the sweep's output."""
+
+    wandb: bool = False
+    wandb_project: str = "octjob"
+    wandb_entity: str | None = None
+    ckpt_dir: str | None = None
+    save_best: bool = True
+    save_last: bool = True
+
+
+class Experiment(Section):
+    """A whole experiment config."""
+
+    project_name: str = "octjob"
+    seed: int = Field(42, ge=0)
+    paths: Paths = Paths()
+    s3: S3 = S3()
+    data: Data = Data()
+    classes: Classes = Field(default_factory=Classes)
+    model: Model = Model()
+    train: Train = Train()
+    log: Log = Log()
+
+    @property
+    def mode(self) -> Mode:
+        """`probe` where the encoder is never trained, else `finetune`."""
+        return "probe" if self.model.freeze_encoder and self.model.unfreeze_at_epoch < 0 else "finetune"
+
+    @model_validator(mode="after")
+    def _class_weight_count(self) -> Experiment:
+        weights = self.train.class_weights
+        if isinstance(weights, tuple) and len(weights) != self.classes.num_classes:
+            raise ValueError(
+                f"train.class_weights has {len(weights)} values for {self.classes.num_classes} classes"
+            )
+        return self
