@@ -1,1 +1,41 @@
+"""From predictions to numbers that can be trusted: metrics, intervals, paired tests, collapse diagnosis.
 
+Plain data in, plain data out; numpy and scipy only. Every metric agrees with scikit-learn to 1e-12, the
+unit is the participant, and every interval and test names its method.
+"""
+
+from __future__ import annotations
+
+from octjob.evaluate.baseline import Baseline, constant_baseline, constant_score
+from octjob.evaluate.collapse import IdenticalGroup, Verdict, diagnose, identical_predictions
+from octjob.evaluate.evaluation import Evaluation, evaluate
+from octjob.evaluate.intervals import Interval, bootstrap, wilson
+from octjob.evaluate.metrics import Metrics, compute_metrics
+from octjob.evaluate.paired import McNemar, PairedDifference, holm, paired_difference
+from octjob.evaluate.predictions import ParticipantScores, Predictions, by_participant
+from octjob.evaluate.weighted import METRIC_NAMES
+
+__all__ = [
+    "METRIC_NAMES",
+    "Baseline",
+    "Evaluation",
+    "IdenticalGroup",
+    "Interval",
+    "McNemar",
+    "Metrics",
+    "PairedDifference",
+    "ParticipantScores",
+    "Predictions",
+    "Verdict",
+    "bootstrap",
+    "by_participant",
+    "compute_metrics",
+    "constant_baseline",
+    "constant_score",
+    "diagnose",
+    "evaluate",
+    "holm",
+    "identical_predictions",
+    "paired_difference",
+    "wilson",
+]

@@ -14,7 +14,7 @@ from octjob.spec.compose import compose, experiment
 from octjob.spec.effects import double_correction, unused_keys
 from octjob.spec.experiment import Experiment
 from octjob.spec.run import Run, make_run_id, run_identity
-from octjob.spec.sweep import Checkpoint, Compute, Pair, Sweep
+from octjob.spec.sweep import Compute, Pair, Sweep
 from octjob.spec.validate import validate
 from octjob.spec.yaml import Document, KeyPath, Mark, load, merge, subdocument
 from octjob.storage.uri import join_uri, parse_uri
@@ -58,7 +58,7 @@ def plan_sweep(path: Path, base: Path | None = None) -> Plan:
         else join_uri(absolute_uri(sweep.output, base), "cache")
     )
     checkpoints = {
-        name: Checkpoint(uri=absolute_uri(checkpoint.uri, base), sha256=checkpoint.sha256)
+        name: checkpoint.model_copy(update={"uri": absolute_uri(checkpoint.uri, base)})
         for name, checkpoint in sweep.checkpoints.items()
     }
     runs = []

@@ -89,7 +89,13 @@ def _differences(old: SweepRecord, new: SweepRecord) -> str:
 
 def read_sweep(store: ObjectStore) -> SweepRecord:
     """The plan as submitted."""
-    return _read(store, SWEEP, SweepRecord)
+    try:
+        return _read(store, SWEEP, SweepRecord)
+    except ObjectNotFoundError:
+        raise ObjectNotFoundError(
+            f"{store.uri(SWEEP)}: not there, so nothing was submitted to {store.root}",
+            "Give the sweep's own directory, <output>/<sweep name>, or its YAML file.",
+        ) from None
 
 
 def write_spec(store: ObjectStore, run: Run) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from octjob.spec.experiment import Count, Section, _as_tuple
+from octjob.spec.experiment import Count, Section, Size3, _as_tuple
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9_-]*[a-z0-9])?")
 NAME_RULE = "lower-case letters, digits, - and _, starting and ending with a letter or digit"
@@ -21,10 +21,16 @@ def _check_name(name: str) -> str:
 
 
 class Checkpoint(Section):
-    """Pretrained weights: where they are and, if wanted, which bytes they must be."""
+    """Pretrained weights: where they are, which bytes they must be, and what the file may not say itself."""
 
     uri: str
     sha256: str | None = Field(None, description="Refuse any other file.")
+    volume_size: Size3 | None = Field(
+        None, description="(D, H, W) where the file's config does not say it, or wrongly."
+    )
+    num_heads: Count | None = Field(
+        None, description="Attention heads where the file's config does not say them."
+    )
 
 
 class ConfigEntry(Section):

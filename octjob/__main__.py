@@ -1,0 +1,5 @@
+"""`python -m octjob`."""
+
+from octjob.cli import main
+
+main()

@@ -1,0 +1,103 @@
+"""The command line: parse, call, print. Commands are imported when they are used."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from octjob import __version__
+from octjob.errors import Interrupted, OctjobError
+
+# Command, module and one line of help: enough for `octjob --help` without importing any of them.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": ("octjob.cli.demo:demo", "Run the whole story on synthetic data, on this machine."),
+    "plan": (
+        "octjob.cli.plan:plan",
+        "Show the runs of a sweep, what is finished, and which keys do nothing.",
+    ),
+    "submit": ("octjob.cli.submit:submit", "Carry out a sweep's unfinished runs."),
+    "status": ("octjob.cli.status:status", "Show where a sweep's runs stand."),
+    "collect": ("octjob.cli.collect:collect", "Join a sweep's results into the leaderboard."),
+    "train": ("octjob.cli.train:train", "Carry out or continue one run."),
+    "checkpoint": ("octjob.cli.checkpoint:checkpoint", "Look into pretrained weights."),
+    "data": ("octjob.cli.data:data", "Index, check or synthesize an AI-READI data set."),
+    "schema": ("octjob.cli.schema:schema", "Print the JSON Schema of sweeps or configs, for editors."),
+}
+
+
+class _LazyGroup(click.Group):
+    """A group whose commands are imported on use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            import difflib
+
+            close = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise click.UsageError(f"No such command {args[0]!r}.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(
+    cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(__version__, prog_name="octjob")
+def cli() -> None:
+    """Which pretrained checkpoint is best, and under which fine-tuning configuration? Honestly.
+
+    A sweep (YAML) names checkpoints and configurations; octjob runs every pair and joins the results into one
+    leaderboard with intervals, in which a model that always predicts one class is called collapsed.
+
+    \b
+    Example:
+      octjob plan --matrix sweeps/phase3.yaml
+      octjob submit --matrix sweeps/phase3.yaml --target local
+      octjob collect sweeps/phase3.yaml
+    """
+
+
+def main(args: list[str] | None = None) -> None:
+    """The console script: every `OctjobError` becomes one line, a hint and its exit code."""
+    sys.exit(run(args))
+
+
+def run(args: list[str] | None = None) -> int:
+    """Like `main`, returning the exit code."""
+    try:
+        value: Any = cli.main(args, prog_name="octjob", standalone_mode=False)
+        return value if isinstance(value, int) else 0
+    except OctjobError as error:
+        kind = "interrupted" if isinstance(error, Interrupted) else "error"
+        click.echo(f"{kind}: {error.message}", err=True)
+        if error.hint:
+            click.echo(f"hint: {error.hint}", err=True)
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return Interrupted.exit_code
+    except BrokenPipeError:
+        # The reader of our output (`| head`) went away; that is its right.
+        sys.stderr.close()
+        return 0

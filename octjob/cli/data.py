@@ -1,0 +1,111 @@
+"""`octjob data`: index, check and synthesize AI-READI data sets."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.group()
+def data() -> None:
+    """Index, check or synthesize an AI-READI data set.
+
+    \b
+    Example:
+      octjob data synthesize ./bucket
+      octjob data check --matrix sweeps/phase3.yaml
+    """
+
+
+@data.command()
+@click.argument("uri")
+@click.option("--workers", type=click.IntRange(1), default=8, show_default=True, help="Files read at a time.")
+def index(uri: str, workers: int) -> None:
+    """Build retinal_oct/manifest.tsv for a data set that has none.
+
+    Reads the header of every DICOM file below retinal_oct/structural_oct/ once, in parallel, and stores the
+    manifest; an existing one is never replaced.
+
+    \b
+    Example:
+      octjob data index b2://eye-dataset/ai-readi/dataset
+    """
+    from octjob.cli.bars import bar
+    from octjob.data.index import build_index
+    from octjob.storage.open import open_store
+
+    with bar("reading headers") as tick:
+        report = build_index(open_store(uri), workers, tick)
+    click.echo(f"{report.num_volumes} volumes in {report.manifest_uri}")
+    for device, count in report.volumes_per_device.items():
+        click.echo(f"  {device}: {count}")
+    for uri_, reason in report.unreadable.items():
+        click.echo(f"unreadable: {uri_}: {reason}", err=True)
+    for key in report.unknown_region:
+        click.echo(f"unknown region: {key}", err=True)
+    if report.not_dicom:
+        click.echo(
+            f"{len(report.not_dicom)} objects are no DICOM files, e.g. {report.not_dicom[0]}", err=True
+        )
+
+
+@data.command()
+@click.option(
+    "--matrix", "-f", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The sweep."
+)
+def check(matrix: Path) -> None:
+    """Count expected against found participants for every configuration of a sweep.
+
+    Reads participants.tsv and the manifest, no volume. Exits 3 where a run would stop for missing data.
+
+    \b
+    Example:
+      octjob data check --matrix sweeps/phase3.yaml
+    """
+    from octjob.data.cohort import build_cohort
+    from octjob.data.manifest import MANIFEST_KEY
+    from octjob.plan.expand import plan_sweep
+    from octjob.storage.open import open_store
+
+    seen: set[str] = set()
+    for run in plan_sweep(matrix).runs:
+        selection = run.config.data.model_dump_json()
+        if selection in seen:
+            continue
+        seen.add(selection)
+        store = open_store(str(run.config.data.source))
+        participants_key = run.config.paths.labels_tsv.rpartition("/")[2]
+        cohort = build_cohort(store, participants_key, MANIFEST_KEY, run.config)
+        click.echo(
+            f"{run.config_name}: {len(cohort.volumes)} volumes of {len(cohort.participants)} participants"
+        )
+        click.echo(cohort.coverage.table())
+
+
+@data.command()
+@click.argument("uri")
+@click.option(
+    "--recipe",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Recipe file; default the demo's, which documents every key.",
+)
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override one key of the recipe.")
+def synthesize(uri: str, recipe: Path | None, settings: tuple[str, ...]) -> None:
+    """Write a synthetic AI-READI data set: participants, manifest and DICOM volumes.
+
+    \b
+    Example:
+      octjob data synthesize ./bucket
+      octjob data synthesize ./bucket --set class_effect=0 --set seed=7
+    """
+    from octjob.cli.bars import bar
+    from octjob.data.synthesize import synthesize as write_bucket
+    from octjob.demo.recipe import load_synthesis
+    from octjob.storage.open import open_store
+
+    chosen = load_synthesis(recipe, settings)
+    with bar("synthesizing") as tick:
+        report = write_bucket(open_store(uri), chosen, tick)
+    click.echo(report.summary(), file=sys.stdout)

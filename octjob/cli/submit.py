@@ -1,0 +1,164 @@
+"""`octjob submit`: carry a sweep out."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from octjob.cli.plan import MATRIX
+from octjob.errors import FailedRunsError, Interrupted, SpecError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from octjob.plan.expand import Plan
+    from octjob.storage.base import ObjectStore
+    from octjob.targets.local import Attempted, Listener
+
+
+@click.command()
+@MATRIX
+@click.option(
+    "--target", type=click.Choice(["local", "kubernetes"]), help="Default: the sweep's compute.target."
+)
+@click.option("--concurrency", type=click.IntRange(1), help="local: runs at a time; default one per core.")
+@click.option("--update", is_flag=True, help="Submit a changed sweep under its old name; finished runs stay.")
+def submit(matrix: Path, target: str | None, concurrency: int | None, update: bool) -> None:
+    """Carry out a sweep's unfinished runs.
+
+    Finished runs are left alone, interrupted ones continue, so submitting twice is harmless. Ctrl-C lets every run
+    save its state and exits 75.
+
+    \b
+    Example:
+      octjob submit --matrix sweeps/phase3.yaml --target local
+    """
+    from octjob.plan.expand import plan_sweep
+
+    planned = plan_sweep(matrix)
+    if (target or planned.compute.target) != "local":
+        raise SpecError("target kubernetes is not part of this version", "Use --target local.")
+    submit_local(planned, concurrency, update=update)
+
+
+def submit_local(planned: Plan, concurrency: int | None, *, update: bool = False) -> None:
+    """Write the plan and run what is not finished here.
+
+    Raises `FailedRunsError` where runs failed, `Interrupted` after a signal.
+    """
+    from octjob.cli.train import require_trainer
+    from octjob.storage.open import open_store
+    from octjob.targets.local import LocalTarget, default_concurrency
+    from octjob.targets.submit import write_plan
+
+    require_trainer()
+    store = open_store(planned.output)
+    submission = write_plan(planned, store, update=update)
+    num_done = len(submission.finished)
+    click.echo(
+        f"{planned.name}: {len(planned.runs)} runs, {num_done} finished already; results in {planned.output}"
+    )
+    if not submission.todo:
+        return
+    count = concurrency or planned.compute.concurrency or default_concurrency(len(submission.todo))
+    with _listener(store) as listener:
+        target = LocalTarget(
+            _log_dir(planned), count, planned.compute.max_restarts, planned.compute.env, listener
+        )
+        outcome = target.carry_out([(run, f"{planned.output}/runs/{run.run_id}") for run in submission.todo])
+    _conclude(outcome)
+
+
+def _log_dir(planned: Plan) -> Path:
+    if planned.output.startswith("file://"):
+        return Path(planned.output.removeprefix("file://")) / "logs"
+    return Path(tempfile.gettempdir()) / "octjob-logs" / planned.name
+
+
+def _conclude(outcome: Sequence[Attempted]) -> None:
+    interrupted = [item for item in outcome if item.state == "interrupted"]
+    if interrupted:
+        raise Interrupted(
+            f"{len(interrupted)} runs not finished, their state is saved", "The same command continues."
+        )
+    failed = [item for item in outcome if item.state == "failed"]
+    if failed:
+        names = ", ".join(item.run.run_id for item in failed[:3])
+        raise FailedRunsError(
+            f"{len(failed)} of {len(outcome)} runs failed: {names}{', ...' if len(failed) > 3 else ''}",
+            f"See {failed[0].log}, or `octjob status`; the same command tries them again.",
+        )
+
+
+@contextmanager
+def _listener(store: ObjectStore) -> Iterator[Listener]:
+    """A live table on a terminal, else one line per change of state."""
+    if not sys.stderr.isatty():
+        yield _line_printer(store)
+        return
+    from rich.console import Console
+    from rich.live import Live
+
+    with Live(console=Console(stderr=True), auto_refresh=False, transient=True) as live:
+        lines = _line_printer(store)
+        drawn = 0.0
+
+        def show(items: Sequence[Attempted]) -> None:
+            nonlocal drawn
+            import time
+
+            lines(items)
+            if time.monotonic() - drawn >= 1.0:
+                drawn = time.monotonic()
+                live.update(_live_table(store, items), refresh=True)
+
+        yield show
+
+
+def _line_printer(store: ObjectStore) -> Listener:
+    from octjob.results.layout import read_progress
+
+    said: dict[str, str] = {}
+
+    def show(items: Sequence[Attempted]) -> None:
+        for number, item in enumerate(items, 1):
+            state = f"{item.state}-{item.num_failures}"
+            if said.get(item.run.run_id, "waiting-0") == state:
+                continue
+            said[item.run.run_id] = state
+            text: str = item.state
+            if item.exit_code not in (None, 0) and item.state in ("failed", "waiting"):
+                progress = read_progress(store, item.run.run_id)
+                failure = progress.failure if progress else None
+                text += f" (exit {item.exit_code})" + (
+                    f": {failure.message}" if failure else f": see {item.log}"
+                )
+            click.echo(f"[{number}/{len(items)}] {item.run.run_id}: {text}", err=True)
+
+    return show
+
+
+def _live_table(store: ObjectStore, items: Sequence[Attempted]) -> Table:
+    from rich.table import Table
+
+    from octjob.results.layout import read_progress
+
+    table = Table("run", "state", "stage", "epoch", "done", box=None, pad_edge=False)
+    for item in items:
+        progress = read_progress(store, item.run.run_id) if item.state == "running" else None
+        cells = ["", "", ""]
+        if progress is not None:
+            epoch = f"{progress.epoch}/{progress.num_epochs}" if progress.epoch is not None else ""
+            done = f"{progress.done / progress.total:.0%}" if progress.total else ""
+            cells = [progress.stage, epoch, done]
+        if item.state in ("running", "failed"):
+            table.add_row(item.run.run_id, item.state, *cells)
+    num_done = sum(item.state == "succeeded" for item in items)
+    table.caption = f"{num_done} of {len(items)} done"
+    return table

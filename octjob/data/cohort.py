@@ -1,0 +1,131 @@
+"""The volumes of an experiment, joined to their participants, with a count of what should have been there."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal
+
+from octjob.data.coverage import ALL_QUARANTINED, NO_VOLUME, NONE_SELECTED, ONLY_RADIAL, Coverage, require
+from octjob.data.manifest import VolumeRecord, read_manifest
+from octjob.data.participants import Participant, read_participants
+from octjob.data.selection import RADIAL, Selection, select
+from octjob.errors import DataError
+from octjob.spec.experiment import Classes, Experiment
+from octjob.storage.base import ObjectStore
+
+Unit = Literal["participant", "volume"]
+
+
+@dataclass(frozen=True)
+class Volume:
+    """One volume and whose it is."""
+
+    record: VolumeRecord
+    participant: Participant
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """`volumes` by participant and UID; `participants` those with at least one of them, by id."""
+
+    volumes: tuple[Volume, ...]
+    participants: tuple[Participant, ...]
+    coverage: Coverage
+
+    def split(self, name: str) -> tuple[Volume, ...]:
+        """The volumes of the participants of one recommended split."""
+        return tuple(volume for volume in self.volumes if volume.participant.split == name)
+
+    def class_counts(self, split: str, num_classes: int, unit: Unit = "participant") -> tuple[int, ...]:
+        """Participants or volumes per class really used in a split, index by class."""
+        people = self.participants if unit == "participant" else [v.participant for v in self.volumes]
+        labels = [person.label for person in people if person.split == split]
+        return tuple(labels.count(index) for index in range(num_classes))
+
+    def without(self, uids: Collection[str]) -> Cohort:
+        """The cohort less quarantined volumes; who loses every volume is missing for that reason."""
+        kept = tuple(v for v in self.volumes if v.record.sop_instance_uid not in uids)
+        left = {v.participant.id for v in kept}
+        lost = [p.id for p in self.participants if p.id not in left]
+        return Cohort(
+            kept,
+            tuple(p for p in self.participants if p.id in left),
+            self.coverage.with_missing(lost, ALL_QUARANTINED),
+        )
+
+
+def find_cohort(
+    store: ObjectStore, participants_key: str, manifest_key: str, experiment: Experiment
+) -> Cohort:
+    """What is there, however little: for looking. Raises as `read_participants`, `read_manifest`, `select`
+    do."""
+    everyone = read_participants(store, participants_key, experiment.classes)
+    expected = {p.id: p for p in everyone if p.has_oct}
+    records = read_manifest(store, manifest_key)
+    selection = select(records, experiment.data)
+    volumes = tuple(
+        Volume(r, expected[r.participant]) for r in selection.eligible if r.participant in expected
+    )
+    found = {volume.participant.id for volume in volumes}
+    coverage = Coverage(
+        expected=tuple(expected.values()),
+        missing=_missing_reasons([i for i in expected if i not in found], records, selection),
+        not_expected=tuple(sorted({r.participant for r in records} - set(expected))),
+    )
+    return Cohort(volumes, tuple(p for p in expected.values() if p.id in found), coverage)
+
+
+def build_cohort(
+    store: ObjectStore, participants_key: str, manifest_key: str, experiment: Experiment
+) -> Cohort:
+    """The cohort to train and evaluate on.
+
+    Raises `DataError` if fewer participants than `data.min_coverage` have a volume, or a class is empty in
+    the training or the evaluated split.
+    """
+    cohort = find_cohort(store, participants_key, manifest_key, experiment)
+    require(cohort.coverage, experiment.data.min_coverage)
+    for split in ("train", experiment.data.eval_split):
+        require_classes(cohort, split, experiment.classes)
+    return cohort
+
+
+def require_classes(cohort: Cohort, split: str, classes: Classes) -> None:
+    """Raise `DataError` if a class has no participant left in the split."""
+    counts = cohort.class_counts(split, classes.num_classes)
+    empty = [name for name, count in zip(classes.names, counts, strict=True) if count == 0]
+    if empty:
+        raise DataError(
+            f"split {split}: no participant of class {', '.join(empty)} "
+            f"(participants per class: {', '.join(map(str, counts))})",
+            "Widen the selection, or map classes together in `classes.mapping`.",
+        )
+
+
+def _missing_reasons(
+    missing: list[str], records: tuple[VolumeRecord, ...], selection: Selection
+) -> dict[str, str]:
+    reasons: dict[str, set[str]] = {}
+    for record in records:
+        if record in selection.excluded:
+            reasons.setdefault(record.participant, set()).add(selection.excluded[record])
+    # Radial is the last test of `select`: whoever has it had volumes of the selected device, region and eye.
+    return {
+        identity: NO_VOLUME
+        if identity not in reasons
+        else (ONLY_RADIAL if RADIAL in reasons[identity] else NONE_SELECTED)
+        for identity in missing
+    }
+
+
+__all__ = [
+    "Cohort",
+    "Coverage",
+    "Unit",
+    "Volume",
+    "build_cohort",
+    "find_cohort",
+    "require",
+    "require_classes",
+]

@@ -1,0 +1,72 @@
+"""OCT volumes from DICOM bytes: exactly what the file holds, or an error that says why not.
+
+Legend: D B-scans, H rows (axial), W columns (fast lateral axis).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from octjob.data.header import READ_ERRORS, SpacingSource, open_dataset, parse_header, read_header
+from octjob.data.pixels import available_decoders, decode_pixels
+from octjob.data.quarantine import CorruptVolumeError
+
+__all__ = ["CorruptVolumeError", "RawVolume", "available_decoders", "read_header", "read_volume"]
+
+
+@dataclass(frozen=True, eq=False)
+class RawVolume:
+    """One decoded volume. `stored_DHW` holds the values as stored (8 or 16 bits, signed or not), which
+    `slope` and `intercept` turn into the modality's values; `spacing_mm` is (between B-scans, row,
+    column)."""
+
+    stored_DHW: NDArray[Any]  # noqa: N815
+    slope: float
+    intercept: float
+    spacing_mm: tuple[float, float, float] | None
+    spacing_source: SpacingSource
+    transfer_syntax: str
+    sop_instance_uid: str
+    laterality: str
+
+    def rescaled(self, x: NDArray[Any]) -> NDArray[np.float32]:
+        """Stored values (of any shape) as float32 after slope and intercept; a new array."""
+        y: NDArray[np.float32] = x.astype(np.float32)
+        if self.slope != 1:
+            y *= np.float32(self.slope)
+        if self.intercept != 0:
+            y += np.float32(self.intercept)
+        return y
+
+    @property
+    def x_DHW(self) -> NDArray[np.float32]:  # noqa: N802
+        """The whole volume, rescaled; made anew at each use (4 bytes per voxel)."""
+        return self.rescaled(self.stored_DHW)
+
+
+def read_volume(data: bytes, uri: str) -> RawVolume:
+    """Decode one Ophthalmic Tomography Image in any transfer syntax of `available_decoders`.
+
+    Raises `CorruptVolumeError` naming `uri` and why if it is not DICOM, another kind of object, cut off, or
+    its pixel data does not agree with its header; `DataError` if the decoder is not installed.
+    """
+    try:
+        dataset = open_dataset(data, uri, stop_before_pixels=False)
+        header = parse_header(dataset, uri)
+        x_DHW = decode_pixels(dataset, header.num_frames, header.rows, header.columns)
+    except READ_ERRORS as error:
+        raise CorruptVolumeError(uri, str(error) or type(error).__name__) from error
+    return RawVolume(
+        stored_DHW=x_DHW,
+        slope=header.slope,
+        intercept=header.intercept,
+        spacing_mm=header.spacing_mm,
+        spacing_source=header.spacing_source,
+        transfer_syntax=header.transfer_syntax,
+        sop_instance_uid=header.sop_instance_uid,
+        laterality=header.laterality,
+    )

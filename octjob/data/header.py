@@ -1,0 +1,171 @@
+"""What a DICOM header says about an OCT volume, pixels left alone."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any, BinaryIO, Literal
+
+import pydicom
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.errors import BytesLengthException, InvalidDicomError
+
+from octjob.data.quarantine import CorruptVolumeError
+
+OPHTHALMIC_TOMOGRAPHY = "1.2.840.10008.5.1.4.1.1.77.1.5.4"
+
+# Everything pydicom and the decoders raise on files that are not what they claim. Errors of ours pass
+# through.
+READ_ERRORS = (
+    InvalidDicomError,
+    BytesLengthException,
+    EOFError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+)
+
+SpacingSource = Literal["shared", "per-frame", "top-level", "none"]
+Spacing = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Header:
+    """One volume's header. `spacing_mm` is (between B-scans, row = axial, column = lateral), None where the
+    file does not give one for the whole volume; `laterality` L, R or '' where it gives none."""
+
+    sop_instance_uid: str
+    transfer_syntax: str
+    participant: str
+    manufacturer: str
+    model: str
+    protocol_name: str
+    laterality: str
+    num_frames: int
+    rows: int
+    columns: int
+    slope: float
+    intercept: float
+    spacing_mm: Spacing | None
+    spacing_source: SpacingSource
+
+
+def read_header(source: bytes | BinaryIO, uri: str) -> Header:
+    """Read up to the pixel data; a seekable file is read no further than needed.
+
+    Raises `CorruptVolumeError` if it is not an Ophthalmic Tomography Image with a complete header.
+    """
+    try:
+        return parse_header(open_dataset(source, uri, stop_before_pixels=True), uri)
+    except READ_ERRORS as error:
+        raise CorruptVolumeError(uri, f"unreadable header: {error or type(error).__name__}") from error
+
+
+def open_dataset(source: bytes | BinaryIO, uri: str, *, stop_before_pixels: bool) -> FileDataset:
+    """Parse; raises `CorruptVolumeError` if it is not DICOM, else whatever of READ_ERRORS the parser
+    meets."""
+    try:
+        return pydicom.dcmread(
+            BytesIO(source) if isinstance(source, bytes) else source, stop_before_pixels=stop_before_pixels
+        )
+    except InvalidDicomError as error:
+        raise CorruptVolumeError(uri, "not a DICOM file") from error
+
+
+def parse_header(dataset: FileDataset, uri: str) -> Header:
+    """The header of a parsed file; raises `CorruptVolumeError` on another kind of object or a missing
+    value."""
+    sop_class = dataset.get("SOPClassUID")
+    if sop_class is None:
+        raise CorruptVolumeError(uri, "no SOP class: the header is cut off or not of an image")
+    if sop_class != OPHTHALMIC_TOMOGRAPHY:
+        raise CorruptVolumeError(
+            uri, f"holds {sop_class.name} ({sop_class}), not Ophthalmic Tomography Image"
+        )
+    syntax = dataset.file_meta.get("TransferSyntaxUID")
+    if syntax is None:
+        raise CorruptVolumeError(uri, "no transfer syntax in the file meta information")
+    counts = {}
+    for name in ("NumberOfFrames", "Rows", "Columns"):
+        value = dataset.get(name)
+        if value is None or int(value) < 1:
+            raise CorruptVolumeError(uri, f"{name} is {value or 'missing'}")
+        counts[name] = int(value)
+    slope, intercept = _rescale(dataset, uri)
+    spacing, source = _spacing(dataset)
+    return Header(
+        sop_instance_uid=str(dataset.SOPInstanceUID),
+        transfer_syntax=str(syntax),
+        participant=str(dataset.get("PatientID") or ""),
+        manufacturer=str(dataset.get("Manufacturer") or ""),
+        model=str(dataset.get("ManufacturerModelName") or ""),
+        protocol_name=str(dataset.get("ProtocolName") or ""),
+        laterality=_laterality(dataset),
+        num_frames=counts["NumberOfFrames"],
+        rows=counts["Rows"],
+        columns=counts["Columns"],
+        slope=slope,
+        intercept=intercept,
+        spacing_mm=spacing,
+        spacing_source=source,
+    )
+
+
+def _groups(dataset: Dataset, macro: str) -> tuple[list[Dataset], list[Dataset]]:
+    """The items of one functional group macro: (shared, one per frame)."""
+
+    def items(sequence: str) -> list[Dataset]:
+        found = [group.get(macro) for group in dataset.get(sequence) or ()]
+        return [item[0] for item in found if item]
+
+    return items("SharedFunctionalGroupsSequence"), items("PerFrameFunctionalGroupsSequence")
+
+
+def _rescale(dataset: Dataset, uri: str) -> tuple[float, float]:
+    """(slope, intercept) of the whole volume; (1, 0) where the file has no modality transform."""
+    shared, per_frame = _groups(dataset, "PixelValueTransformationSequence")
+    holders = [dataset] if "RescaleSlope" in dataset or "RescaleIntercept" in dataset else shared or per_frame
+    pairs = {(float(h.get("RescaleSlope", 1)), float(h.get("RescaleIntercept", 0))) for h in holders}
+    if len(pairs) > 1:
+        raise CorruptVolumeError(uri, "rescale slope and intercept differ between B-scans")
+    slope, intercept = pairs.pop() if pairs else (1.0, 0.0)
+    if not (abs(slope) < float("inf") and abs(intercept) < float("inf")) or slope == 0:
+        raise CorruptVolumeError(uri, f"rescale slope {slope}, intercept {intercept}")
+    return slope, intercept
+
+
+def _spacing(dataset: Dataset) -> tuple[Spacing | None, SpacingSource]:
+    """Shared groups first (AI-READI's raster protocols), then per-frame (only where all frames agree: the
+    spokes of a radial scan do not), then top level. Nothing is made up."""
+    shared, per_frame = _groups(dataset, "PixelMeasuresSequence")
+    levels: tuple[tuple[SpacingSource, list[Dataset]], ...] = (
+        ("shared", shared),
+        ("per-frame", per_frame),
+        ("top-level", [dataset]),
+    )
+    for source, holders in levels:
+        found = {_measures(holder) for holder in holders}
+        if found and found != {None}:
+            return (found.pop(), source) if len(found) == 1 else (None, source)
+    return None, "none"
+
+
+def _measures(holder: Dataset) -> Spacing | None:
+    thickness, spacing = holder.get("SliceThickness"), holder.get("PixelSpacing")
+    if thickness is None or not spacing or len(spacing) != 2:
+        return None
+    return float(thickness), float(spacing[0]), float(spacing[1])
+
+
+def _laterality(dataset: Dataset) -> str:
+    shared, per_frame = _groups(dataset, "FrameAnatomySequence")
+    values: list[Any] = [dataset.get("ImageLaterality"), dataset.get("Laterality")]
+    values += [group.get("FrameLaterality") for group in (*shared, *per_frame)]
+    return next((str(value) for value in values if value in ("L", "R")), "")

@@ -1,0 +1,119 @@
+"""Which OCT volumes exist: retinal_oct/manifest.tsv as typed rows. The only way octjob finds volumes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from octjob.data.protocols import device_of, protocol_of
+from octjob.data.table import Table, read_table
+from octjob.errors import AccessError, DataError
+from octjob.storage.base import ObjectNotFoundError, ObjectStore
+
+MANIFEST_KEY = "retinal_oct/manifest.tsv"
+MANIFEST_COLUMNS = (
+    "person_id",
+    "manufacturer",
+    "manufacturers_model_name",
+    "anatomic_region",
+    "imaging",
+    "laterality",
+    "height",
+    "width",
+    "number_of_frames",
+    "pixel_spacing",
+    "slice_thickness",
+    "sop_instance_uid",
+    "filepath",
+    "reference_instance_uid",
+    "reference_filepath",
+)
+# What a volume cannot be identified, found or selected without; the others are not read.
+_REQUIRED = (*MANIFEST_COLUMNS[1:9], "sop_instance_uid", "filepath")
+_UID = re.compile(r"[0-9.]{1,64}")
+
+
+@dataclass(frozen=True)
+class VolumeRecord:
+    """One volume as the manifest describes it. `height` and `width` are rows and columns of a B-scan in
+    voxels; `device` is AI-READI's folder name; `protocol` the published stem, empty where the file name shows
+    none; `key` the object below the data set's root."""
+
+    participant: str
+    device: str
+    manufacturer: str
+    model: str
+    region: str
+    imaging: str
+    laterality: str
+    height: int
+    width: int
+    num_frames: int
+    sop_instance_uid: str
+    key: str
+    protocol: str
+
+
+def read_manifest(store: ObjectStore, key: str = MANIFEST_KEY) -> tuple[VolumeRecord, ...]:
+    """All volumes of the manifest, by participant and UID.
+
+    Raises `AccessError` if there is no manifest, `DataError` naming file and line if a row cannot be
+    understood or a volume is listed twice.
+    """
+    try:
+        table = read_table(store, key, _REQUIRED)
+    except ObjectNotFoundError as error:
+        raise AccessError(
+            f"{store.uri(key)}: no manifest of the OCT volumes",
+            f"For a bucket without one, `octjob data index {store.root}` writes it.",
+        ) from error
+    records: dict[str, VolumeRecord] = {}
+    lines: dict[str, int] = {}
+    for line, row in table.rows():
+        record = _record(table, line, row)
+        uid = record.sop_instance_uid
+        if uid in records:
+            raise DataError(
+                f"{table.uri}:{line}: volume {uid} is listed twice (first on line {lines[uid]})",
+                "Each volume must be counted once; remove the other row.",
+            )
+        records[uid], lines[uid] = record, line
+    return tuple(sorted(records.values(), key=lambda r: (r.participant, r.sop_instance_uid)))
+
+
+def _record(table: Table, line: int, row: dict[str, str]) -> VolumeRecord:
+    uid, key = row["sop_instance_uid"], row["filepath"].lstrip("/")
+    laterality = row["laterality"].upper()
+    if laterality not in ("L", "R"):
+        raise DataError(f"{table.uri}:{line}: laterality {row['laterality']!r}", "Expected L or R.")
+    if not _UID.fullmatch(uid):
+        raise DataError(
+            f"{table.uri}:{line}: sop_instance_uid {uid!r}", "Expected digits and dots, at most 64."
+        )
+    if not key:
+        raise DataError(
+            f"{table.uri}:{line}: empty filepath", "Every volume needs its path below the data set."
+        )
+    model = row["manufacturers_model_name"]
+    return VolumeRecord(
+        participant=row[table.id_column],
+        device=device_of(key, model),
+        manufacturer=row["manufacturer"],
+        model=model,
+        region=row["anatomic_region"],
+        imaging=row["imaging"],
+        laterality=laterality,
+        height=_count(table, line, row, "height"),
+        width=_count(table, line, row, "width"),
+        num_frames=_count(table, line, row, "number_of_frames"),
+        sop_instance_uid=uid,
+        key=key,
+        protocol=protocol_of(key.rsplit("/", 1)[-1]),
+    )
+
+
+def _count(table: Table, line: int, row: dict[str, str], column: str) -> int:
+    text = row[column].removesuffix(".0")  # written by pandas where another row has none
+    if not text.isdecimal() or int(text) < 1:
+        raise DataError(f"{table.uri}:{line}: {column} {row[column]!r}", "Expected a whole number above 0.")
+    return int(text)

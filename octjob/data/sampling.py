@@ -1,0 +1,123 @@
+"""Folds, hold-outs, class weights and the order of an epoch: everything random about who is seen when.
+
+Legend: N samples, K classes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from octjob.data.participants import Participant
+from octjob.errors import DataError
+
+Labels = Sequence[int] | NDArray[np.integer]
+
+
+def stratified_folds(participants: Sequence[Participant], num_folds: int, seed: int) -> dict[str, int]:
+    """Participant id to fold (0 .. num_folds - 1), stratified on class and site.
+
+    Each class's participants, grouped by site and shuffled within, are dealt to the folds in turn, one deal
+    running through all of them: folds differ by at most one in total, within each class, and within each
+    class and site, however few a site has. Depends on the set of participants and the seed, not on their
+    order. Raises `DataError` if a class has fewer participants than there are folds.
+    """
+    folds: dict[str, int] = {}
+    for label, members in _by_class(participants, _rng("folds", seed)).items():
+        if len(members) < num_folds:
+            raise DataError(
+                f"class {label} has {len(members)} participants for {num_folds} folds",
+                "Use fewer folds, so that every fold can score every class.",
+            )
+        for participant in members:
+            folds[participant.id] = len(folds) % num_folds
+    return folds
+
+
+def holdout(participants: Sequence[Participant], share: float, seed: int) -> frozenset[str]:
+    """Ids of about `share` of the participants of each class (at least one, never all), spread over sites.
+
+    Raises `DataError` if a class has fewer than two participants.
+    """
+    rng = _rng("holdout", seed)
+    held: set[str] = set()
+    for label, members in _by_class(participants, rng).items():
+        if len(members) < 2:
+            raise DataError(
+                f"class {label} has {len(members)} training participant: none can be held out",
+                "Turn `train.early_stopping` off, or widen the selection.",
+            )
+        count = min(max(round(share * len(members)), 1), len(members) - 1)
+        # Evenly spaced places in the site-by-site order: each site gives its share.
+        places = np.floor((np.arange(count) + rng.random()) * len(members) / count).astype(int)
+        held.update(members[place].id for place in places)
+    return frozenset(held)
+
+
+def class_weights(
+    labels: Labels, num_classes: int, setting: Literal["auto", "none"] | tuple[float, ...]
+) -> NDArray[np.float64] | None:
+    """(K,) loss weights, or None for none. `auto`: N / (K * count), scikit-learn's `balanced`, on `labels`:
+    pass the labels really trained on, after every filter. Raises `DataError` if a class has no sample."""
+    if setting == "none":
+        return None
+    if isinstance(setting, tuple):
+        return np.asarray(setting, dtype=np.float64)
+    counts = _counts(labels, num_classes)
+    return np.asarray(len(labels) / (num_classes * counts), dtype=np.float64)
+
+
+def sample_weights(labels: Labels, num_classes: int) -> NDArray[np.float64]:
+    """(N,) drawing probabilities that give every class the same share. Raises `DataError` on an empty
+    class."""
+    counts = _counts(labels, num_classes)
+    return np.asarray(1.0 / (num_classes * counts[np.asarray(labels)]), dtype=np.float64)
+
+
+def epoch_order(
+    num_samples: int, seed: int, epoch: int, weights: NDArray[np.float64] | None = None
+) -> NDArray[np.int64]:
+    """(N,) indices of one epoch: a permutation, or N weighted draws with replacement. The same on every host
+    and after a restart."""
+    rng = _rng("order", seed, epoch)
+    if weights is None:
+        return rng.permutation(num_samples).astype(np.int64)
+    if len(weights) != num_samples:
+        raise ValueError(f"{len(weights)} weights for {num_samples} samples")
+    cumulative = np.cumsum(weights / weights.sum())
+    drawn = np.searchsorted(cumulative, rng.random(num_samples), side="right")
+    return np.minimum(drawn, num_samples - 1).astype(np.int64)
+
+
+def _by_class(participants: Sequence[Participant], rng: np.random.Generator) -> dict[int, list[Participant]]:
+    """Class to its participants, site by site, shuffled within each site."""
+    strata: dict[tuple[int, str], list[Participant]] = {}
+    for participant in sorted(participants, key=lambda p: p.id):
+        strata.setdefault((participant.label, participant.site), []).append(participant)
+    classes: dict[int, list[Participant]] = {}
+    for (label, _), members in sorted(strata.items()):
+        classes.setdefault(label, []).extend(members[i] for i in rng.permutation(len(members)))
+    return classes
+
+
+def _counts(labels: Labels, num_classes: int) -> NDArray[np.int64]:
+    counts = np.bincount(np.asarray(labels, dtype=np.int64), minlength=num_classes)
+    if len(counts) > num_classes:
+        raise ValueError(f"label {len(counts) - 1} with {num_classes} classes")
+    if (counts == 0).any():
+        raise DataError(
+            f"no training sample of class {', '.join(map(str, np.flatnonzero(counts == 0)))} "
+            f"(samples per class: {', '.join(map(str, counts))})",
+            "Widen the selection, or map classes together in `classes.mapping`.",
+        )
+    return counts
+
+
+def _rng(purpose: str, *numbers: int) -> np.random.Generator:
+    """Independent streams for independent purposes, from integers a user can choose freely."""
+    text = "/".join([purpose, *map(str, numbers)])
+    return np.random.default_rng(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big"))

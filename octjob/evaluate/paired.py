@@ -1,0 +1,206 @@
+"""Two runs on the same participants: difference, interval, exact McNemar, permutation test; Holm.
+
+Suffixes: B draws, G participants, P rows, S seeds, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from octjob.errors import DataError
+from octjob.evaluate.arrays import FloatArray, to_plain
+from octjob.evaluate.intervals import (
+    Interval,
+    in_chunks,
+    participant_groups,
+    percentile_interval,
+    stratified_draws,
+)
+from octjob.evaluate.metrics import mean_over_seeds
+from octjob.evaluate.predictions import ParticipantScores, name_some
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """Exact two-sided McNemar test: participants that only one of the two runs got right."""
+
+    seed_a: int
+    seed_b: int
+    only_a_right: int
+    only_b_right: int
+    p_value: float
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """metric(a) - metric(b). `mcnemar`, one per pair of seeds, is there for accuracy by participant."""
+
+    metric: str
+    a: float
+    b: float
+    difference: float
+    interval: Interval
+    p_value: float
+    p_method: str
+    mcnemar: tuple[McNemar, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-safe, NaN as None."""
+        plain: dict[str, Any] = to_plain(self)
+        return plain
+
+
+def paired_difference(
+    a: ParticipantScores,
+    b: ParticipantScores,
+    metric: str = "balanced_accuracy",
+    num_draws: int = 2000,
+    num_permutations: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> PairedDifference:
+    """Difference of a metric between two runs on the same participants.
+
+    Interval: the stratified bootstrap of `intervals`, the same draws for both runs. p-value: two-sided
+    permutation test that swaps the two runs' outputs participant by participant (all seeds of one together);
+    its null hypothesis is that the runs are interchangeable. Seeds are paired in order.
+
+    Raises:
+        DataError: different participants, labels, number of classes or number of seeds.
+        ValueError: an unknown metric.
+    """
+    a, b = _aligned(a, b)
+    once_BP = np.ones((1, len(a.label_P)))
+    value_a = float(mean_over_seeds([metric], a, once_BP)[metric][0])
+    value_b = float(mean_over_seeds([metric], b, once_BP)[metric][0])
+    by_participant = a.volume_P is None
+    return PairedDifference(
+        metric=metric,
+        a=value_a,
+        b=value_b,
+        difference=value_a - value_b,
+        interval=_bootstrap_interval(a, b, metric, num_draws, seed, level),
+        p_value=_permutation_p_value(a, b, metric, value_a - value_b, num_permutations, seed),
+        p_method=f"paired permutation by participant, two-sided, {num_permutations} permutations",
+        mcnemar=_mcnemar(a, b) if metric == "accuracy" and by_participant else (),
+    )
+
+
+def _aligned(a: ParticipantScores, b: ParticipantScores) -> tuple[ParticipantScores, ParticipantScores]:
+    a, b = a.ordered(), b.ordered()
+    keys_a, keys_b = set(a.row_keys()), set(b.row_keys())
+    if keys_a != keys_b:
+        examples = name_some(" ".join(key).strip() for key in keys_a ^ keys_b)
+        raise DataError(
+            f"the two runs scored different participants or volumes: {len(keys_a - keys_b)} only in the "
+            f"first, {len(keys_b - keys_a)} only in the second, {len(keys_a & keys_b)} in both ({examples})",
+            hint="Compare runs of one sweep, with the same data selection and split.",
+        )
+    differs_P = a.label_P != b.label_P
+    if differs_P.any():
+        raise DataError(
+            f"the two runs have different labels for {name_some(a.participant_P[differs_P].tolist())}",
+            hint="The runs read different label tables or class mappings.",
+        )
+    if a.probability_SPK.shape != b.probability_SPK.shape:
+        shapes = [f"{len(x.seed_S)} seeds and {x.num_classes} classes" for x in (a, b)]
+        raise DataError(
+            f"the two runs cannot be paired: {shapes[0]} against {shapes[1]}",
+            hint="Give both runs the same seeds and classes.",
+        )
+    return a, b
+
+
+def _bootstrap_interval(
+    a: ParticipantScores, b: ParticipantScores, metric: str, num_draws: int, seed: int, level: float
+) -> Interval:
+    label_G, group_P = participant_groups(a)
+
+    def differences(draw_BG: FloatArray) -> dict[str, FloatArray]:
+        weight_BP = draw_BG[:, group_P]
+        value_a_B = mean_over_seeds([metric], a, weight_BP)[metric]
+        return {metric: value_a_B - mean_over_seeds([metric], b, weight_BP)[metric]}
+
+    values = in_chunks(differences, stratified_draws(label_G, num_draws, seed), len(group_P))
+    method = f"paired participant bootstrap stratified by class, percentile, {num_draws} draws"
+    return percentile_interval(values[metric], level, method)
+
+
+def _permutation_p_value(
+    a: ParticipantScores,
+    b: ParticipantScores,
+    metric: str,
+    observed: float,
+    num_permutations: int,
+    seed: int,
+) -> float:
+    """(1 + permutations at least as far from zero) / (1 + permutations), NaN if the metric is undefined."""
+    if np.isnan(observed):
+        return float("nan")
+    label_G, group_P = participant_groups(a)
+    # Both runs' rows under one another: a weighting of zeros and ones picks each participant from one run.
+    both = _Stacked(a, b)
+    keep_BG = np.random.default_rng(seed).integers(0, 2, (num_permutations, len(label_G))).astype(np.float64)
+
+    def differences(chunk_BG: FloatArray) -> dict[str, FloatArray]:
+        from_a_BP = chunk_BG[:, group_P]
+        first_B = both.values(metric, np.concatenate([from_a_BP, 1 - from_a_BP], axis=1))
+        return {metric: first_B - both.values(metric, np.concatenate([1 - from_a_BP, from_a_BP], axis=1))}
+
+    difference_B = in_chunks(differences, keep_BG, 2 * len(group_P))[metric]
+    # Rounding must not turn a permutation that equals the observation into a smaller one.
+    num_extreme = int((np.abs(difference_B) >= abs(observed) - 1e-12).sum())
+    return (1 + num_extreme) / (1 + num_permutations)
+
+
+class _Stacked:
+    """The rows of two aligned runs under one another, [2P], as weightings pick from them."""
+
+    def __init__(self, a: ParticipantScores, b: ParticipantScores) -> None:
+        volume_P = np.repeat(["a", "b"], len(a.label_P))
+        if a.volume_P is not None:
+            volume_P = np.strings.add(volume_P, np.concatenate([a.volume_P, a.volume_P]))
+        self._scores = ParticipantScores(
+            np.concatenate([a.participant_P, b.participant_P]),
+            np.concatenate([a.label_P, b.label_P]),
+            np.concatenate([a.probability_SPK, b.probability_SPK], axis=1),
+            a.seed_S,
+            volume_P,
+        )
+
+    def values(self, metric: str, weight_BP: FloatArray) -> FloatArray:
+        return mean_over_seeds([metric], self._scores, weight_BP)[metric]
+
+
+def _mcnemar(a: ParticipantScores, b: ParticipantScores) -> tuple[McNemar, ...]:
+    tests = []
+    for seed_a, seed_b, right_a_P, right_b_P in zip(
+        a.seed_S, b.seed_S, a.predicted_SP == a.label_P, b.predicted_SP == b.label_P, strict=True
+    ):
+        only_a, only_b = int((right_a_P & ~right_b_P).sum()), int((right_b_P & ~right_a_P).sum())
+        discordant = only_a + only_b
+        p_value = float(stats.binomtest(only_a, discordant, 0.5).pvalue) if discordant else 1.0
+        tests.append(McNemar(seed_a, seed_b, only_a, only_b, p_value))
+    return tuple(tests)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down adjusted p-values (1979), in the order given.
+
+    Raises:
+        ValueError: a value outside 0..1 or NaN.
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    if not ((p >= 0) & (p <= 1)).all():
+        raise ValueError(f"p-values must lie in 0..1, got {list(p_values)}")
+    order = np.argsort(p, kind="stable")
+    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(stepped, 1.0)
+    result: list[float] = adjusted.tolist()
+    return result

@@ -1,0 +1,255 @@
+"""What a run predicted, per volume, and the same per participant.
+
+Suffixes: N rows of the table (volume x seed), P participants (or volumes), S seeds, K classes.
+"""
+
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from octjob.errors import DataError
+from octjob.evaluate.arrays import BoolArray, FloatArray, IntArray, StrArray
+
+How = Literal["mean", "volume"]
+COLUMNS = ("participant", "eye", "device", "split", "fold", "seed", "label")
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """The table of `predictions.parquet`, column by column: one row per volume and seed.
+
+    Shapes: every column [N]; `logits_NK` [N, K] float64, unnormalised log-probabilities. `participant`,
+    `eye`, `device` and `split` are strings; `fold`, `seed` and `label` are int64; labels are 0..K-1.
+
+    Raises:
+        DataError: no rows, columns of different lengths, logits that are not a table, a label outside 0..K-1.
+    """
+
+    participant: StrArray
+    eye: StrArray
+    device: StrArray
+    split: StrArray
+    fold: IntArray
+    seed: IntArray
+    label: IntArray
+    logits_NK: FloatArray
+
+    def __post_init__(self) -> None:
+        if self.logits_NK.ndim != 2 or self.logits_NK.size == 0:
+            raise DataError(
+                f"predictions: logits have shape {self.logits_NK.shape}; expected one row per volume",
+                hint="The run scored nothing, or its predictions.parquet is damaged; run it again.",
+            )
+        lengths = {name: len(getattr(self, name)) for name in COLUMNS}
+        if set(lengths.values()) != {len(self.logits_NK)}:
+            raise DataError(
+                f"predictions: columns differ in length: {lengths}, logits {len(self.logits_NK)}",
+                hint="The predictions.parquet is damaged; run it again.",
+            )
+        _refuse_labels(self.label, self.logits_NK.shape[1], self.participant)
+
+    @classmethod
+    def from_columns(cls, columns: Mapping[str, Any]) -> Predictions:
+        """From a mapping of columns (a dict of lists, a DataFrame); `logits` holds a row of K numbers each.
+
+        Raises:
+            DataError: a column is missing or holds something else than its type.
+        """
+        missing = [name for name in (*COLUMNS, "logits") if name not in columns]
+        if missing:
+            raise DataError(
+                f"predictions: columns missing: {', '.join(missing)}",
+                hint="The file was not written by octjob, or by another version of it.",
+            )
+        texts: dict[str, Any] = {name: np.asarray(columns[name]).astype(np.str_) for name in COLUMNS[:4]}
+        try:
+            numbers: dict[str, Any] = {
+                name: np.asarray(columns[name]).astype(np.int64) for name in COLUMNS[4:]
+            }
+            logits_NK = np.array(list(columns["logits"]), dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise DataError(
+                f"predictions: fold, seed, label or logits are not numbers: {error}",
+                hint="fold, seed and label are whole numbers; logits holds as many numbers in every row.",
+            ) from error
+        return cls(**texts, **numbers, logits_NK=logits_NK)
+
+    @property
+    def num_classes(self) -> int:
+        return int(self.logits_NK.shape[1])
+
+    def rows(self, which: BoolArray | IntArray) -> Predictions:
+        """The rows where a mask [N] is true, or those at the given indices, in their order."""
+        columns = {name: getattr(self, name)[which] for name in COLUMNS}
+        return Predictions(**columns, logits_NK=self.logits_NK[which])
+
+
+@dataclass(frozen=True, eq=False)
+class ParticipantScores:
+    """Class probabilities per row and seed; a row is a participant, or a volume if `volume_P` names it.
+
+    Shapes: `participant_P` [P] str, `label_P` [P] int64, `probability_SPK` [S, P, K] float64 with rows that
+    sum to one, `seed_S` the seeds' names (0, 1, ... if not given), `volume_P` [P] str or None.
+
+    Raises:
+        DataError: shapes that disagree, a label outside 0..K-1, probabilities that are none, a participant
+            (or volume) twice.
+    """
+
+    participant_P: StrArray
+    label_P: IntArray
+    probability_SPK: FloatArray
+    seed_S: tuple[int, ...] = ()
+    volume_P: StrArray | None = None
+
+    def __post_init__(self) -> None:
+        if not self.seed_S:
+            object.__setattr__(self, "seed_S", tuple(range(len(self.probability_SPK))))
+        shape = self.probability_SPK.shape
+        if len(shape) != 3 or shape[:2] != (len(self.seed_S), len(self.participant_P)) or 0 in shape:
+            raise DataError(
+                f"scores: probabilities have shape {shape}; expected (seeds, participants, classes)"
+            )
+        if len(self.label_P) != len(self.participant_P):
+            raise DataError(f"scores: {len(self.label_P)} labels for {len(self.participant_P)} participants")
+        _refuse_labels(self.label_P, shape[2], self.participant_P)
+        _refuse_two_values(self.participant_P, self.label_P, "label")
+        twice = [key[0] for key, count in Counter(self.row_keys()).items() if count > 1]
+        if twice:
+            raise DataError(f"scores: more than one row for {name_some(twice)}")
+        sum_SP = self.probability_SPK.sum(axis=2)
+        if not (
+            np.isfinite(sum_SP).all() and (self.probability_SPK >= 0).all() and (abs(sum_SP - 1) < 1e-6).all()
+        ):
+            raise DataError("scores: probabilities are negative, not finite or do not sum to one")
+
+    @property
+    def num_classes(self) -> int:
+        return int(self.probability_SPK.shape[2])
+
+    @property
+    def predicted_SP(self) -> IntArray:
+        """Most probable class, the lowest on a tie, [S, P]."""
+        predicted_SP: IntArray = self.probability_SPK.argmax(axis=2)
+        return predicted_SP
+
+    def row_keys(self) -> list[tuple[str, str]]:
+        """(participant, volume) of each row; volume is empty where rows are participants."""
+        volumes = self.volume_P.tolist() if self.volume_P is not None else [""] * len(self.participant_P)
+        return list(zip(self.participant_P.tolist(), volumes, strict=True))
+
+    def ordered(self) -> ParticipantScores:
+        """The same rows in the order of their keys."""
+        keys = self.row_keys()
+        order_P = np.array(sorted(range(len(keys)), key=keys.__getitem__))
+        volume_P = None if self.volume_P is None else self.volume_P[order_P]
+        probability_SPK = self.probability_SPK[:, order_P]
+        return ParticipantScores(
+            self.participant_P[order_P], self.label_P[order_P], probability_SPK, self.seed_S, volume_P
+        )
+
+
+def softmax(logits_NK: FloatArray) -> FloatArray:
+    """Probabilities [N, K] in float64."""
+    exp_NK = np.exp(logits_NK - logits_NK.max(axis=1, keepdims=True))
+    probability_NK: FloatArray = exp_NK / exp_NK.sum(axis=1, keepdims=True)
+    return probability_NK
+
+
+def by_participant(predictions: Predictions, how: How = "mean") -> ParticipantScores:
+    """Scores per participant, sorted by id: softmax per volume, then the mean over the participant's volumes.
+
+    `how="volume"` keeps one row per volume; its participant stays known, so that intervals resample
+    participants. Volumes with the same participant, eye and device are told apart by their order in the
+    table, which must be the same for every seed.
+
+    Raises:
+        DataError: logits that are not finite; a participant with two labels, in two splits or (within a seed)
+            in two folds; seeds that scored different participants or volumes.
+    """
+    wild_N = ~np.isfinite(predictions.logits_NK).all(axis=1)
+    if wild_N.any():
+        raise DataError(
+            f"predictions: logits are not finite for {name_some(predictions.participant[wild_N].tolist())}",
+            hint="Training diverged; lower the learning rate or use fp32.",
+        )
+    _refuse_two_values(predictions.participant, predictions.label, "label")
+    _refuse_two_values(predictions.participant, predictions.split, "split")
+    seeds = sorted(set(predictions.seed.tolist()))
+    per_seed = [_of_one_seed(predictions.rows(predictions.seed == seed), how) for seed in seeds]
+    first = per_seed[0]
+    for seed, scores in zip(seeds[1:], per_seed[1:], strict=True):
+        different = set(first.row_keys()) ^ set(scores.row_keys())
+        if different:
+            names = name_some(" ".join(key).strip() for key in different)
+            raise DataError(
+                f"predictions: seeds {seeds[0]} and {seed} scored different participants or volumes: {names}",
+                hint="Every seed must score the same evaluation set; run the incomplete seed again.",
+            )
+    probability_SPK = np.concatenate([scores.probability_SPK for scores in per_seed])
+    return ParticipantScores(
+        first.participant_P, first.label_P, probability_SPK, tuple(seeds), first.volume_P
+    )
+
+
+def _of_one_seed(predictions: Predictions, how: How) -> ParticipantScores:
+    _refuse_two_values(predictions.participant, predictions.fold, "fold")
+    keys = (predictions.device, predictions.eye, predictions.participant)
+    if how == "volume":
+        rows = predictions.rows(np.lexsort(keys))  # stable: equal keys stay in the order of the table
+        names_N = _volume_names(rows)
+        return ParticipantScores(
+            rows.participant, rows.label, softmax(rows.logits_NK)[None], volume_P=names_N
+        )
+    # With the logits as last keys the order of summation, so the last bit, is the same for any row order.
+    rows = predictions.rows(np.lexsort((*predictions.logits_NK.T, *keys)))
+    participant_P, first_P, index_N, count_P = np.unique(
+        rows.participant, return_index=True, return_inverse=True, return_counts=True
+    )
+    sum_PK = np.zeros((len(participant_P), rows.num_classes))
+    np.add.at(sum_PK, index_N, softmax(rows.logits_NK))
+    mean_PK = np.minimum(sum_PK / count_P[:, None], 1.0)
+    return ParticipantScores(participant_P, rows.label[first_P], mean_PK[None])
+
+
+def _volume_names(rows: Predictions) -> StrArray:
+    seen: dict[tuple[str, str, str], int] = {}
+    names = []
+    for key in zip(rows.participant.tolist(), rows.eye.tolist(), rows.device.tolist(), strict=True):
+        seen[key] = seen.get(key, 0) + 1
+        names.append(f"{key[1]}/{key[2]}/{seen[key]}")
+    return np.array(names, dtype=np.str_)
+
+
+def name_some(ids: Iterable[str], limit: int = 5) -> str:
+    """The first few ids, sorted, and how many more there are."""
+    ordered = sorted(set(ids))
+    more = f" and {len(ordered) - limit} more" if len(ordered) > limit else ""
+    return ", ".join(ordered[:limit]) + more
+
+
+def _refuse_labels(label_N: IntArray, num_classes: int, participant_N: StrArray) -> None:
+    outside_N = (label_N < 0) | (label_N >= num_classes)
+    if outside_N.any():
+        raise DataError(
+            f"labels {sorted(set(label_N[outside_N].tolist()))} are outside 0..{num_classes - 1} "
+            f"for {name_some(participant_N[outside_N].tolist())}",
+            hint="classes.mapping must give every class a number from 0 up, one per output of the head.",
+        )
+
+
+def _refuse_two_values(participant_N: StrArray, value_N: StrArray | IntArray, what: str) -> None:
+    first: dict[str, object] = {}
+    ids = zip(participant_N.tolist(), value_N.tolist(), strict=True)
+    conflicting = [name for name, value in ids if first.setdefault(name, value) != value]
+    if conflicting:
+        raise DataError(
+            f"more than one {what} for {name_some(conflicting)}",
+            hint=f"A participant has one {what}, shared by all of its volumes; mend the table it came from.",
+        )

@@ -1,0 +1,161 @@
+"""Encode every volume once per view and keep the features.
+
+Shapes: D, H, W voxels; N tokens; E embedding; T pooled tokens.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from octjob.data.augment import augment, augment_seed
+from octjob.data.cohort import Volume
+from octjob.data.preprocess import preprocess_digest
+from octjob.data.quarantine import Quarantine
+from octjob.data.volumes import VolumeReader, load_volumes
+from octjob.features.lease import Lease
+from octjob.features.store import FeatureKey, Features, FeatureStore
+from octjob.models.checkpoint import LoadedEncoder
+from octjob.models.pooling import PROBE_GRID, pool_tokens, token_grid
+from octjob.spec.experiment import Augment, Experiment
+from octjob.storage.base import ObjectStore
+
+IDENTITY = 0
+_SHARD_VOLUMES = 64
+_POLL_S = 0.5
+
+Tick = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How volumes become features: one encoder, one preprocessing, one pooling."""
+
+    loaded: LoadedEncoder
+    experiment: Experiment
+    device: torch.device
+
+    def key(self, view: int) -> FeatureKey:
+        """The content address of one view's features."""
+        geometry = self.loaded.encoder.geometry
+        return FeatureKey(
+            encoder=self.loaded.report.encoder_digest,
+            preprocess=preprocess_digest(self.experiment.data.profile, geometry.volume_size),
+            view=view_name(self.experiment.data.augment, view),
+            pooling=self.pooling,
+            precision=self.experiment.train.precision,
+        )
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        """Token grid of the attentive probe: the encoder's own, or `PROBE_GRID` where that is coarser."""
+        d, h, w = (min(a, b) for a, b in zip(PROBE_GRID, self.loaded.encoder.geometry.grid, strict=True))
+        return d, h, w
+
+    @property
+    def pooling(self) -> str:
+        """`mean`, `max` or `grid-DxHxW`."""
+        method = self.experiment.model.pool_method
+        return f"grid-{'x'.join(map(str, self.grid))}" if method == "attentive" else method
+
+    def encode(self, x_DHW: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """One volume's feature: (E) for mean and max, (T, E) for attentive.
+
+        One volume at a time, so that a feature never depends on its neighbours in a batch.
+        """
+        x_BCDHW = torch.from_numpy(np.ascontiguousarray(x_DHW))[None, None].to(self.device)
+        bf16 = self.experiment.train.precision == "bf16"
+        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+            tokens_BNE = self.loaded.encoder(x_BCDHW).float()
+        if self.experiment.model.pool_method == "attentive":
+            pooled = token_grid(tokens_BNE, self.loaded.encoder.geometry, self.grid)
+        else:
+            pooled = pool_tokens(tokens_BNE, self.experiment.model.pool_method)
+        return np.asarray(pooled[0].cpu().numpy(), dtype=np.float32)
+
+
+def view_name(config: Augment, view: int) -> str:
+    """The part of a feature's address that says which view it is."""
+    if view == IDENTITY:
+        return "identity"
+    on = [name for name in ("flip", "intensity_jitter", "random_crop", "rotation") if getattr(config, name)]
+    return f"{'+'.join(on)}-{view}"
+
+
+def num_views(config: Augment) -> int:
+    """Views per training volume: the volume itself, and more only where some augmentation is on."""
+    return config.views if config.any else 1
+
+
+def encode_volumes(
+    encoding: Encoding,
+    cache: ObjectStore,
+    reader: VolumeReader,
+    volumes: Sequence[Volume],
+    view: int,
+    quarantine: Quarantine,
+    tick: Tick,
+) -> Features:
+    """Features of one view by SOP instance UID, made now or by an earlier or concurrent run.
+
+    Volumes that cannot be read are put into `quarantine` and are absent. `tick(done, total)` is called after
+    each volume and may raise to stop; finished shards are kept.
+    """
+    store = FeatureStore(cache, encoding.key(view))
+    lease = Lease(cache, store.lease_key)
+    by_uid = {volume.record.sop_instance_uid: volume for volume in volumes}
+    features = store.read(by_uid)
+    while missing := [uid for uid in by_uid if uid not in features and uid not in quarantine.uids]:
+        tick(len(features), len(by_uid))
+        if not lease.acquire():
+            time.sleep(_POLL_S)
+            features |= store.read(missing)
+            continue
+        try:
+            # Another worker may have finished between our reading and our lease.
+            features |= store.read(missing)
+            todo = [by_uid[uid] for uid in missing if uid not in features]
+            done = len(features)
+
+            def progress(num_encoded: int, done: int = done) -> None:
+                lease.renew()
+                tick(done + num_encoded, len(by_uid))
+
+            features |= _encode(encoding, reader, todo, view, quarantine, store, progress)
+        finally:
+            lease.release()
+    return features
+
+
+def _encode(
+    encoding: Encoding,
+    reader: VolumeReader,
+    volumes: Sequence[Volume],
+    view: int,
+    quarantine: Quarantine,
+    store: FeatureStore,
+    progress: Callable[[int], None],
+) -> Features:
+    """Encode and store in shards; what is encoded is stored even when `progress` raises to stop."""
+    data = encoding.experiment.data
+    features: Features = {}
+    shard: Features = {}
+    try:
+        for volume, x_DHW in load_volumes(reader, volumes, data.num_workers, quarantine):
+            uid = volume.record.sop_instance_uid
+            if view != IDENTITY:
+                x_DHW = augment(x_DHW, data.augment, augment_seed(0, view, uid))
+            features[uid] = shard[uid] = encoding.encode(x_DHW)
+            if len(shard) == _SHARD_VOLUMES:
+                store.write(shard)
+                shard = {}
+            progress(len(features))
+    finally:
+        if shard:
+            store.write(shard)
+    return features

@@ -1,0 +1,84 @@
+"""A lease in an object store: one worker does the work, the others wait, and a dead worker's lease runs out."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+import uuid
+from collections.abc import Callable
+
+from octjob.storage.base import AlreadyExistsError, ObjectNotFoundError, ObjectStore, VersionConflictError
+
+DURATION_S = 120.0
+
+
+class Lease:
+    """A lease held as one object, `{"owner", "expires_at"}`; changed only by create-only and versioned writes."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        key: str,
+        duration_s: float = DURATION_S,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.store = store
+        self.key = key
+        self.duration_s = duration_s
+        self.clock = clock
+        self.owner = uuid.uuid4().hex
+        self._version: str | None = None
+        self._renew_at = 0.0
+
+    def acquire(self) -> bool:
+        """Take the lease if it is free or has run out; False while another worker holds it."""
+        try:
+            self._version = self.store.put(self.key, self._body(), if_absent=True)
+        except AlreadyExistsError:
+            return self._take_over()
+        self._held()
+        return True
+
+    def _take_over(self) -> bool:
+        try:
+            version = self.store.head(self.key).version
+            record = json.loads(self.store.get(self.key))
+            if record["owner"] != self.owner and record["expires_at"] > self.clock():
+                return False
+            self._version = self.store.put(self.key, self._body(), if_version=version)
+        except (VersionConflictError, ObjectNotFoundError):
+            return False
+        self._held()
+        return True
+
+    def renew(self) -> None:
+        """Keep holding it; cheap to call often.
+
+        A holder that was overtaken goes on: what it writes equals what the other writes.
+        """
+        if self._version is None or self.clock() < self._renew_at:
+            return
+        try:
+            self._version = self.store.put(self.key, self._body(), if_version=self._version)
+        except VersionConflictError:
+            self._version = None
+            return
+        self._held()
+
+    def release(self) -> None:
+        """Let the next worker in at once."""
+        if self._version is None:
+            return
+        record = {"owner": self.owner, "expires_at": 0.0}
+        # A conflict means we were overtaken after it ran out: there is nothing of ours to release.
+        with contextlib.suppress(VersionConflictError):
+            self.store.put(self.key, json.dumps(record).encode(), if_version=self._version)
+        self._version = None
+
+    def _held(self) -> None:
+        self._renew_at = self.clock() + self.duration_s / 4
+
+    def _body(self) -> bytes:
+        record = {"owner": self.owner, "expires_at": self.clock() + self.duration_s}
+        return json.dumps(record).encode()

@@ -1,0 +1,51 @@
+"""From tokens to what a head sees.
+
+Shapes: B batch, N tokens in (d h w) order, E embedding, T pooled tokens.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from octjob.errors import DataError, SpecError
+from octjob.models.encoder import EncoderGeometry, Triple
+
+POOL_METHODS = ("mean", "max")
+PROBE_GRID: Triple = (4, 6, 6)
+
+
+def pool_tokens(tokens_NE: Tensor, method: str) -> Tensor:
+    """Mean or max over the tokens: (N, E) -> (E), or (B, N, E) -> (B, E)."""
+    if method == "mean":
+        return tokens_NE.mean(dim=-2)
+    if method == "max":
+        return tokens_NE.amax(dim=-2)
+    if method == "cls":
+        raise SpecError(
+            "pool_method: cls: this encoder has no class token, only one token per patch",
+            f"use one of {', '.join(POOL_METHODS)}, or the attentive head",
+        )
+    raise SpecError(f"pool_method: {method}: unknown", f"use one of {', '.join(POOL_METHODS)}")
+
+
+def token_grid(tokens_BNE: Tensor, geometry: EncoderGeometry, grid: Triple = PROBE_GRID) -> Tensor:
+    """Average the token grid down to `grid`: (B, N, E) -> (B, T, E), T = prod(grid), still in (d h w) order.
+
+    Adaptive average pooling: where `grid` does not divide the encoder's grid, neighbouring windows overlap.
+    Raises `DataError` if N is not the geometry's, `SpecError` if `grid` is finer than the encoder's.
+    """
+    if tokens_BNE.ndim != 3 or tokens_BNE.shape[1] != geometry.num_tokens:
+        raise DataError(
+            f"tokens have shape {tuple(tokens_BNE.shape)}, but the geometry's grid {geometry.grid} means "
+            f"(B, {geometry.num_tokens}, E)",
+            "pass the tokens of the encoder with this geometry",
+        )
+    if any(wanted < 1 or wanted > have for wanted, have in zip(grid, geometry.grid, strict=True)):
+        raise SpecError(
+            f"token grid {grid} does not fit in the encoder's grid {geometry.grid}",
+            "ask for at least 1 and at most the encoder's own number of tokens along each axis",
+        )
+    B, _, E = tokens_BNE.shape
+    tokens_BEdhw = tokens_BNE.transpose(1, 2).reshape(B, E, *geometry.grid)
+    return F.adaptive_avg_pool3d(tokens_BEdhw, grid).flatten(2).transpose(1, 2)

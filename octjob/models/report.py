@@ -1,0 +1,118 @@
+"""The load report: which weights a run used, where they came from and what they look like."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from torch import Tensor
+
+from octjob.models.encoder import EncoderGeometry
+from octjob.models.fingerprint import Fingerprint
+from octjob.models.geometry import NumHeadsSource
+from octjob.models.statedict import Role, Selection
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """Everything worth knowing about a checkpoint after reading it. Plain values, JSON through `to_dict`.
+
+    size: bytes. coverage_keys: loaded/expected parameters. coverage: fraction of the encoder's elements that
+    came from the file. weights_digest: of the tensors alone; encoder_digest: of tensors and geometry (heads
+    and grid change the features but not the tensors), the one to key cached features with.
+    """
+
+    uri: str
+    sha256: str
+    size: int
+    format: str
+    encoder_taken: Role
+    coverage_keys: str
+    coverage: float
+    num_parameters: int
+    geometry: EncoderGeometry
+    num_heads_source: NumHeadsSource
+    epoch: int | None
+    step: int | None
+    loss: float | None
+    prefixes_stripped: list[str]
+    ignored_parts: list[str]
+    weights_digest: str
+    encoder_digest: str
+    fingerprint: Fingerprint
+    notes: list[str]
+
+    def to_dict(self) -> dict[str, object]:
+        """Nested plain values, ready for JSON."""
+        return asdict(self)
+
+
+def encoder_digest(weights: str, geometry: EncoderGeometry) -> str:
+    """sha256 over the weights' digest and the geometry."""
+    text = json.dumps([weights, asdict(geometry)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def scalar(payload: Mapping[str, object], key: str) -> float | None:
+    """A finite number stored under `key`, as a number or a one-element tensor; else None."""
+    value = payload.get(key)
+    if isinstance(value, Tensor) and value.numel() == 1:
+        value = value.item()
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    return None
+
+
+def whole(payload: Mapping[str, object], key: str) -> int | None:
+    """`scalar` as an integer."""
+    value = scalar(payload, key)
+    return None if value is None else int(value)
+
+
+def explain(selection: Selection, mark: Fingerprint, epoch: int | None, loss: float | None) -> list[str]:
+    """What the numbers mean, in plain language."""
+    notes = []
+    original = selection.layout == "original"
+    if mark.untrained:
+        notes.append(
+            "Every Linear bias is exactly 0 and every LayerNorm exactly 1 and 0, as at initialisation: these "
+            "weights were never trained."
+        )
+    if original and selection.chosen.role == "target" and mark.untrained:
+        notes.append(
+            "The original pretraining never updated its target (EMA) encoder: it is the random "
+            "initialisation. Only the context encoder was trained."
+        )
+    if selection.layout == "official" and selection.chosen.role == "target":
+        notes.append("Official V-JEPA 2 layout: the EMA target encoder was taken.")
+    if mark.distance_to_target is not None and not mark.untrained:
+        notes.append(_explain_distance(mark))
+    elif mark.verdict == "unknown":
+        notes.append(
+            "Biases and LayerNorms have moved, but there is no initialisation to measure how far against."
+        )
+    if original and epoch == 0:
+        notes.append(
+            "Saved in epoch 0. In the original pretraining best_checkpoint.pt is always epoch 0; prefer the "
+            "highest checkpoint_epoch_*.pt."
+        )
+    if original and loss == 0:
+        notes.append(
+            "The stored validation loss is exactly 0: validation used an all-zero mask and measured nothing."
+        )
+    return notes
+
+
+def _explain_distance(mark: Fingerprint) -> str:
+    percent = f"{100 * (mark.distance_to_target or 0):.3g} %"
+    if mark.verdict == "barely trained":
+        return (
+            f"Only {percent} from its own initialisation: about one warm-up epoch. Expect features close to "
+            "random ones."
+        )
+    if mark.verdict == "trained":
+        return f"{percent} from its own initialisation (the file's target encoder, never updated)."
+    return f"{percent} from the file's target encoder, which was itself trained."

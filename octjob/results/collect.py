@@ -1,0 +1,64 @@
+"""From a sweep in the store to its leaderboard, and the leaderboard back into the store."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+from octjob.results.export import to_csv, to_json, to_markdown, to_parquet
+from octjob.results.layout import (
+    LEADERBOARD,
+    PREDICTIONS,
+    RESULT,
+    read_progress,
+    read_result,
+    read_sweep,
+    run_key,
+)
+from octjob.results.leaderboard import DEFAULT_METRIC, Leaderboard, build_leaderboard
+from octjob.results.outcome import Outcome, scored
+from octjob.results.predictions import read_predictions
+from octjob.results.records import RunEntry
+from octjob.storage.base import ObjectStore
+
+NUM_THREADS = 16
+
+
+def collect(store: ObjectStore, metric: str = DEFAULT_METRIC) -> Leaderboard:
+    """The leaderboard of the sweep at the store's root. Reads two objects per run, several runs at a time.
+
+    Raises:
+        SpecError: an unknown metric.
+        DataError: naming the URI of a record or predictions that are damaged or of another version.
+        ObjectNotFoundError: no sweep here, or a result whose predictions are gone.
+    """
+    sweep = read_sweep(store)
+    with ThreadPoolExecutor(NUM_THREADS) as pool:
+        outcomes = list(pool.map(lambda entry: _outcome(store, entry), sweep.runs))
+    return build_leaderboard(sweep, outcomes, metric)
+
+
+def _outcome(store: ObjectStore, entry: RunEntry) -> Outcome:
+    run_id = entry.run_id
+    result = read_result(store, run_id)
+    if result is None:
+        return Outcome(entry, progress=read_progress(store, run_id))
+    predictions = read_predictions(store, run_id)
+    uris = [store.uri(run_key(run_id, name)) for name in (RESULT, PREDICTIONS)]
+    return Outcome(entry, scored(result, predictions, *uris))
+
+
+def publish(store: ObjectStore, leaderboard: Leaderboard) -> list[str]:
+    """Write `leaderboard/leaderboard.{csv,md,json,parquet}`, replacing what is there; returns their URIs.
+
+    The bytes depend on the leaderboard alone, so that collecting again changes nothing.
+    """
+    contents = {
+        "csv": to_csv(leaderboard).encode(),
+        "md": to_markdown(leaderboard).encode(),
+        "json": to_json(leaderboard).encode(),
+        "parquet": to_parquet(leaderboard),
+    }
+    keys = {f"{LEADERBOARD}/leaderboard.{ending}": data for ending, data in contents.items()}
+    for key, data in keys.items():
+        store.put(key, data)
+    return [store.uri(key) for key in keys]

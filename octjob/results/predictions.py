@@ -1,0 +1,128 @@
+"""A run's predictions as Parquet: one row per volume and seed, verified when read.
+
+Suffixes: N rows, K classes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from octjob.errors import DataError
+from octjob.evaluate import Predictions
+from octjob.results.layout import PREDICTIONS, run_key
+from octjob.storage.base import ObjectStore
+
+SCHEMA_VERSION = 1
+_VERSION_KEY, _DIGEST_KEY = b"octjob.schema_version", b"octjob.sha256"
+_TEXTS = ("participant", "eye", "device", "split")
+_NUMBERS = ("fold", "seed", "label")
+_HINT = "Delete the run's predictions.parquet and result.json and run it again; other runs are not touched."
+
+
+def write_predictions(store: ObjectStore, run_id: str, predictions: Predictions) -> None:
+    """Store the predictions, sorted; the same rows in any order give the same bytes.
+
+    Volumes that agree in seed, participant, eye, device, split and fold stay in their order.
+    """
+    store.put(run_key(run_id, PREDICTIONS), encode_predictions(predictions))
+
+
+def read_predictions(store: ObjectStore, run_id: str) -> Predictions:
+    """The predictions as written, in the order they were sorted to.
+
+    Raises:
+        DataError: naming the URI, for a file that is damaged or not one of ours.
+        ObjectNotFoundError: there is none.
+    """
+    key = run_key(run_id, PREDICTIONS)
+    data = store.get(key)
+    try:
+        return decode_predictions(data)
+    except DataError as error:
+        raise DataError(f"{store.uri(key)}: {error.message}", error.hint) from None
+
+
+def encode_predictions(predictions: Predictions) -> bytes:
+    """As Parquet: participant, eye, device, split, fold, seed, label, logit_0 ... logit_<K-1>."""
+    rows = _sorted(predictions)
+    columns = {name: pa.array(getattr(rows, name).tolist(), pa.string()) for name in _TEXTS}
+    columns |= {name: pa.array(getattr(rows, name), pa.int64()) for name in _NUMBERS}
+    for k in range(rows.num_classes):
+        columns[f"logit_{k}"] = pa.array(rows.logits_NK[:, k], pa.float64())
+    metadata = {_VERSION_KEY: str(SCHEMA_VERSION).encode(), _DIGEST_KEY: _digest(rows).encode()}
+    buffer = io.BytesIO()
+    pq.write_table(
+        pa.table(columns).replace_schema_metadata(metadata),
+        buffer,
+        compression="zstd",
+        write_page_checksum=True,
+    )
+    return buffer.getvalue()
+
+
+def decode_predictions(data: bytes) -> Predictions:
+    """The inverse of `encode_predictions`; page checksums, schema and a digest of the content are verified.
+
+    Raises:
+        DataError: not Parquet, damaged, another schema version or other columns.
+    """
+    try:
+        table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"damaged or not a Parquet file ({reason})", _HINT) from None
+    metadata = table.schema.metadata or {}
+    version = metadata.get(_VERSION_KEY, b"none").decode(errors="replace")
+    if version != str(SCHEMA_VERSION):
+        raise DataError(
+            f"predictions of schema version {version}; this octjob reads version {SCHEMA_VERSION}",
+            "Read it with the octjob that wrote it, or run the run again.",
+        )
+    predictions = _from_table(table)
+    if _digest(predictions).encode() != metadata.get(_DIGEST_KEY):
+        raise DataError("damaged: the content does not match its recorded digest", _HINT)
+    return predictions
+
+
+def _from_table(table: pa.Table) -> Predictions:
+    num_classes = table.num_columns - len(_TEXTS) - len(_NUMBERS)
+    logits = [f"logit_{k}" for k in range(num_classes)]
+    expected = pa.schema(
+        [(name, pa.string()) for name in _TEXTS]
+        + [(name, pa.int64()) for name in _NUMBERS]
+        + [(name, pa.float64()) for name in logits]
+    )
+    if not logits or not table.schema.equals(expected):
+        raise DataError(f"predictions with unexpected columns: {', '.join(table.column_names)}", _HINT)
+    if any(column.null_count for column in table.columns):
+        raise DataError("damaged: predictions with empty cells", _HINT)
+    columns: dict[str, Any] = {
+        name: np.asarray(table.column(name).to_pylist(), dtype=np.str_) for name in _TEXTS
+    }
+    columns |= {name: table.column(name).to_numpy() for name in _NUMBERS}
+    columns["logits_NK"] = np.stack([table.column(name).to_numpy() for name in logits], axis=1)
+    return Predictions(**columns)
+
+
+def _sorted(predictions: Predictions) -> Predictions:
+    keys = ("fold", "split", "device", "eye", "participant", "seed")  # the last is the first to sort by
+    return predictions.rows(np.lexsort([getattr(predictions, name) for name in keys]))
+
+
+def _digest(predictions: Predictions) -> str:
+    """sha256 of the content, whatever library or compression carried it."""
+    digest = hashlib.sha256()
+    for name in _TEXTS:
+        digest.update(json.dumps(getattr(predictions, name).tolist()).encode())
+    for name in _NUMBERS:
+        digest.update(getattr(predictions, name).astype("<i8").tobytes())
+    digest.update(str(predictions.logits_NK.shape).encode())
+    digest.update(np.ascontiguousarray(predictions.logits_NK, dtype="<f8").tobytes())
+    return digest.hexdigest()

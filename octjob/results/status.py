@@ -1,0 +1,158 @@
+"""Where each run of a sweep stands, from one listing and one small read per run that has started."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from octjob.results.layout import PROGRESS, RESULT, read_progress, read_result, read_sweep
+from octjob.results.records import Progress, Result, RunEntry
+from octjob.storage.base import ObjectStore
+
+NUM_THREADS = 16
+# A heartbeat comes every epoch or batch of volumes; a run silent for longer may have lost its machine.
+STALLED_AFTER_S = 600.0
+
+RunState = Literal["Pending", "Running", "Interrupted", "Failed", "Succeeded"]
+FINAL: tuple[RunState, ...] = ("Failed", "Succeeded")
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """One run, as far as the store knows it.
+
+    best_metric: the best so far while it runs, balanced accuracy once it has succeeded.
+    heartbeat_age_s: seconds since its last sign of life. stalled: it runs, but was silent for ten minutes.
+    message: why it failed, or why a finished run has collapsed.
+    """
+
+    run_id: str
+    checkpoint: str
+    config: str
+    state: RunState
+    stage: str = ""
+    attempt: int | None = None
+    host: str = ""
+    seed: int | None = None
+    fold: int | None = None
+    epoch: int | None = None
+    num_epochs: int | None = None
+    done: int = 0
+    total: int = 0
+    metric_name: str | None = None
+    best_metric: float | None = None
+    eta_s: float | None = None
+    heartbeat_age_s: float | None = None
+    stalled: bool = False
+    collapsed: bool = False
+    duration_s: float | None = None
+    message: str = ""
+    hint: str = ""
+
+    @property
+    def final(self) -> bool:
+        """Nothing more happens without a new submission."""
+        return self.state in FINAL
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+def sweep_status(store: ObjectStore, now: float | None = None) -> list[RunStatus]:
+    """The status of every run, in the sweep's order. `now`: seconds since the epoch, default the clock's.
+
+    Raises:
+        ObjectNotFoundError: no sweep here.
+        DataError: naming the URI of a damaged record.
+    """
+    sweep = read_sweep(store)
+    present = {info.key for info in store.list("runs/")}
+    moment = time.time() if now is None else now
+    with ThreadPoolExecutor(NUM_THREADS) as pool:
+        return list(pool.map(lambda entry: _status(store, entry, present, moment), sweep.runs))
+
+
+def _status(store: ObjectStore, entry: RunEntry, present: set[str], now: float) -> RunStatus:
+    prefix = f"runs/{entry.run_id}"
+    if f"{prefix}/{RESULT}" in present and (result := read_result(store, entry.run_id)):
+        return succeeded(entry, result)
+    if f"{prefix}/{PROGRESS}" in present and (progress := read_progress(store, entry.run_id)):
+        return unfinished(entry, progress, now)
+    return RunStatus(entry.run_id, entry.checkpoint, entry.config, "Pending")
+
+
+def succeeded(entry: RunEntry, result: Result) -> RunStatus:
+    """The status of a run with a result."""
+    verdict = result.evaluation.get("verdict", {})
+    collapsed = bool(verdict.get("collapsed"))
+    reasons = verdict.get("reasons") or [""]
+    return RunStatus(
+        entry.run_id,
+        entry.checkpoint,
+        entry.config,
+        "Succeeded",
+        stage="finished",
+        attempt=result.attempts,
+        metric_name="balanced_accuracy",
+        best_metric=result.evaluation.get("metrics", {}).get("balanced_accuracy"),
+        collapsed=collapsed,
+        duration_s=result.duration_s,
+        message=str(reasons[0]) if collapsed else "",
+    )
+
+
+def unfinished(entry: RunEntry, progress: Progress, now: float) -> RunStatus:
+    """The status of a run that has begun and has no result."""
+    state: RunState = "Running"
+    if progress.stage == "failed":
+        state = "Failed"
+    elif progress.stage == "interrupted":
+        state = "Interrupted"
+    # Clocks differ between machines: an age is never negative.
+    age_s = max(0.0, now - progress.updated_at)
+    failure = progress.failure if state == "Failed" else None
+    return RunStatus(
+        entry.run_id,
+        entry.checkpoint,
+        entry.config,
+        state,
+        stage=progress.stage,
+        attempt=progress.attempt,
+        host=progress.host,
+        seed=progress.seed,
+        fold=progress.fold,
+        epoch=progress.epoch,
+        num_epochs=progress.num_epochs,
+        done=progress.done,
+        total=progress.total,
+        metric_name=progress.metric_name,
+        best_metric=progress.best_metric,
+        eta_s=progress.eta_s if state == "Running" else None,
+        heartbeat_age_s=age_s,
+        stalled=state == "Running" and age_s > STALLED_AFTER_S,
+        duration_s=max(0.0, progress.updated_at - progress.started_at),
+        message=failure.message if failure else "",
+        hint=failure.hint if failure else "",
+    )
+
+
+def summary(statuses: Sequence[RunStatus]) -> str:
+    """`3 Succeeded (1 collapsed), 1 Running (1 stalled?), 2 Pending`."""
+    parts = []
+    for state in ("Succeeded", "Running", "Interrupted", "Pending", "Failed"):
+        of_state = [one for one in statuses if one.state == state]
+        notes = [
+            f"{sum(flags)} {word}"
+            for word, flags in (
+                ("collapsed", [one.collapsed for one in of_state]),
+                ("stalled?", [one.stalled for one in of_state]),
+            )
+            if any(flags)
+        ]
+        if of_state:
+            parts.append(f"{len(of_state)} {state}" + (f" ({', '.join(notes)})" if notes else ""))
+    return ", ".join(parts) or "no runs"

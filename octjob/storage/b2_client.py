@@ -1,0 +1,167 @@
+"""b2sdk on a short leash: where its credentials come from, how long it may retry, what its errors mean.
+
+b2sdk itself reads no credentials from the environment; its command line does, and these are its names:
+`B2_APPLICATION_KEY_ID`, `B2_APPLICATION_KEY`, and optionally `B2_ENVIRONMENT` (a realm name or URL, default
+`production`). Else the names of the original project serve: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and
+`S3_ENDPOINT_URL`, provided the endpoint is B2's: its S3 keys are application keys of the native API too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import time
+from typing import Any
+from urllib.parse import urlsplit
+
+from b2sdk.v3 import B2Api, B2Http, B2HttpApiConfig, B2Session, Bucket, InMemoryAccountInfo
+from b2sdk.v3 import exception as b2_errors
+
+from octjob.errors import AccessError
+
+_MAX_WAIT_S = 30.0
+_REFUSED = (
+    b2_errors.Unauthorized,
+    b2_errors.AccessDenied,
+    b2_errors.RestrictedBucket,
+    b2_errors.NotAllowedByAppKeyError,
+)
+_KEY_HINT = (
+    "check B2_APPLICATION_KEY_ID and B2_APPLICATION_KEY, and the key's capabilities, bucket and name prefix"
+)
+_SET_HINT = "set B2_APPLICATION_KEY_ID and B2_APPLICATION_KEY to an application key of the bucket"
+
+
+def credentials_from_env(uri: str) -> tuple[str, str, str]:
+    """(realm, key id, key) from the environment; `AccessError` naming `uri` where they cannot serve."""
+    env = os.environ
+    realm = env.get("B2_ENVIRONMENT") or "production"
+    key_id, key = env.get("B2_APPLICATION_KEY_ID"), env.get("B2_APPLICATION_KEY")
+    if key_id and key:
+        return realm, key_id, key
+    if key_id or key:
+        missing = "B2_APPLICATION_KEY" if key_id else "B2_APPLICATION_KEY_ID"
+        raise AccessError(f"{uri}: {missing} is not set though its partner is", _SET_HINT)
+    key_id, key = env.get("AWS_ACCESS_KEY_ID"), env.get("AWS_SECRET_ACCESS_KEY")
+    if not key_id or not key:
+        raise AccessError(f"{uri}: no B2 credentials in the environment", _SET_HINT)
+    endpoint = env.get("S3_ENDPOINT_URL", "")
+    host = urlsplit(endpoint if "://" in endpoint else f"https://{endpoint}").hostname or ""
+    if not host.endswith(".backblazeb2.com"):
+        found = (
+            f"S3_ENDPOINT_URL={endpoint} is not"
+            if endpoint
+            else "S3_ENDPOINT_URL is not set, so they may not be"
+        )
+        raise AccessError(
+            f"{uri}: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY cannot serve here: {found} for Backblaze B2",
+            f"{_SET_HINT}, or S3_ENDPOINT_URL to https://s3.<region>.backblazeb2.com",
+        )
+    return realm, key_id, key
+
+
+def connect(uri: str, retry_s: float, timeout_s: float) -> B2Api:
+    """An authorised `B2Api` whose every request retries transient faults for `retry_s` at most."""
+    realm, key_id, key = credentials_from_env(uri)
+    # The store verifies every download itself, large files included, which b2sdk does not.
+    api = _Api(InMemoryAccountInfo(), api_config=_Config(retry_s, timeout_s), check_download_hash=False)
+    api.authorize_account(application_key_id=key_id, application_key=key, realm=realm)
+    return api
+
+
+def upload(bucket: Bucket, name: str, data: bytes, file_info: dict[str, str], retry_s: float) -> Any:
+    """Upload one file with its SHA-1, large files included; transient faults are retried for `retry_s`."""
+    sha1 = hashlib.sha1(data).hexdigest()
+    deadline, wait_s = time.monotonic() + retry_s, 1.0
+    while True:
+        try:
+            return bucket.upload_bytes(
+                data,
+                name,
+                content_type="application/octet-stream",
+                file_info=file_info,
+                large_file_sha1=sha1,
+            )
+        except b2_errors.MaxRetriesExceeded as error:
+            # b2sdk tries a few upload URLs at once, then gives up without ever having waited.
+            if isinstance(_last_of(error), _REFUSED) or time.monotonic() + wait_s > deadline:
+                raise
+        time.sleep(wait_s * random.uniform(0.5, 1.0))
+        wait_s = min(2 * wait_s, _MAX_WAIT_S)
+
+
+def access_error(uri: str, error: Exception, retry_s: float) -> AccessError:
+    """The `AccessError` that explains a b2sdk error."""
+    error = _last_of(error)
+    if isinstance(error, _REFUSED):
+        return AccessError(f"{uri}: permission refused: {first_line(error)}", _KEY_HINT)
+    if isinstance(error, b2_errors.CapExceeded):
+        return AccessError(f"{uri}: {first_line(error)}", "raise the account's caps on Backblaze's Caps page")
+    hint = f"transient faults were retried for up to {retry_s:g} s; check the network and try again"
+    return AccessError(f"{uri}: {first_line(error)}", hint)
+
+
+def first_line(error: Exception) -> str:
+    """The first line of the error's text, or its type's name."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _last_of(error: Exception) -> Exception:
+    """The error behind b2sdk's giving up on an upload, which it repeats even where the key may not write."""
+    if isinstance(error, b2_errors.MaxRetriesExceeded) and error.exception_info_list:
+        last: Exception = error.exception_info_list[-1]
+        return last
+    return error
+
+
+# b2sdk is untyped for mypy, hence the ignores on its subclasses.
+class _Config(B2HttpApiConfig):  # type: ignore[misc]
+    def __init__(self, retry_s: float, timeout_s: float) -> None:
+        super().__init__(user_agent_append="octjob")
+        self.retry_s = retry_s
+        self.timeout_s = timeout_s
+
+
+class _BoundedHttp(B2Http):  # type: ignore[misc]
+    """b2sdk's HTTP layer bounded by time: left alone, it retries a lasting 503 for over eleven minutes."""
+
+    def __init__(self, config: _Config) -> None:
+        super().__init__(config)
+        self._config = config
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        headers: dict[str, str],
+        data: Any = None,
+        try_count: int = B2Http.TRY_COUNT_DATA,
+        params: Any = None,
+        *,
+        stream: bool = False,
+        _timeout: float | None = None,
+    ) -> Any:
+        deadline = time.monotonic() + self._config.retry_s
+        timeout_s = min(_timeout or self.TIMEOUT, self._config.timeout_s)
+        wait_s = 1.0
+        while True:
+            try:
+                return super().request(
+                    method, url, headers, data, 1, params, stream=stream, _timeout=timeout_s
+                )
+            except b2_errors.B2Error as error:
+                pause_s = max(wait_s * random.uniform(0.5, 1.0), float(error.retry_after_seconds or 0))
+                # A try count of one marks uploads: b2sdk repeats those itself, at a fresh upload URL.
+                if try_count == 1 or not error.should_retry_http() or time.monotonic() + pause_s > deadline:
+                    raise
+            time.sleep(pause_s)
+            wait_s = min(2 * wait_s, _MAX_WAIT_S)
+
+
+class _Session(B2Session):  # type: ignore[misc]
+    B2HTTP_CLASS = staticmethod(_BoundedHttp)
+
+
+class _Api(B2Api):  # type: ignore[misc]
+    SESSION_CLASS = staticmethod(_Session)

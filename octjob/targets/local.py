@@ -1,0 +1,145 @@
+"""The local target: a sweep's runs as subprocesses of this machine, a few at a time.
+
+A run that exits 75 or dies is started again and continues; 2, 3 and 4 will not mend themselves and fail at once.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Literal
+
+from octjob.errors import AccessError, DataError, Interrupted, SpecError
+from octjob.spec.run import Run
+
+State = Literal["waiting", "running", "succeeded", "failed", "interrupted"]
+
+_NO_RETRY = (SpecError.exit_code, DataError.exit_code, AccessError.exit_code)
+_POLL_S = 0.2
+_MAX_CONCURRENCY = 8
+
+
+@dataclass
+class Attempted:
+    """A run and how it fares."""
+
+    run: Run
+    uri: str
+    state: State = "waiting"
+    num_failures: int = 0
+    exit_code: int | None = None
+    log: Path | None = None
+    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+
+Listener = Callable[[Sequence[Attempted]], None]
+
+
+def default_concurrency(num_runs: int) -> int:
+    """One run per core, at most eight."""
+    return max(1, min(_MAX_CONCURRENCY, os.cpu_count() or 1, num_runs))
+
+
+class LocalTarget:
+    """Runs `octjob train` for each run, `concurrency` at a time; logs go to `log_dir/<run id>.log`."""
+
+    def __init__(
+        self, log_dir: Path, concurrency: int, max_restarts: int, env: Mapping[str, str], listener: Listener
+    ) -> None:
+        self.log_dir = log_dir
+        self.concurrency = concurrency
+        self.max_restarts = max_restarts
+        threads = max(1, (os.cpu_count() or 1) // concurrency)
+        self.env = {"OMP_NUM_THREADS": str(threads), **os.environ, **env}
+        self.listener = listener
+        self._signals = 0
+
+    def carry_out(self, runs: Sequence[tuple[Run, str]]) -> list[Attempted]:
+        """Run all (run, URI), to the end or until a signal; every run's state comes back.
+
+        The first SIGINT or SIGTERM lets each run save and exit, a second one kills them.
+        """
+        attempted = [Attempted(run, uri) for run, uri in runs]
+        waiting = deque(attempted)
+        running: list[Attempted] = []
+        self.log_dir.mkdir(parents=True, exist_ok=True)
+        handlers = {
+            number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        try:
+            while running or (waiting and not self._signals):
+                while waiting and len(running) < self.concurrency and not self._signals:
+                    running.append(self._start(waiting.popleft()))
+                self.listener(attempted)
+                time.sleep(_POLL_S)
+                self._pass_on(running)
+                for item in [i for i in running if i.process is not None and i.process.poll() is not None]:
+                    running.remove(item)
+                    if self._ended(item):
+                        waiting.append(item)
+        finally:
+            for item in running:
+                if item.process is not None:
+                    item.process.kill()
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+        for item in waiting:
+            item.state = "interrupted"
+        self.listener(attempted)
+        return attempted
+
+    def _start(self, item: Attempted) -> Attempted:
+        item.log = self.log_dir / f"{item.run.run_id}.log"
+        command = [sys.executable, "-m", "octjob", "train", "--run", item.uri]
+        with item.log.open("ab") as log:
+            item.process = self._spawn(command, log)
+        item.state = "running"
+        return item
+
+    def _spawn(self, command: list[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
+        # A session of its own, so that Ctrl-C reaches the runs once, from us.
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=self.env,
+            start_new_session=True,
+        )
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        self._signals += 1
+
+    def _pass_on(self, running: Sequence[Attempted]) -> None:
+        if not self._signals:
+            return
+        number = signal.SIGTERM if self._signals == 1 else signal.SIGKILL
+        for item in running:
+            if item.process is not None and item.process.poll() is None:
+                item.process.send_signal(number)
+
+    def _ended(self, item: Attempted) -> bool:
+        """Note how an attempt ended; True where the run is to be started again."""
+        code = item.exit_code = item.process.returncode if item.process is not None else 1
+        if code == 0:
+            item.state = "succeeded"
+            return False
+        if self._signals:
+            item.state = "interrupted"
+            return False
+        if code == Interrupted.exit_code:
+            item.state = "waiting"
+            return True
+        item.num_failures += 1
+        if code in _NO_RETRY or item.num_failures > self.max_restarts:
+            item.state = "failed"
+            return False
+        item.state = "waiting"
+        return True

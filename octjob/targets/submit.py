@@ -1,0 +1,45 @@
+"""Put a plan into the store: the sweep as submitted and one spec per run; nothing else starts a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from octjob.plan.expand import Plan
+from octjob.results.layout import finished_runs, write_spec, write_sweep
+from octjob.results.records import RunEntry, SweepRecord
+from octjob.spec.run import Run
+from octjob.storage.base import ObjectStore
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What was found and written: runs with a result already, and runs to carry out."""
+
+    finished: tuple[Run, ...]
+    todo: tuple[Run, ...]
+
+
+def record_of(plan: Plan) -> SweepRecord:
+    """The plan as it is stored."""
+    return SweepRecord(
+        name=plan.name,
+        baseline=plan.baseline,
+        class_names=plan.runs[0].config.classes.names,
+        runs=tuple(
+            RunEntry(run_id=run.run_id, checkpoint=run.checkpoint_name, config=run.config_name)
+            for run in plan.runs
+        ),
+    )
+
+
+def write_plan(plan: Plan, store: ObjectStore, *, update: bool) -> Submission:
+    """Store the sweep and the specs of its runs; doing it twice changes nothing.
+
+    Raises `SpecError` where the sweep or a run is there with a different spec.
+    """
+    write_sweep(store, record_of(plan), update=update)
+    finished = finished_runs(store)
+    todo = tuple(run for run in plan.runs if run.run_id not in finished)
+    for run in todo:
+        write_spec(store, run)
+    return Submission(tuple(run for run in plan.runs if run.run_id in finished), todo)

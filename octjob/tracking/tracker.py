@@ -1,0 +1,94 @@
+"""Experiment tracking behind one small protocol. A fault of the tracker never stops a run and is said once."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from octjob.spec.run import Run
+
+log = logging.getLogger(__name__)
+
+
+class Tracker(Protocol):
+    """What a run reports."""
+
+    def log(self, record: dict[str, Any]) -> None:
+        """One epoch's metrics."""
+        ...
+
+    def finish(self, summary: dict[str, Any], *, failed: bool = False) -> None:
+        """The final metrics, and the end."""
+        ...
+
+
+class NoTracker:
+    """`log.wandb: false`."""
+
+    def log(self, record: dict[str, Any]) -> None:
+        """Nothing."""
+
+    def finish(self, summary: dict[str, Any], *, failed: bool = False) -> None:
+        """Nothing."""
+
+
+class WandbTracker:
+    """A W&B run named after ours, grouped by sweep, continued under the same id after a restart."""
+
+    def __init__(self, run: Run) -> None:
+        self._run: Any = None
+        self._said = False
+        self._try(lambda: self._start(run))
+
+    def _start(self, run: Run) -> None:
+        import wandb
+
+        settings = run.config.log
+        directory = os.environ.get("WANDB_DIR") or tempfile.mkdtemp(prefix="octjob-wandb-")
+        self._run = wandb.init(
+            project=settings.wandb_project,
+            entity=settings.wandb_entity,
+            name=f"{run.checkpoint_name}.{run.config_name}",
+            group=run.sweep,
+            id=run.run_id.replace(".", "-"),
+            resume="allow",
+            dir=directory,
+            config=run.model_dump(mode="json"),
+            tags=[run.checkpoint_name, run.config_name],
+        )
+        self._run.define_metric("epoch")
+        self._run.define_metric("*", step_metric="epoch")
+
+    def log(self, record: dict[str, Any]) -> None:
+        """One epoch's metrics, against the epoch."""
+        if self._run is not None:
+            self._try(lambda: self._run.log(record))
+
+    def finish(self, summary: dict[str, Any], *, failed: bool = False) -> None:
+        """Write the summary and close the run."""
+        if self._run is not None:
+            self._try(lambda: self._finish(summary, 1 if failed else 0))
+
+    def _finish(self, summary: dict[str, Any], exit_code: int) -> None:
+        self._run.summary.update(summary)
+        self._run.finish(exit_code=exit_code, quiet=True)
+
+    def _try(self, action: Callable[[], None]) -> None:
+        # W&B raises its own errors, urllib's, grpc's and plain ones; none of them may cost a run its result.
+        try:
+            action()
+        except Exception as error:  # noqa: BLE001
+            if not self._said:
+                log.warning(
+                    "W&B does not work (%s: %s); the run goes on without it", type(error).__name__, error
+                )
+            self._said = True
+            self._run = None
+
+
+def open_tracker(run: Run) -> Tracker:
+    """The configured tracker."""
+    return WandbTracker(run) if run.config.log.wandb else NoTracker()

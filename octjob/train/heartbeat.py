@@ -1,0 +1,70 @@
+"""A run's heartbeat: `progress.json`, written at most every two seconds, and a listener for the terminal."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+from octjob.errors import OctjobError
+from octjob.results.layout import PROGRESS, encode, read_progress, run_key
+from octjob.results.records import Failure, Progress, Stage
+from octjob.storage.base import ObjectStore
+
+Listener = Callable[[Progress], None]
+_INTERVAL_S = 2.0
+
+
+class Heartbeat:
+    """Knows where a run stands and says so."""
+
+    def __init__(
+        self, store: ObjectStore, run_id: str, listener: Listener, clock: Callable[[], float] = time.time
+    ) -> None:
+        before = read_progress(store, run_id)
+        self.store = store
+        self.listener = listener
+        self.clock = clock
+        self._stage_at = self._written_at = now = clock()
+        self.progress = Progress(
+            run_id=run_id,
+            stage="starting",
+            attempt=before.attempt + 1 if before else 1,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            started_at=now,
+            updated_at=now,
+        )
+        self._write()
+
+    def stage(self, stage: Stage, **values: Any) -> None:
+        """Enter a stage; written at once."""
+        self._stage_at = self.clock()
+        self._update(stage=stage, done=0, total=0, eta_s=None, **values)
+        self._write()
+
+    def tick(self, done: int, total: int, **values: Any) -> None:
+        """Work done in this stage; written now and then."""
+        elapsed = self.clock() - self._stage_at
+        eta = elapsed / done * (total - done) if done else None
+        self._update(done=done, total=total, eta_s=eta, **values)
+        if self.clock() - self._written_at >= _INTERVAL_S:
+            self._write()
+
+    def failed(self, error: BaseException) -> None:
+        """The last heartbeat of an attempt that ends in an error."""
+        if isinstance(error, OctjobError):
+            failure = Failure(message=error.message, hint=error.hint, exit_code=error.exit_code)
+        else:
+            failure = Failure(message=f"{type(error).__name__}: {error}", hint="A bug; see the run's log.")
+        self.stage("failed", failure=failure)
+
+    def _update(self, **values: Any) -> None:
+        self.progress = self.progress.model_copy(update={**values, "updated_at": self.clock()})
+        self.listener(self.progress)
+
+    def _write(self) -> None:
+        self._written_at = self.clock()
+        self.store.put(run_key(self.progress.run_id, PROGRESS), encode(self.progress))

@@ -1,0 +1,229 @@
+"""One attempt at one run, from its spec in the store to its result there."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+
+from octjob.data.cohort import Cohort, Volume, require, require_classes
+from octjob.data.quarantine import Quarantine
+from octjob.data.volumes import VolumeReader, load_volumes
+from octjob.errors import Interrupted
+from octjob.evaluate import evaluate
+from octjob.features.encode import Encoding
+from octjob.models.checkpoint import LoadedEncoder
+from octjob.results.layout import RESULT, encode, read_result, read_spec, run_key, split_run_uri
+from octjob.results.predictions import write_predictions
+from octjob.results.records import Result
+from octjob.storage.base import AlreadyExistsError, ObjectStore
+from octjob.storage.open import open_store
+from octjob.tracking.tracker import open_tracker
+from octjob.train.facts import TRAIN_METRICS, data_facts, training_facts
+from octjob.train.heartbeat import Heartbeat, Listener
+from octjob.train.inputs import load_cohort, load_encoder, make_reader
+from octjob.train.resume import ResumeStore
+from octjob.train.runtime import environment, make_deterministic, select_device
+from octjob.train.scoring import Scorer, concatenate
+from octjob.train.session import Session
+from octjob.train.stop import Stop, catch_signals
+from octjob.train.trainers import FinetuneTrainer, ProbeTrainer, Trained, Trainer, encode_cohort
+from octjob.train.units import Unit, make_units, used_splits
+
+log = logging.getLogger(__name__)
+
+# The split of predictions pooled over folds.
+CROSS_VALIDATED = "cv"
+
+
+def run_job(run_uri: str, listener: Listener) -> None:
+    """Carry a run out, or continue it; a finished run is left alone.
+
+    Raises `Interrupted` after a signal, with the state saved, and `OctjobError` for what a user can mend.
+    """
+    output, run_id = split_run_uri(run_uri)
+    store = open_store(output)
+    run = read_spec(store, run_id)
+    if read_result(store, run_id) is not None:
+        log.info("run %s is finished; nothing to do", run_id)
+        return
+    stop = Stop()
+    with catch_signals(stop):
+        heartbeat = Heartbeat(store, run_id, listener)
+        log.info("run %s, attempt %d", run_id, heartbeat.progress.attempt)
+        try:
+            make_deterministic()
+            session = Session(
+                run=run,
+                store=store,
+                cache=open_store(run.cache),
+                heartbeat=heartbeat,
+                stop=stop,
+                resume=ResumeStore(store, run_id),
+                tracker=open_tracker(run),
+                device=select_device(),
+            )
+            _attempt(session)
+        except Interrupted:
+            heartbeat.stage("interrupted")
+            raise
+        except BaseException as error:
+            heartbeat.failed(error)
+            raise
+        heartbeat.stage("finished")
+
+
+def _attempt(session: Session) -> None:
+    run, heartbeat = session.run, session.heartbeat
+    session.continue_from_saved()
+    heartbeat.stage("data")
+    with tempfile.TemporaryDirectory(prefix="octjob-") as workdir:
+        loaded = load_encoder(run, Path(workdir), session.tick)
+    loaded.encoder.to(session.device)
+    session.require_same("checkpoint weights", loaded.report.weights_digest)
+    session.check_stop()
+    quarantine = Quarantine()
+    cohort, trainer_for = _prepare(session, loaded, quarantine)
+    session.require_same("cohort", _cohort_digest(cohort.volumes))
+    scorer = Scorer(cohort.volumes, run.config)
+    trainer = trainer_for(scorer)
+    heartbeat.stage("training")
+    units = make_units(cohort.volumes, run.config, run.seeds, run.folds)
+    for unit in units:
+        if unit.name not in session.done:
+            heartbeat.tick(0, 0, seed=unit.seed, fold=unit.fold)
+            session.finish_unit(unit.name, _keep(session, unit, trainer.train(unit)))
+    heartbeat.stage("evaluating")
+    _finish(session, loaded, cohort, quarantine, scorer, units)
+
+
+def _prepare(
+    session: Session, loaded: LoadedEncoder, quarantine: Quarantine
+) -> tuple[Cohort, Callable[[Scorer], Trainer]]:
+    """Read or encode everything once: the cohort without unreadable volumes, and what makes its trainer."""
+    run = session.run
+    cohort = load_cohort(run)
+    reader = make_reader(run, loaded)
+    if run.config.mode == "probe":
+        encoding = Encoding(loaded, run.config, session.device)
+        x_VN = encode_cohort(session, encoding, reader, cohort.volumes, quarantine)
+        readable = _without_corrupt(session, cohort, quarantine)
+        return readable, lambda scorer: ProbeTrainer(session, scorer, x_VN)
+    _read_all(session, reader, cohort.volumes, quarantine)
+    readable = _without_corrupt(session, cohort, quarantine)
+    return readable, lambda scorer: FinetuneTrainer(session, scorer, loaded, reader, readable.volumes)
+
+
+def _read_all(
+    session: Session, reader: VolumeReader, volumes: Sequence[Volume], quarantine: Quarantine
+) -> None:
+    """Read every volume once before training, so that a corrupt one shows now; fills the volume cache."""
+    num_workers = session.run.config.data.num_workers
+    for done, _ in enumerate(load_volumes(reader, volumes, num_workers, quarantine), 1):
+        session.tick(done, len(volumes))
+
+
+def _without_corrupt(session: Session, cohort: Cohort, quarantine: Quarantine) -> Cohort:
+    config = session.run.config
+    quarantine.check(len(cohort.volumes), config.data.max_corrupt)
+    readable = cohort.without(quarantine.uids)
+    require(readable.coverage, config.data.min_coverage)
+    for split in used_splits(config, session.run.folds):
+        require_classes(readable, split, config.classes)
+    return readable
+
+
+def _cohort_digest(volumes: Sequence[Volume]) -> str:
+    lines = [f"{v.record.sop_instance_uid} {v.participant.label} {v.participant.split}" for v in volumes]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _keep(session: Session, unit: Unit, trained: Trained) -> dict[str, Any]:
+    """Store the unit's weights; returns what the resume state keeps of it."""
+    wanted = session.run.config.log
+    for name, save, weights in (
+        ("best", wanted.save_best, trained.weights),
+        ("last", wanted.save_last, trained.last_weights),
+    ):
+        if save:
+            data = safetensors.torch.save(weights, metadata={"unit": unit.name})
+            key = run_key(session.run.run_id, f"checkpoint/{name}-{unit.name}.safetensors")
+            session.store.put(key, data)
+    return {
+        "eval_logits": torch.from_numpy(trained.eval_logits_NK),
+        "train_logits": torch.from_numpy(trained.train_logits_NK),
+        "used": trained.used,
+    }
+
+
+def _finish(
+    session: Session,
+    loaded: LoadedEncoder,
+    cohort: Cohort,
+    quarantine: Quarantine,
+    scorer: Scorer,
+    units: Sequence[Unit],
+) -> None:
+    """Write predictions, then the result, last and create-only."""
+    run, config = session.run, session.run.config
+    num_classes = config.classes.num_classes
+    outcomes = [session.done[unit.name] for unit in units]
+    predictions = concatenate(
+        [
+            scorer.predictions(u, u.eval_N, o["eval_logits"].numpy())
+            for u, o in zip(units, outcomes, strict=True)
+        ]
+    )
+    if run.folds:
+        predictions = replace(predictions, split=np.full(len(predictions.label), CROSS_VALIDATED))
+    train = [
+        scorer.metrics(u, u.train_N, o["train_logits"].numpy()) for u, o in zip(units, outcomes, strict=True)
+    ]
+    evaluation = evaluate(
+        predictions,
+        num_classes,
+        config.data.unit,
+        class_names=config.classes.names,
+        train_counts=np.bincount(scorer.label_N[units[0].train_N], minlength=num_classes).tolist(),
+    )
+    write_predictions(session.store, run.run_id, predictions)
+    progress, now = session.heartbeat.progress, time.time()
+    result = Result(
+        run_id=run.run_id,
+        sweep=run.sweep,
+        checkpoint=run.checkpoint_name,
+        config=run.config_name,
+        mode=config.mode,
+        evaluation=evaluation.to_dict(),
+        train={name: float(np.mean([getattr(m, name) for m in train])) for name in TRAIN_METRICS},
+        data=data_facts(cohort, quarantine, num_classes),
+        checkpoint_report=loaded.report.to_dict(),
+        training=training_facts(session, [outcome["used"] for outcome in outcomes]),
+        environment=environment(session.device),
+        notes=run.notes,
+        started_at=progress.started_at,
+        finished_at=now,
+        duration_s=now - progress.started_at,
+        attempts=progress.attempt,
+    )
+    _write_result(session.store, result)
+    metrics = evaluation.to_dict()["metrics"]
+    session.tracker.finish({f"final/{k}": v for k, v in metrics.items() if isinstance(v, int | float)})
+    for reason in evaluation.verdict.reasons:
+        log.warning("%s", reason)
+
+
+def _write_result(store: ObjectStore, result: Result) -> None:
+    try:
+        store.put(run_key(result.run_id, RESULT), encode(result), if_absent=True)
+    except AlreadyExistsError:
+        log.info("another attempt finished run %s first; its result stands", result.run_id)

@@ -1,0 +1,265 @@
+"""The optimisation loop of one unit, for heads on features and for whole networks alike.
+
+Everything the next step depends on is in `Loop.state()`: stopped after any step and continued from that state,
+the loop ends with the same weights, bit for bit on the CPU. Shapes: N volumes, B batch, K classes.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from octjob.data.sampling import epoch_order, sample_weights
+from octjob.errors import DataError
+from octjob.spec.experiment import Experiment
+from octjob.train.loss import make_loss
+from octjob.train.schedule import lr_factor
+from octjob.train.source import Source
+from octjob.train.units import Indices, Unit
+
+Scores = Callable[[Indices, npt.NDArray[np.float64]], dict[str, float]]
+State = dict[str, Any]
+
+
+class Hooks(Protocol):
+    """What a loop tells the outside."""
+
+    def after_step(self, loop: Loop) -> None:
+        """After every optimisation step; may raise `Interrupted` once the state is saved."""
+        ...
+
+    def after_epoch(self, loop: Loop, record: dict[str, Any]) -> None:
+        """After every epoch, with its line of history."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What a unit trains on: labels of all volumes (N), its positions, class weights (K) and scoring."""
+
+    unit: Unit
+    label_N: npt.NDArray[np.int64]
+    class_weight_K: npt.NDArray[np.float64] | None
+    scores: Scores
+
+
+class Loop:
+    """Trains `model` (its `encoder` included, where it has one) on `source` as `task` says."""
+
+    def __init__(
+        self, model: nn.Module, source: Source, task: Task, experiment: Experiment, device: torch.device
+    ) -> None:
+        self.model = model.to(device)
+        self.source = source
+        self.task = task
+        self.experiment = experiment
+        self.device = device
+        weight = (
+            None if task.class_weight_K is None else torch.tensor(task.class_weight_K, dtype=torch.float32)
+        )
+        self.loss = make_loss(experiment.train, None if weight is None else weight.to(device))
+        self.encoder = getattr(model, "encoder", None)
+        self.optimizer = _optimizer(self.model, experiment)
+        self.epoch = 0
+        self.step = 0
+        self.loss_sum = 0.0
+        self.num_correct = 0
+        self.best_metric: float | None = None
+        self.best_epoch: int | None = None
+        self.best_weights: State | None = None
+        self.bad_epochs = 0
+        self.stopped_early = False
+
+    @property
+    def num_samples(self) -> int:
+        """Training volumes of the unit."""
+        return len(self.task.unit.train_N)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimisation steps an epoch."""
+        return math.ceil(self.num_samples / self.experiment.data.batch_size)
+
+    def run(self, hooks: Hooks) -> State:
+        """Train to the end, leaving the weights to evaluate in the model; returns those of the last epoch."""
+        train = self.experiment.train
+        if self.epoch == self.step == 0:
+            torch.manual_seed(self.task.unit.seed)
+        while self.epoch < train.epochs and not self.stopped_early:
+            self._train_epoch(hooks)
+            record = self._end_epoch()
+            hooks.after_epoch(self, record)
+        last = copy.deepcopy(self.model.state_dict())
+        if self.best_weights is not None:
+            self.model.load_state_dict(self.best_weights)
+        return last
+
+    def _train_epoch(self, hooks: Hooks) -> None:
+        unit, data = self.task.unit, self.experiment.data
+        self.model.train()
+        if self.encoder is not None:
+            self.encoder.requires_grad_(self.epoch >= max(0, self.experiment.model.unfreeze_at_epoch))
+        order = unit.train_N[self._order()]
+        batches = [order[i : i + data.batch_size] for i in range(0, len(order), data.batch_size)][self.step :]
+        inputs = self.source.train_batches(batches, self.epoch, unit.seed)
+        for batch, x_B in zip(batches, inputs, strict=True):
+            self._train_step(x_B, torch.from_numpy(self.task.label_N[batch]).to(self.device))
+            self.step += 1
+            if self.step < self.steps_per_epoch:
+                hooks.after_step(self)
+
+    def _order(self) -> Indices:
+        unit, train = self.task.unit, self.experiment.train
+        weighted = train.sampler == "weighted"
+        labels = self.task.label_N[unit.train_N]
+        weights = sample_weights(labels, self.experiment.classes.num_classes) if weighted else None
+        return epoch_order(self.num_samples, unit.seed, self.epoch, weights)
+
+    def _train_step(self, x_B: Tensor, label_B: Tensor) -> None:
+        train = self.experiment.train
+        step = self.epoch * self.steps_per_epoch + self.step
+        factor = lr_factor(step, self.steps_per_epoch, train.epochs, train.warmup_epochs, train.scheduler)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["base_lr"] * factor
+        logits_BK = self._forward(x_B)
+        loss = self.loss(logits_BK, label_B)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if train.grad_clip:
+            nn.utils.clip_grad_norm_(self.model.parameters(), train.grad_clip)
+        self.optimizer.step()
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise DataError(
+                f"training loss became {value} in epoch {self.epoch}, step {self.step}",
+                "Lower train.lr_head and train.lr_encoder, or set train.grad_clip.",
+            )
+        self.loss_sum += value * len(label_B)
+        self.num_correct += int((logits_BK.detach().argmax(dim=1) == label_B).sum())
+
+    def _forward(self, x_B: Tensor) -> Tensor:
+        bf16 = self.experiment.train.precision == "bf16" and self.encoder is not None
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+            logits_BK: Tensor = self.model(x_B)
+        return logits_BK.float()
+
+    def predict(self, positions: Indices) -> npt.NDArray[np.float64]:
+        """Logits (N, K) of unaugmented volumes with the model as it is now."""
+        self.model.eval()
+        size = self.experiment.data.val_batch_size
+        batches = [positions[i : i + size] for i in range(0, len(positions), size)]
+        with torch.inference_mode():
+            logits = [self._forward(x_B).double().cpu().numpy() for x_B in self.source.eval_batches(batches)]
+        return np.concatenate(logits) if logits else np.zeros((0, self.experiment.classes.num_classes))
+
+    def _end_epoch(self) -> dict[str, Any]:
+        unit, stopping = self.task.unit, self.experiment.train.early_stopping
+        record: dict[str, Any] = {
+            "seed": unit.seed,
+            "fold": unit.fold,
+            "epoch": self.epoch,
+            "lr": {group["name"]: group["lr"] for group in self.optimizer.param_groups},
+            "train/loss": self.loss_sum / self.num_samples,
+            "train/accuracy": self.num_correct / self.num_samples,
+        }
+        scored = self.task.scores(unit.eval_N, self.predict(unit.eval_N))
+        record |= {f"eval/{name}": value for name, value in scored.items()}
+        if stopping.enabled:
+            held_out = self.task.scores(unit.holdout_N, self.predict(unit.holdout_N))
+            record |= {f"holdout/{name}": value for name, value in held_out.items()}
+            self._early_stopping(held_out[stopping.metric])
+        self.epoch += 1
+        self.step = 0
+        self.loss_sum, self.num_correct = 0.0, 0
+        return record
+
+    def _early_stopping(self, value: float) -> None:
+        stopping = self.experiment.train.early_stopping
+        sign = -1.0 if stopping.metric == "loss" else 1.0
+        if self.best_metric is None or sign * (value - self.best_metric) > stopping.min_delta:
+            self.best_metric, self.best_epoch, self.bad_epochs = value, self.epoch, 0
+            self.best_weights = copy.deepcopy(self.model.state_dict())
+        else:
+            self.bad_epochs += 1
+            self.stopped_early = self.bad_epochs >= stopping.patience
+
+    def state(self) -> State:
+        """Everything the next step depends on, as tensors and plain values."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "torch_rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+            **{name: getattr(self, name) for name in _PROGRESS},
+        }
+
+    def load_state(self, state: State) -> None:
+        """Continue from `state()`."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["torch_rng"].cpu())
+        if state["cuda_rng"] is not None:
+            torch.cuda.set_rng_state(state["cuda_rng"].cpu(), self.device)
+        for name in _PROGRESS:
+            setattr(self, name, state[name])
+
+    def used(self) -> dict[str, Any]:
+        """The values really used, for the log and the result."""
+        weights = self.task.class_weight_K
+        return {
+            "seed": self.task.unit.seed,
+            "fold": self.task.unit.fold,
+            "num_train": self.num_samples,
+            "num_holdout": len(self.task.unit.holdout_N),
+            "num_eval": len(self.task.unit.eval_N),
+            "class_weights": None if weights is None else [float(w) for w in weights],
+            "steps_per_epoch": self.steps_per_epoch,
+            "epochs_run": self.epoch,
+            "evaluated_epoch": self.best_epoch if self.best_epoch is not None else self.epoch - 1,
+            "stopped_early": self.stopped_early,
+            "groups": [
+                {"name": g["name"], "base_lr": g["base_lr"], "last_lr": g["lr"], "num_parameters": _count(g)}
+                for g in self.optimizer.param_groups
+            ],
+        }
+
+
+_PROGRESS = (
+    "epoch",
+    "step",
+    "loss_sum",
+    "num_correct",
+    "best_metric",
+    "best_epoch",
+    "best_weights",
+    "bad_epochs",
+    "stopped_early",
+)
+
+
+def _count(group: dict[str, Any]) -> int:
+    return sum(parameter.numel() for parameter in group["params"])
+
+
+def _optimizer(model: nn.Module, experiment: Experiment) -> torch.optim.Optimizer:
+    """Both groups from the first step on, so that the schedule holds when the encoder is unfrozen."""
+    train = experiment.train
+    encoder = getattr(model, "encoder", None)
+    head = model if encoder is None else model.get_submodule("head")
+    groups: list[dict[str, Any]] = [
+        {"name": "head", "params": list(head.parameters()), "lr": train.lr_head, "base_lr": train.lr_head}
+    ]
+    if encoder is not None:
+        lr = train.lr_encoder
+        groups.append({"name": "encoder", "params": list(encoder.parameters()), "lr": lr, "base_lr": lr})
+    if train.optimizer == "SGD":
+        return torch.optim.SGD(groups, lr=train.lr_head, momentum=0.9, weight_decay=train.weight_decay)
+    return torch.optim.AdamW(groups, lr=train.lr_head, weight_decay=train.weight_decay)

@@ -1,0 +1,71 @@
+"""From a unit's logits to rows of `predictions.parquet` and to metrics. Shapes: N volumes, K classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from octjob.data.cohort import Volume
+from octjob.evaluate import Predictions, by_participant
+from octjob.evaluate.metrics import Metrics, compute_metrics
+from octjob.evaluate.predictions import How
+from octjob.spec.experiment import Experiment
+from octjob.train.units import Indices, Unit
+
+Logits = npt.NDArray[np.float64]
+
+EPOCH_METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auroc")
+
+
+class Scorer:
+    """Knows the cohort's volumes and turns positions and logits into predictions."""
+
+    def __init__(self, volumes: Sequence[Volume], experiment: Experiment) -> None:
+        self.volumes = volumes
+        self.experiment = experiment
+        people = [volume.participant for volume in volumes]
+        self.participant_N = np.array([p.id for p in people])
+        self.split_N = np.array([p.split for p in people])
+        self.label_N = np.array([p.label for p in people], dtype=np.int64)
+        self.eye_N = np.array([volume.record.laterality for volume in volumes])
+        self.device_N = np.array([volume.record.device for volume in volumes])
+
+    def predictions(self, unit: Unit, positions: Indices, logits_NK: Logits) -> Predictions:
+        """One row per volume."""
+        return Predictions(
+            participant=self.participant_N[positions],
+            eye=self.eye_N[positions],
+            device=self.device_N[positions],
+            split=self.split_N[positions],
+            fold=np.full(len(positions), unit.fold),
+            seed=np.full(len(positions), unit.seed),
+            label=self.label_N[positions],
+            logits_NK=logits_NK,
+        )
+
+    def metrics(self, unit: Unit, positions: Indices, logits_NK: Logits) -> Metrics:
+        """Metrics in the configured unit, whatever splits the positions are of."""
+        how: How = "mean" if self.experiment.data.unit == "participant" else "volume"
+        return compute_metrics(by_participant(self.predictions(unit, positions, logits_NK), how))
+
+    def for_unit(self, unit: Unit) -> Callable[[Indices, Logits], dict[str, float]]:
+        """What history and early stopping look at; `loss` is the log-loss."""
+
+        def scores(positions: Indices, logits_NK: Logits) -> dict[str, float]:
+            metrics = self.metrics(unit, positions, logits_NK)
+            counts = np.array(metrics.prediction_counts)
+            return {
+                "loss": metrics.log_loss,
+                **{name: float(getattr(metrics, name)) for name in EPOCH_METRICS},
+                "top_class_share": float(counts.max() / counts.sum()),
+            }
+
+        return scores
+
+
+def concatenate(parts: Sequence[Predictions]) -> Predictions:
+    """Rows of several units as one table."""
+    columns = ("participant", "eye", "device", "split", "fold", "seed", "label", "logits_NK")
+    return Predictions(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in columns})

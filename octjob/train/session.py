@@ -1,0 +1,138 @@
+"""One attempt's connections to the outside, and the rule of when state is saved."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from octjob.errors import DataError, Interrupted
+from octjob.results.layout import write_history
+from octjob.spec.run import Run
+from octjob.storage.base import ObjectStore
+from octjob.tracking.tracker import Tracker
+from octjob.train.heartbeat import Heartbeat
+from octjob.train.loop import Loop
+from octjob.train.resume import ResumeStore
+from octjob.train.stop import Stop
+
+log = logging.getLogger(__name__)
+
+# Saving may take at most about this share of the time; a slow store or a large network is saved less often.
+_SAVE_SHARE = 0.1
+
+
+@dataclass
+class Session:
+    """Implements a loop's hooks: heartbeat, history, tracking, saving, stopping."""
+
+    run: Run
+    store: ObjectStore
+    cache: ObjectStore
+    heartbeat: Heartbeat
+    stop: Stop
+    resume: ResumeStore
+    tracker: Tracker
+    device: torch.device
+    done: dict[str, Any] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+    current: dict[str, Any] | None = None
+    _saved_at: float = 0.0
+    _save_took_s: float = 0.0
+
+    def continue_from_saved(self) -> None:
+        """Take up the state an earlier attempt saved, if there is one."""
+        state = self.resume.load()
+        if state is None:
+            return
+        self.done, self.facts, self.current = state["done"], state["facts"], state["current"]
+        self.history = [json.loads(line) for line in state["history"]]
+        torch.set_num_threads(state["num_threads"])
+        log.info("continuing after %d finished units and %d epochs", len(self.done), len(self.history))
+
+    def require_same(self, name: str, value: str) -> None:
+        """Note a fact of the first attempt; a later attempt that sees another value must not continue."""
+        before = self.facts.setdefault(name, value)
+        if before != value:
+            raise DataError(
+                f"run {self.run.run_id}: {name} changed since an earlier attempt ({before[:12]} -> {value[:12]})",
+                "The inputs were replaced under a running sweep. Restore them, or submit under a new sweep name.",
+            )
+
+    def check_stop(self) -> None:
+        """Raise `Interrupted` if a signal came; for stages whose work is already kept elsewhere."""
+        if self.stop.requested:
+            raise Interrupted(
+                f"run {self.run.run_id}: stopped by signal {self.stop.signal}, state saved",
+                "Start the same command again to continue.",
+            )
+
+    def tick(self, done: int, total: int) -> None:
+        """Progress of a stage that is not a loop."""
+        self.heartbeat.tick(done, total)
+        self.check_stop()
+
+    def after_step(self, loop: Loop) -> None:
+        """See `octjob.train.loop.Hooks`."""
+        done, total = loop.epoch * loop.steps_per_epoch + loop.step, self._total_steps(loop)
+        self.heartbeat.tick(done, total)
+        if self.stop.requested:
+            self.save(loop)
+            self.check_stop()
+
+    def after_epoch(self, loop: Loop, record: dict[str, Any]) -> None:
+        """See `octjob.train.loop.Hooks`."""
+        self.history.append(record)
+        self.tracker.log(record)
+        self.heartbeat.tick(
+            loop.epoch * loop.steps_per_epoch,
+            self._total_steps(loop),
+            epoch=loop.epoch,
+            num_epochs=self.run.config.train.epochs,
+            best_metric=loop.best_metric,
+            metric_name=self.run.config.train.early_stopping.metric if loop.best_metric is not None else None,
+        )
+        log.info(
+            "epoch %d: train loss %.4f accuracy %.3f; eval balanced accuracy %.3f, largest predicted share %.2f",
+            record["epoch"],
+            record["train/loss"],
+            record["train/accuracy"],
+            record["eval/balanced_accuracy"],
+            record["eval/top_class_share"],
+        )
+        due = time.monotonic() - self._saved_at >= self._save_took_s / _SAVE_SHARE
+        if due or self.stop.requested:
+            self.save(loop)
+        self.check_stop()
+
+    def _total_steps(self, loop: Loop) -> int:
+        return self.run.config.train.epochs * loop.steps_per_epoch
+
+    def finish_unit(self, name: str, outcome: dict[str, Any]) -> None:
+        """Keep a finished unit's outcome (tensors and plain values)."""
+        self.done[name] = outcome
+        self.current = None
+        self.save(None)
+        self.check_stop()
+
+    def save(self, loop: Loop | None) -> None:
+        """Write resume state and history."""
+        start = time.monotonic()
+        self.current = None if loop is None else {"unit": loop.task.unit.name, "state": loop.state()}
+        self.resume.save(
+            {
+                "done": self.done,
+                "facts": self.facts,
+                "current": self.current,
+                "history": [json.dumps(record) for record in self.history],
+                "num_threads": torch.get_num_threads(),
+            }
+        )
+        write_history(self.store, self.run.run_id, self.history)
+        self._saved_at = time.monotonic()
+        self._save_took_s = self._saved_at - start

@@ -1,0 +1,75 @@
+"""Fixtures of the whole test suite; the doubles they stand on are in `tests/doubles`."""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from doubles.b2_server import B2Server
+from doubles.gcs import GcsServer
+
+from octjob.storage import ObjectStore
+from octjob.storage.open import forget_stores
+
+RETRY_S = 6.0
+BUCKET = "octjob-test"
+
+
+@pytest.fixture(autouse=True)
+def _fresh_stores() -> None:
+    """Tests change the environment that cached stores connected with."""
+    forget_stores()
+
+
+@pytest.fixture(scope="session")
+def gcs_server() -> Iterator[GcsServer]:
+    with GcsServer() as server:
+        server.create_bucket(BUCKET)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def b2_server() -> Iterator[B2Server]:
+    with B2Server() as server:
+        server.create_bucket(BUCKET)
+        yield server
+
+
+@pytest.fixture
+def file_store(tmp_path: Path) -> ObjectStore:
+    from octjob.storage.file import FileStore
+
+    return FileStore(f"file://{tmp_path}/store")
+
+
+@pytest.fixture
+def gcs_store(gcs_server: GcsServer, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
+    """A store under a prefix of its own, on the session's server."""
+    from octjob.storage.gcs import GcsStore
+
+    for name, value in gcs_server.env.items():
+        monkeypatch.setenv(name, value)
+    return GcsStore(f"gs://{BUCKET}/{uuid.uuid4().hex}", retry_s=RETRY_S)
+
+
+@pytest.fixture
+def b2_store(b2_server: B2Server, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
+    """A store under a prefix of its own, on the session's server, with the account's master key."""
+    from octjob.storage.b2 import B2Store
+
+    for name, value in b2_server.env.items():
+        monkeypatch.setenv(name, value)
+    return B2Store(f"b2://{BUCKET}/{uuid.uuid4().hex}", retry_s=RETRY_S)
+
+
+@pytest.fixture(params=["file", "gcs", "b2"])
+def any_store(request: pytest.FixtureRequest) -> ObjectStore:
+    """Each kind of store in turn."""
+    store: ObjectStore = request.getfixturevalue(f"{request.param}_store")
+    return store

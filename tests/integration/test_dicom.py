@@ -1,0 +1,236 @@
+"""Real DICOM files of every transfer syntax: the exact voxels, or an error that says why not."""
+
+import io
+
+import numpy as np
+import pydicom
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydicom import uid
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.encaps import encapsulate, generate_frames
+
+from octjob.data.dicom import available_decoders, read_volume
+from octjob.data.header import read_header
+from octjob.data.quarantine import CorruptVolumeError
+from octjob.errors import DataError
+from tests.doubles.aireadi_bucket import make_dicom, speckle
+
+URI = "file:///bucket/retinal_oct/a.dcm"
+UNCOMPRESSED = [
+    uid.ExplicitVRLittleEndian,
+    uid.ImplicitVRLittleEndian,
+    uid.ExplicitVRBigEndian,
+    uid.DeflatedExplicitVRLittleEndian,
+]
+LOSSLESS = [
+    uid.RLELossless,
+    uid.JPEGLossless,
+    uid.JPEGLosslessSV1,
+    uid.JPEGLSLossless,
+    uid.JPEGLSNearLossless,
+    uid.JPEG2000Lossless,
+    uid.JPEG2000,
+    uid.HTJ2KLossless,
+]
+SIGNED = [*UNCOMPRESSED, uid.RLELossless, uid.JPEGLSLossless, uid.JPEG2000Lossless]
+
+
+def name(value: object) -> str:
+    return value.name if isinstance(value, uid.UID) else str(value)
+
+
+@pytest.mark.parametrize("syntax", UNCOMPRESSED + LOSSLESS, ids=name)
+@pytest.mark.parametrize("dtype", ["u1", "u2"])
+@pytest.mark.parametrize("shape", [(5, 14, 11), (1, 9, 9)])
+def test_every_transfer_syntax_gives_the_exact_voxels(
+    syntax: uid.UID, dtype: str, shape: tuple[int, int, int]
+) -> None:
+    x = speckle(shape, dtype)
+    raw = read_volume(make_dicom(x, syntax=syntax, instance_uid="1.2.77", laterality="L"), URI)
+    np.testing.assert_array_equal(raw.stored_DHW, x)
+    assert raw.stored_DHW.dtype == x.dtype
+    assert (raw.transfer_syntax, raw.sop_instance_uid, raw.laterality) == (syntax, "1.2.77", "L")
+
+
+@pytest.mark.parametrize("syntax", SIGNED, ids=name)
+def test_signed_values_stay_signed(syntax: uid.UID) -> None:
+    x = speckle((3, 14, 11), "i2")
+    np.testing.assert_array_equal(read_volume(make_dicom(x, syntax=syntax), URI).stored_DHW, x)
+
+
+def test_signed_12_bit_values_in_a_codestream_that_knows_no_sign() -> None:
+    x = (speckle((3, 14, 11), "i2") >> 4).astype("i2")
+
+    def twelve_bits(ds: FileDataset) -> None:
+        import imagecodecs
+
+        ds.BitsStored, ds.HighBit = 12, 11
+        ds.PixelData = encapsulate([imagecodecs.jpegls_encode(frame.view("u2") & 0xFFF) for frame in x])
+
+    data = make_dicom(x, syntax=uid.JPEGLSLossless, change=twelve_bits)
+    np.testing.assert_array_equal(read_volume(data, URI).stored_DHW, x)
+
+
+def test_lossy_jpeg_is_close() -> None:
+    x = np.add.outer(np.arange(4) * 10, np.add.outer(np.arange(32), np.arange(24))).astype(np.uint8)
+    raw = read_volume(make_dicom(x, syntax=uid.JPEGBaseline8Bit), URI)
+    assert np.abs(raw.stored_DHW.astype(int) - x).max() <= 3
+
+
+def test_every_decoder_is_installed() -> None:
+    missing = [syntax for syntax, there in available_decoders().items() if not there]
+    assert missing == []
+    assert len(available_decoders()) == 16
+
+
+def test_rescale_is_applied_and_the_stored_values_are_kept() -> None:
+    def rescale(ds: FileDataset) -> None:
+        ds.RescaleSlope, ds.RescaleIntercept = "0.5", "-7"
+
+    x = speckle()
+    raw = read_volume(make_dicom(x, change=rescale), URI)
+    np.testing.assert_array_equal(raw.x_DHW, x.astype(np.float32) * 0.5 - 7)
+    np.testing.assert_array_equal(raw.stored_DHW, x)
+    assert raw.x_DHW.dtype == np.float32
+
+
+def test_rescale_in_the_shared_functional_groups() -> None:
+    def rescale(ds: FileDataset) -> None:
+        item = Dataset()
+        item.RescaleSlope, item.RescaleIntercept, item.RescaleType = "3", "1", "US"
+        ds.SharedFunctionalGroupsSequence[0].PixelValueTransformationSequence = [item]
+
+    raw = read_volume(make_dicom(speckle(), change=rescale), URI)
+    assert (raw.slope, raw.intercept) == (3.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("where", "spacing", "source"),
+    [
+        ("shared", (0.05, 0.004, 0.012), "shared"),
+        ("per-frame", (0.05, 0.004, 0.012), "per-frame"),
+        ("per-frame differing", None, "per-frame"),
+        ("top-level", (0.05, 0.004, 0.012), "top-level"),
+        ("none", None, "none"),
+    ],
+)
+def test_spacing_is_found_where_it_is_and_never_invented(where: str, spacing: object, source: str) -> None:
+    raw = read_volume(make_dicom(speckle(), spacing=where), URI)
+    assert (raw.spacing_mm, raw.spacing_source) == (spacing, source)
+
+
+def set_to(**values: object):
+    def change(ds: FileDataset) -> None:
+        for key, value in values.items():
+            setattr(ds, key, value)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (set_to(SOPClassUID="1.2.840.10008.5.1.4.1.1.77.1.5.7"), "not Ophthalmic Tomography Image"),
+        (set_to(NumberOfFrames=9), "expected 1080 for 9 B-scans"),
+        (set_to(NumberOfFrames=7), "expected 840 for 7 B-scans"),
+        (set_to(NumberOfFrames=0), "NumberOfFrames is"),
+        (set_to(Rows=13), "expected 1040"),
+        (set_to(PhotometricInterpretation="MONOCHROME1"), "MONOCHROME1"),
+        (set_to(SamplesPerPixel=3), "3 samples per voxel"),
+        (set_to(BitsAllocated=32), "32 bits"),
+        (set_to(RescaleSlope="0"), "rescale slope 0"),
+        (lambda ds: ds.__delattr__("PixelData"), "no pixel data"),
+        (lambda ds: ds.__delattr__("Columns"), "Columns is missing"),
+    ],
+)
+def test_a_file_that_is_not_what_it_should_be_is_named_with_the_reason(change, reason: str) -> None:
+    with pytest.raises(CorruptVolumeError) as caught:
+        read_volume(make_dicom(speckle(), change=change), URI)
+    assert URI in caught.value.message
+    assert reason in caught.value.reason
+    assert caught.value.exit_code == 3
+
+
+@pytest.mark.parametrize("data", [b"", b"<html>404 Not Found</html>", b"\0" * 200, b"\0" * 128 + b"DICM"])
+def test_what_is_not_dicom_is_corrupt(data: bytes) -> None:
+    for read in (read_volume, read_header):
+        with pytest.raises(CorruptVolumeError):
+            read(data, URI)
+
+
+@pytest.mark.parametrize("syntax", LOSSLESS, ids=name)
+@pytest.mark.parametrize("said", [7, 9])
+def test_compressed_frames_must_be_as_many_as_the_header_says(syntax: uid.UID, said: int) -> None:
+    with pytest.raises(CorruptVolumeError):
+        read_volume(make_dicom(speckle(), syntax=syntax, change=set_to(NumberOfFrames=said)), URI)
+
+
+@pytest.mark.parametrize("syntax", [s for s in LOSSLESS if s != uid.RLELossless], ids=name)
+def test_a_codestream_cut_off_inside_its_frame_is_corrupt(syntax: uid.UID) -> None:
+    def cut(ds: FileDataset) -> None:
+        frames = list(generate_frames(ds.PixelData, number_of_frames=8))
+        frames[5] = frames[5][: len(frames[5]) // 2]
+        ds.PixelData = encapsulate(frames)
+
+    with pytest.raises(CorruptVolumeError, match="B-scan 5 is cut off"):
+        read_volume(make_dicom(speckle(), syntax=syntax, change=cut), URI)
+
+
+def test_an_rle_frame_cut_off_is_corrupt() -> None:
+    def cut(ds: FileDataset) -> None:
+        frames = list(generate_frames(ds.PixelData, number_of_frames=8))
+        frames[5] = frames[5][: len(frames[5]) // 2]
+        ds.PixelData = encapsulate(frames)
+
+    with pytest.raises(CorruptVolumeError):
+        read_volume(make_dicom(speckle(), syntax=uid.RLELossless, change=cut), URI)
+
+
+def test_the_transfer_syntax_is_never_swapped_to_read_compressed_bytes_as_voxels() -> None:
+    x = speckle((2, 40, 40))
+    compressed = pydicom.dcmread(io.BytesIO(make_dicom(x, syntax=uid.JPEG2000Lossless)))
+    garbage = compressed.PixelData
+
+    def lie(ds: FileDataset) -> None:
+        ds.PixelData = garbage + b"\0" * (len(garbage) % 2)
+
+    with pytest.raises(CorruptVolumeError, match="bytes of pixel data"):
+        read_volume(make_dicom(x, change=lie), URI)
+
+
+def test_an_unknown_transfer_syntax_is_no_corrupt_volume_but_a_missing_decoder() -> None:
+    data = make_dicom(speckle()).replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.9\0", 1)
+    with pytest.raises(DataError, match="no decoder for transfer syntax") as caught:
+        read_volume(data, URI)
+    assert not isinstance(caught.value, CorruptVolumeError)
+
+
+FILES = {syntax: make_dicom(speckle((4, 9, 7)), syntax=syntax) for syntax in UNCOMPRESSED + LOSSLESS}
+
+
+@pytest.mark.filterwarnings("ignore")
+@settings(max_examples=200, deadline=None)
+@given(syntax=st.sampled_from(list(FILES)), share=st.floats(0, 1, exclude_max=True))
+def test_a_file_cut_off_anywhere_gives_the_exact_voxels_or_an_error(syntax: uid.UID, share: float) -> None:
+    data = FILES[syntax][: int(share * len(FILES[syntax]))]
+    try:
+        raw = read_volume(data, URI)
+    except CorruptVolumeError as error:
+        assert URI in error.message
+        return
+    np.testing.assert_array_equal(raw.stored_DHW, speckle((4, 9, 7)))
+
+
+@pytest.mark.filterwarnings("ignore")
+@settings(max_examples=150, deadline=None)
+@given(syntax=st.sampled_from(list(FILES)), data=st.data())
+def test_damaged_bytes_never_raise_anything_but_our_errors(syntax: uid.UID, data: st.DataObject) -> None:
+    spoilt = bytearray(FILES[syntax])
+    for place in data.draw(st.lists(st.integers(128, len(spoilt) - 1), min_size=1, max_size=4)):
+        spoilt[place] ^= data.draw(st.integers(1, 255))
+    try:
+        assert read_volume(bytes(spoilt), URI).stored_DHW.ndim == 3
+    except DataError as error:
+        assert error.message

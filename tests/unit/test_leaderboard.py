@@ -1,0 +1,313 @@
+"""The leaderboard: who gets a rank, who is flagged, and what is said below the table."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from doubles.sweep_results import (
+    CLASSES,
+    SEED_COUNTS,
+    constant,
+    entry,
+    from_logits,
+    labels,
+    outcome,
+    progress,
+    result,
+    skilled,
+    sweep,
+)
+
+from octjob.errors import DataError, SpecError
+from octjob.evaluate import paired_difference
+from octjob.evaluate.intervals import percentile_interval
+from octjob.results.export import to_csv, to_json, to_markdown, to_parquet
+from octjob.results.leaderboard import Leaderboard, build_leaderboard
+from octjob.results.outcome import METRICS, Outcome, scored
+from octjob.results.ranking import best_of_chance, draw_values
+from octjob.results.render import WIDTH, to_text
+
+LABEL_P = labels()
+BIG_LABEL_P = labels((60, 60, 60, 60))
+DRAWS = 400
+
+
+def board(outcomes: list[Outcome], baseline: str | None = None, metric: str = "macro_auroc") -> Leaderboard:
+    record = sweep([one.entry for one in outcomes], baseline)
+    return build_leaderboard(record, outcomes, metric, num_draws=DRAWS)
+
+
+@pytest.fixture(scope="module")
+def seeds_situation() -> Leaderboard:
+    """Three checkpoints that all say healthy for everyone: 17 of 65, as in the log this project answers."""
+    names = ("multi_domain", "single_domain_01", "single_domain_02")
+    return board([outcome(entry(name), constant(LABEL_P)) for name in names], baseline="multi_domain")
+
+
+@pytest.fixture(scope="module")
+def mixed() -> Leaderboard:
+    """A clear winner, two that are alike, a collapsed one, and runs without a result."""
+    return board(
+        [
+            outcome(entry("base"), skilled(BIG_LABEL_P, 1.0, seed=1)),
+            outcome(entry("alike"), skilled(BIG_LABEL_P, 1.0, seed=2)),
+            outcome(entry("winner"), skilled(BIG_LABEL_P, 4.0, seed=3)),
+            outcome(entry("stuck"), constant(BIG_LABEL_P, 2)),
+            Outcome(entry("broken"), progress=progress(entry("broken"), "failed", "labels.tsv: no column")),
+            Outcome(entry("absent")),
+            Outcome(entry("busy"), progress=progress(entry("busy"), "training")),
+            Outcome(entry("paused"), progress=progress(entry("paused"), "interrupted")),
+        ],
+        baseline="base",
+    )
+
+
+def by_checkpoint(leaderboard: Leaderboard, name: str):  # noqa: ANN201
+    return next(row for row in leaderboard.rows if row.checkpoint == name)
+
+
+def test_seeds_constant_predictors_are_collapsed_and_unranked(seeds_situation: Leaderboard) -> None:
+    for row in seeds_situation.rows:
+        assert (row.rank, row.state) == (None, "collapsed")
+        assert "suspicious" in row.flags
+        assert row.metric("accuracy").value == pytest.approx(17 / 65, abs=1e-12)
+        assert row.prediction_counts == (65, 0, 0, 0)
+        assert row.best_constant_accuracy == pytest.approx(20 / 65)
+
+
+def test_seeds_identical_group_is_named_below_the_table(seeds_situation: Leaderboard) -> None:
+    line = next(line for line in seeds_situation.warnings if line.startswith("Suspicious"))
+    assert all(row.run_id in line for row in seeds_situation.rows)
+    assert "one and the same class for everyone, from 3 different weights" in line
+
+
+def test_difference_between_equal_predictors_is_zero_with_p_one(seeds_situation: Leaderboard) -> None:
+    comparison = by_checkpoint(seeds_situation, "single_domain_01").comparison
+    assert (comparison.difference, comparison.low, comparison.high) == (0, 0, 0)
+    assert comparison.p_value == comparison.p_holm == 1
+
+
+def test_clear_winner_is_first_and_its_difference_excludes_zero(mixed: Leaderboard) -> None:
+    assert mixed.rows[0].checkpoint == "winner"
+    assert mixed.rows[0].rank == 1
+    comparison = mixed.rows[0].comparison
+    assert comparison.low > 0
+    assert comparison.p_holm < 0.05
+
+
+def test_runs_that_cannot_be_told_apart_share_a_rank(mixed: Leaderboard) -> None:
+    assert by_checkpoint(mixed, "base").rank == by_checkpoint(mixed, "alike").rank == 2
+    comparison = by_checkpoint(mixed, "alike").comparison
+    assert comparison.low < 0 < comparison.high
+
+
+def test_rows_without_rank_follow_by_state(mixed: Leaderboard) -> None:
+    assert [row.state for row in mixed.rows[3:]] == [
+        "collapsed", "interrupted", "running", "failed", "missing",
+    ]  # fmt: skip
+    assert all(row.rank is None for row in mixed.rows[3:])
+    assert by_checkpoint(mixed, "broken").error == "labels.tsv: no column"
+
+
+def test_baseline_itself_has_no_comparison(mixed: Leaderboard) -> None:
+    assert by_checkpoint(mixed, "base").comparison is None
+
+
+def test_chance_level_run_is_not_ranked() -> None:
+    leaderboard = board([outcome(entry("guess"), skilled(LABEL_P, 0.0, seed=5))])
+    assert (leaderboard.rows[0].state, leaderboard.rows[0].rank) == ("chance", None)
+
+
+def test_rank_uses_the_interval_of_the_paired_difference() -> None:
+    runs = {name: outcome(entry(name), skilled(LABEL_P, 1.0, seed)).scored for seed, name in enumerate("ab")}
+    values = draw_values({name: run.scores for name, run in runs.items()}, "macro_auroc", DRAWS, seed=0)
+    ours = percentile_interval(values["a"] - values["b"], 0.95, "")
+    theirs = paired_difference(runs["a"].scores, runs["b"].scores, "macro_auroc", DRAWS, num_permutations=10)
+    assert (ours.low, ours.high) == (theirs.interval.low, theirs.interval.high)
+
+
+def test_holm_is_over_all_comparisons_of_the_table() -> None:
+    outcomes = [
+        outcome(entry(name, config), skilled(LABEL_P, skill, seed))
+        for seed, (name, config, skill) in enumerate(
+            [("base", "linear", 1.0), ("other", "linear", 1.6), ("base", "mlp", 1.0), ("other", "mlp", 1.2)]
+        )
+    ]
+    rows = [row for row in board(outcomes, baseline="base").rows if row.comparison]
+    assert {row.comparison.baseline_run for row in rows} == {"base.linear-0000abcd", "base.mlp-0000abcd"}
+    small, large = sorted((row.comparison for row in rows), key=lambda one: one.p_value)
+    assert small.p_holm == pytest.approx(min(1, 2 * small.p_value))
+    assert large.p_holm == pytest.approx(max(small.p_holm, large.p_value))
+
+
+def test_identical_output_of_different_weights_is_suspicious_and_unranked() -> None:
+    same = skilled(BIG_LABEL_P, 2.0, seed=1)
+    leaderboard = board([outcome(entry("a"), same), outcome(entry("b"), same)])
+    assert [(row.state, row.rank) for row in leaderboard.rows] == [("suspicious", None)] * 2
+
+
+def test_identical_output_of_the_same_weights_is_not_suspicious() -> None:
+    same = skilled(BIG_LABEL_P, 2.0, seed=1)
+    leaderboard = board([outcome(entry("a", "linear"), same), outcome(entry("a", "again"), same)])
+    assert [(row.state, row.rank, row.flags) for row in leaderboard.rows] == [("ok", 1, ())] * 2
+
+
+def test_same_classes_with_other_probabilities_stay_ranked_but_flagged() -> None:
+    exact = 8.0 * np.eye(len(CLASSES))[BIG_LABEL_P]
+    leaderboard = board(
+        [
+            outcome(entry("a"), from_logits(BIG_LABEL_P, exact)),
+            outcome(entry("b"), from_logits(BIG_LABEL_P, exact / 2)),
+        ]
+    )
+    assert [(row.rank, row.flags) for row in leaderboard.rows] == [(1, ("suspicious",))] * 2
+
+
+def test_runs_on_other_participants_are_never_compared() -> None:
+    leaderboard = board(
+        [
+            outcome(entry("base"), skilled(BIG_LABEL_P, 2.0, seed=1)),
+            outcome(entry("other"), skilled(BIG_LABEL_P, 2.0, seed=2)),
+            outcome(entry("elsewhere"), skilled(BIG_LABEL_P, 4.0, seed=3, first_id=5000)),
+        ],
+        baseline="base",
+    )
+    row = by_checkpoint(leaderboard, "elsewhere")
+    assert (row.rank, row.comparison) == (None, None)
+    assert "unpaired" in row.flags
+    assert any("different participants" in reason for reason in row.reasons)
+    assert any("Not all runs scored the same participants" in line for line in leaderboard.warnings)
+    assert by_checkpoint(leaderboard, "other").rank == 1
+
+
+def test_missing_baseline_run_is_said_in_the_row() -> None:
+    leaderboard = board(
+        [Outcome(entry("base")), outcome(entry("other"), skilled(BIG_LABEL_P, 2.0, 1))], baseline="base"
+    )
+    assert "the baseline base has no result under linear" in by_checkpoint(leaderboard, "other").reasons[0]
+
+
+def test_one_checkpoint_name_with_two_weights_is_warned_about() -> None:
+    leaderboard = board(
+        [
+            outcome(entry("a", "linear"), skilled(BIG_LABEL_P, 2.0, 1), weights="1111"),
+            outcome(entry("a", "mlp"), skilled(BIG_LABEL_P, 2.0, 2), weights="2222"),
+        ]
+    )
+    assert any(line.startswith("Checkpoint a: its runs loaded different") for line in leaderboard.warnings)
+
+
+def test_two_names_for_the_same_weights_are_warned_about() -> None:
+    leaderboard = board(
+        [outcome(entry(name), skilled(BIG_LABEL_P, 2.0, k), weights="1111") for k, name in enumerate("ab")]
+    )
+    assert "Checkpoints a, b are the same weights (1111)." in leaderboard.warnings
+
+
+def test_result_that_is_not_that_of_its_predictions_is_not_ranked() -> None:
+    run = entry("a")
+    record = result(run, skilled(BIG_LABEL_P, 2.0, seed=1), "digest", 0.9)
+    mixed_up = scored(record, skilled(BIG_LABEL_P, 2.0, seed=2), "result", "predictions")
+    row = board([Outcome(run, mixed_up)]).rows[0]
+    assert (row.rank, row.state) == (None, "suspicious")
+    assert "inconsistent" in row.flags
+
+
+def test_train_val_gap_is_of_balanced_accuracy() -> None:
+    one = outcome(entry("a"), skilled(BIG_LABEL_P, 2.0, seed=1), train_balanced_accuracy=1.0)
+    row = board([one]).rows[0]
+    assert row.train_val_gap == 1.0 - row.metric("balanced_accuracy").value
+
+
+def test_best_of_eighteen_guessers_on_the_seeds_validation_set() -> None:
+    """0.354 is the reference value computed independently for 65 participants and 18 runs."""
+    assert best_of_chance(SEED_COUNTS, 18).expected == pytest.approx(0.354, abs=1.5e-3)
+    assert best_of_chance(SEED_COUNTS, 1).expected == pytest.approx(0.25, abs=1e-3)
+
+
+def test_best_of_chance_equals_enumeration() -> None:
+    """Two classes of two: balanced accuracy is the mean of two Binomial(2, 1/2) shares."""
+    chance_of = {0: 1 / 16, 0.25: 4 / 16, 0.5: 6 / 16, 0.75: 4 / 16, 1: 1 / 16}
+    values = list(chance_of)
+    best_of_two = sum(max(a, b) * chance_of[a] * chance_of[b] for a in values for b in values)
+    assert best_of_chance((2, 2), 2).expected == pytest.approx(best_of_two, abs=2e-3)
+
+
+def test_small_samples_and_chance_are_warned_about(seeds_situation: Leaderboard) -> None:
+    text = "\n".join(seeds_situation.warnings)
+    assert "Small sample: 65 participants, 11 of them insulin" in text
+    assert "3 runs were compared on 65 participants" in text
+    assert "accuracy 0.3077 (always oral_medication)" in text
+
+
+def test_unknown_metric_names_the_known_ones() -> None:
+    with pytest.raises(SpecError) as caught:
+        board([], metric="auc")
+    assert "macro_auroc" in caught.value.hint
+
+
+def test_evaluation_of_another_version_is_refused_by_uri() -> None:
+    predictions = skilled(LABEL_P, 2.0, seed=1)
+    record = result(entry("a"), predictions, "digest", 0.9)
+    old = record.model_copy(update={"evaluation": {**record.evaluation, "metrics": {"accuracy": 0.5}}})
+    with pytest.raises(DataError, match=r"^gs://b/result.json: evaluation.metrics"):
+        scored(old, predictions, "gs://b/result.json", "gs://b/predictions.parquet")
+
+
+def test_csv_json_and_parquet_hold_the_same_numbers(mixed: Leaderboard) -> None:
+    from_csv = list(csv.DictReader(io.StringIO(to_csv(mixed))))
+    from_parquet = pq.read_table(io.BytesIO(to_parquet(mixed))).to_pylist()
+    from_json = json.loads(to_json(mixed))["rows"]
+    assert len(from_csv) == len(from_parquet) == len(from_json) == len(mixed.rows)
+    for text, typed, nested in zip(from_csv, from_parquet, from_json, strict=True):
+        assert {name: "" if value is None else str(value) for name, value in typed.items()} == text
+        for name in METRICS:
+            estimate = (nested["metrics"] or {}).get(name) or {"value": None, "low": None, "high": None}
+            assert typed[name] == estimate["value"]
+            assert (typed[f"{name}_low"], typed[f"{name}_high"]) == (estimate["low"], estimate["high"])
+        assert typed["rank"] == nested["rank"]
+        assert typed["p_holm"] == (nested["comparison"] or {}).get("p_holm")
+
+
+def test_markdown_and_text_show_the_rounded_numbers(mixed: Leaderboard) -> None:
+    markdown, text = to_markdown(mixed), to_text(mixed)
+    for row in mixed.rows[:4]:
+        auroc = row.metric("macro_auroc")
+        cell = f"{auroc.value:.3f} [{auroc.low:.2f}, {auroc.high:.2f}]"
+        for shown in (markdown, text):
+            line = next(line for line in shown.splitlines() if re.search(rf"\b{row.checkpoint}\b.*linear", line))
+            assert cell in line
+
+
+def test_plain_text_is_ascii_without_escapes_and_within_its_width() -> None:
+    long = "a_checkpoint_with_a_name_that_goes_on_and_on"
+    leaderboard = board(
+        [
+            outcome(entry(f"{long}_{k}", "linear.lr_head-0-001.pool_method-mean"), skilled(LABEL_P, 2, k))
+            for k in range(2)
+        ],
+        baseline=f"{long}_0",
+    )
+    text = to_text(leaderboard)
+    assert text.isascii()
+    assert "\x1b" not in text
+    table = text.split("\n\n")[1]
+    assert max(map(len, table.splitlines())) <= WIDTH
+    assert len({line.split()[1] for line in table.splitlines()[2:]}) == 2  # still told apart
+
+
+def test_text_does_not_depend_on_the_order_of_the_runs(mixed: Leaderboard) -> None:
+    turned = replace(mixed, rows=tuple(sorted(mixed.rows[::-1], key=mixed.rows.index)))
+    assert to_text(turned) == to_text(mixed)
+
+
+def test_empty_and_unstarted_sweeps_have_a_table() -> None:
+    assert "demo: ranked by macro_auroc" in to_text(board([]))
+    assert "1 missing" in to_text(board([Outcome(entry("a"))]))

@@ -1,0 +1,127 @@
+"""The numbers the encoder sees: held against MONAI and against the original fine-tuning, step by step."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn.functional import interpolate
+
+from octjob.data.dicom import RawVolume
+from octjob.data.preprocess import NoContrastError, preprocess, preprocess_digest, preprocess_volume
+from octjob.data.resize import resize
+
+SHAPES = [(8, 30, 20), (61, 25, 40), (27, 12, 16), (3, 50, 9), (1, 16, 16), (5, 5, 5), (512, 14, 10)]
+SIZE = (8, 12, 16)
+
+
+def volume(shape: tuple[int, int, int], seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).gamma(0.6, 40.0, shape).clip(0, 255).astype(np.uint8)
+
+
+def raw(stored: np.ndarray, slope: float = 1.0, intercept: float = 0.0) -> RawVolume:
+    return RawVolume(stored, slope, intercept, None, "none", "1.2.840.10008.1.2.1", "1.2", "R")
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("size", [SIZE, (5, 5, 5), (16, 60, 40)])
+def test_resize_is_trilinear_interpolation_of_the_whole_volume(
+    shape: tuple[int, int, int], size: tuple[int, int, int]
+) -> None:
+    x = np.random.default_rng(1).normal(size=shape).astype(np.float32)
+    expected = interpolate(torch.from_numpy(x)[None, None], size=size, mode="trilinear", align_corners=False)
+    np.testing.assert_allclose(resize(lambda i: x[i], shape[0], size), expected[0, 0].numpy(), atol=2e-6)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_pretraining_is_zscore_monai_resized_monai_normalize_intensity(shape: tuple[int, int, int]) -> None:
+    from monai.transforms import NormalizeIntensity, Resize
+
+    x = volume(shape).astype(np.float32) * np.float32(1.7) - np.float32(3)
+    first = (x - x.mean()) / x.std()
+    expected = NormalizeIntensity()(Resize(SIZE, mode="trilinear")(first[None]))[0].numpy()
+    got = preprocess(x, "pretraining", SIZE)
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got, expected, atol=1e-5)
+    np.testing.assert_array_equal(preprocess_volume(raw(volume(shape), 1.7, -3.0), "pretraining", SIZE), got)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 1000),
+    scale=st.floats(0.01, 100.0),
+    offset=st.floats(-1000.0, 1000.0),
+)
+def test_a_positive_rescale_of_the_input_changes_nothing(seed: int, scale: float, offset: float) -> None:
+    x = volume((7, 9, 11), seed).astype(np.float64)
+    plain = preprocess(x, "pretraining", (4, 6, 8))
+    np.testing.assert_allclose(
+        preprocess(x * scale + offset, "pretraining", (4, 6, 8)), plain, atol=2e-2 / scale + 1e-4
+    )
+
+
+def test_the_encoder_sees_mean_0_and_std_1() -> None:
+    y = preprocess(volume((61, 25, 40)), "pretraining", SIZE)
+    assert abs(float(y.mean(dtype=np.float64))) < 1e-6
+    assert abs(float(y.std(dtype=np.float64)) - 1) < 1e-6
+
+
+def seed_finetune_reference(x: np.ndarray, size: tuple[int, int, int]) -> np.ndarray:
+    """The original's steps, one by one, in torch."""
+    v = torch.from_numpy(x.astype(np.float32))
+    if v.shape[0] > v.shape[-1]:
+        v = v.permute(2, 0, 1)
+    sample = v[::4, ::4, ::4].flatten() if v.numel() > 1e6 else v
+    v = torch.clamp(v, 0, torch.quantile(sample, 0.99))
+    v = torch.pow((v - v.min()) / (v.max() - v.min()), 0.8)
+    return interpolate(v[None, None], size=size, mode="trilinear", align_corners=False)[0, 0].numpy()
+
+
+@pytest.mark.parametrize("shape", [(8, 30, 20), (40, 12, 16), (64, 160, 128)])
+def test_seed_finetune_repeats_the_original_steps_on_stored_values(shape: tuple[int, int, int]) -> None:
+    x = volume(shape)
+    got = preprocess(x, "seed_finetune", SIZE)
+    np.testing.assert_allclose(got, seed_finetune_reference(x, SIZE), atol=1e-5)
+    assert 0 <= got.min() <= got.max() <= 1
+    ignored_rescale = preprocess_volume(raw(x, slope=-2.0, intercept=500.0), "seed_finetune", SIZE)
+    np.testing.assert_array_equal(ignored_rescale, got)
+
+
+def test_seed_finetune_clips_negative_values_at_0() -> None:
+    x = volume((8, 30, 20)).astype(np.int16) - 40
+    np.testing.assert_allclose(
+        preprocess(x, "seed_finetune", SIZE), seed_finetune_reference(x, SIZE), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("profile", ["pretraining", "seed_finetune"])
+def test_a_volume_without_contrast_is_an_error_not_zeros_or_nan(profile: str) -> None:
+    with pytest.raises(NoContrastError, match="same value"):
+        preprocess(np.full((4, 8, 8), 37, np.uint8), profile, SIZE)  # type: ignore[arg-type]
+
+
+def test_contrast_that_the_resize_loses_is_an_error() -> None:
+    x = np.zeros((9, 9, 9), np.uint8)
+    x[0, 0, 0] = 255  # between the samples of a 9 -> 3 resize
+    with pytest.raises(NoContrastError):
+        preprocess(x, "pretraining", (3, 3, 3))
+
+
+def test_rescaled_values_that_are_not_finite_are_an_error() -> None:
+    with pytest.raises(NoContrastError, match="not finite"):
+        preprocess(np.array([[[1.0, np.nan], [2.0, 3.0]]]), "pretraining", SIZE)
+
+
+def test_the_digest_tells_profiles_and_sizes_apart_and_is_the_same_in_every_process() -> None:
+    digests = {
+        preprocess_digest("pretraining", SIZE),
+        preprocess_digest("seed_finetune", SIZE),
+        preprocess_digest("pretraining", (8, 12, 17)),
+    }
+    assert len(digests) == 3
+    code = f"from octjob.data.preprocess import preprocess_digest as d; print(d('pretraining', {SIZE}))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.strip() == preprocess_digest("pretraining", SIZE)
