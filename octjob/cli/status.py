@@ -63,7 +63,8 @@ def _show(store: ObjectStore, output: str) -> None:
     elif sys.stdout.isatty():
         from rich.console import Console
 
-        Console().print(status_rich(statuses, wide=output == "wide"))
+        console = Console()
+        console.print(status_rich(statuses, console.width, wide=output == "wide"), soft_wrap=True)
     else:
         click.echo(status_text(statuses, wide=output == "wide"), nl=False)
 
@@ -77,10 +78,11 @@ def _watch(store: ObjectStore, interval: float, wide: bool) -> None:
 
     statuses = sweep_status(store)
     try:
-        with Live(status_rich(statuses, wide=wide), auto_refresh=False) as live:
+        with Live(auto_refresh=False) as live:
+            live.update(status_rich(statuses, live.console.width, wide=wide), refresh=True)
             while not all(one.final for one in statuses):
                 time.sleep(interval)
                 statuses = sweep_status(store)
-                live.update(status_rich(statuses, wide=wide), refresh=True)
+                live.update(status_rich(statuses, live.console.width, wide=wide), refresh=True)
     except KeyboardInterrupt:
         click.echo("Stopped watching; the runs go on.", err=True)

@@ -24,7 +24,7 @@ class RawVolume:
     `slope` and `intercept` turn into the modality's values; `spacing_mm` is (between B-scans, row,
     column)."""
 
-    stored_DHW: NDArray[Any]  # noqa: N815
+    stored_DHW: NDArray[Any]
     slope: float
     intercept: float
     spacing_mm: tuple[float, float, float] | None
@@ -43,7 +43,7 @@ class RawVolume:
         return y
 
     @property
-    def x_DHW(self) -> NDArray[np.float32]:  # noqa: N802
+    def x_DHW(self) -> NDArray[np.float32]:
         """The whole volume, rescaled; made anew at each use (4 bytes per voxel)."""
         return self.rescaled(self.stored_DHW)
 

@@ -16,12 +16,13 @@ from octjob.data.quarantine import CorruptVolumeError
 
 OPHTHALMIC_TOMOGRAPHY = "1.2.840.10008.5.1.4.1.1.77.1.5.4"
 
-# Everything pydicom and the decoders raise on files that are not what they claim. Errors of ours pass
-# through.
+# Everything pydicom and the decoders raise on files that are not what they claim, OSError for a short sequence
+# included. Errors of the stores and our own are OctjobErrors and pass through.
 READ_ERRORS = (
     InvalidDicomError,
     BytesLengthException,
     EOFError,
+    OSError,
     ValueError,
     TypeError,
     LookupError,

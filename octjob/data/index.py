@@ -89,6 +89,7 @@ class RangedReader(io.RawIOBase):
 
     def __init__(self, store: ObjectStore, info: ObjectInfo) -> None:
         self._store, self._info, self._position = store, info, 0
+        self.name = store.uri(info.key)  # pydicom asks a file for its name
 
     def readable(self) -> bool:
         return True

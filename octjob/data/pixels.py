@@ -5,8 +5,10 @@ Legend: x_DHW stored values, B-scans x rows x columns.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -49,13 +51,14 @@ class PixelError(ValueError):
     """Why the pixel data is not what the header says."""
 
 
-def available_decoders() -> dict[str, bool]:
+@functools.cache
+def available_decoders() -> Mapping[str, bool]:
     """Transfer syntax name to whether this installation can decode it."""
     fast = importlib.util.find_spec("imagecodecs") is not None
     decoders = {syntax.name: True for syntax in _NATIVE}
     decoders |= {syntax.name: fast for syntax in _FAST}
     decoders |= {s.name: plugin in get_decoder(s).available_plugins for s, plugin in _PLUGIN.items()}
-    return decoders
+    return MappingProxyType(decoders)
 
 
 def decode_pixels(dataset: FileDataset, num_frames: int, rows: int, columns: int) -> NDArray[Any]:

@@ -41,6 +41,13 @@ def read_table(store: ObjectStore, key: str, required: Sequence[str]) -> Table:
         raise DataError(
             f"{uri}: not UTF-8 text ({error.reason})", "Expected a tab-separated text file."
         ) from error
+    try:
+        return _parse(uri, text, required)
+    except csv.Error as error:
+        raise DataError(f"{uri}: not a table ({error})", "Expected a tab-separated text file.") from error
+
+
+def _parse(uri: str, text: str, required: Sequence[str]) -> Table:
     reader = csv.reader(io.StringIO(text), delimiter="\t")
     columns = tuple(name.strip() for name in next(reader, []))
     id_column = next((name for name in ID_COLUMNS if name in columns), "")

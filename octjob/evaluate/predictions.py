@@ -3,7 +3,6 @@
 Suffixes: N rows of the table (volume x seed), P participants (or volumes), S seeds, K classes.
 """
 
-
 from __future__ import annotations
 
 from collections import Counter

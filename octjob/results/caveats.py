@@ -74,7 +74,8 @@ def _sample_size(runs: Sequence[Scored], class_names: Sequence[str], metric: str
     widths = [
         interval.high - interval.low
         for one in runs
-        if (interval := one.evaluation.intervals.get(metric))
+        if not one.evaluation.verdict.collapsed  # a constant's interval has no width
+        and (interval := one.evaluation.intervals.get(metric))
         and interval.low is not None
         and interval.high is not None
     ]
@@ -84,21 +85,29 @@ def _sample_size(runs: Sequence[Scored], class_names: Sequence[str], metric: str
             f"Small sample: {n} {unit}s, {smallest[0]} of them {_class_name(smallest[1], class_names)}{half}."
             " Smaller differences cannot be seen."
         )
-    if unit == "participant" and np.count_nonzero(counts) > 1:
+    if len(runs) > 1 and unit == "participant" and np.count_nonzero(counts) > 1:
         best = best_of_chance(counts.tolist(), len(runs))
+        checkpoints = _counted(len({one.result.checkpoint for one in runs}), "checkpoint")
+        configs = _counted(len({one.result.config for one in runs}), "configuration")
         yield (
-            f"{len(runs)} runs were compared on {n} participants: the best of {len(runs)} random guessers is"
+            f"{len(runs)} runs ({checkpoints}, {configs}) were compared on"
+            f" {n} participants: the best of {len(runs)} random guessers is"
             f" expected at balanced accuracy {best.expected:.3f}, and one time in twenty it reaches"
             f" {best.percentile_95:.3f}."
         )
     baseline = first.evaluation.baseline
-    named = [("accuracy", baseline.accuracy), ("balanced accuracy", baseline.balanced_accuracy)]
-    named.append(("macro F1", baseline.macro_f1))
-    parts = ", ".join(
-        f"{name} {one.value:.4f} (always {_class_name(one.predicted_class, class_names)})"
-        for name, one in named
+    accuracy, macro_f1 = (
+        f"{one.value:.4f} (always {_class_name(one.predicted_class, class_names)})"
+        for one in (baseline.accuracy, baseline.macro_f1)
     )
-    yield f"Best constant predictors: {parts}; AUROC 0.5, kappa 0."
+    yield (
+        f"Best constant predictors: accuracy {accuracy}, macro F1 {macro_f1}; any class: balanced accuracy"
+        f" {baseline.balanced_accuracy.value:.4f}, AUROC 0.5, kappa 0."
+    )
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" + ("" if count == 1 else "s")
 
 
 def _num_rows(one: Scored) -> str:
@@ -126,7 +135,7 @@ def footnotes(finished: Mapping[str, Scored], metric: str, baseline: str | None,
         )
     lines.append(
         "chance: the interval of balanced accuracy includes that of a constant predictor. gap: balanced"
-        " accuracy on the training samples minus this."
+        " accuracy on the training samples minus this. ok ?: see the remark on the row."
     )
     return lines
 

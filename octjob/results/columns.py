@@ -47,8 +47,10 @@ def wide_columns(leaderboard: Leaderboard) -> list[Column]:
     if leaderboard.baseline is not None:
         columns += [
             Column(f"vs {leaderboard.baseline}", _difference),
-            Column("p", lambda row: _number(row.comparison.p_value if row.comparison else None), right=True),
-            Column("p Holm", lambda row: _number(row.comparison.p_holm if row.comparison else None), right=True),
+            Column("p", lambda row: _p_value(row.comparison.p_value if row.comparison else None), right=True),
+            Column(
+                "p Holm", lambda row: _p_value(row.comparison.p_holm if row.comparison else None), right=True
+            ),
         ]
     columns += [
         Column("n", lambda row: _whole(row.n), right=True),
@@ -77,9 +79,8 @@ def _names() -> list[Column]:
 
 
 def state_text(row: Row) -> str:
-    """The state, with a mark where a ranked row is to be doubted."""
-    doubt = {"suspicious", "unpaired"} & set(row.flags) - {row.state}
-    return row.state + (" ?" if doubt else "")
+    """The state, with a mark where a row is ok as a predictor and flagged all the same."""
+    return row.state + (" ?" if row.state == "ok" and row.flags else "")
 
 
 def _metric(name: str) -> Column:
@@ -114,6 +115,10 @@ def _difference(row: Row) -> str:
 
 def _number(value: float | None) -> str:
     return NOTHING if value is None else f"{value:.3f}"
+
+
+def _p_value(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:.4f}"
 
 
 def _signed(value: float | None) -> str:

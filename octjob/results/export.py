@@ -62,12 +62,16 @@ def to_markdown(leaderboard: Leaderboard) -> str:
     return "\n".join(lines) + "\n"
 
 
-def remarks(row: Row) -> list[str]:
-    """Why a row has no rank, or its rank is to be doubted: the failure, or every reason."""
+def remarks(row: Row, *, every_reason: bool = False) -> list[str]:
+    """Why a row has no rank, or its rank is to be doubted: the failure or the reasons.
+
+    Of a collapsed row the first reason says enough, unless every one is wanted.
+    """
     name = f"{row.checkpoint}.{row.config}"
     if row.error:
         return [f"{name}: failed: {row.error}"]
-    return [f"{name}: {reason}" for reason in row.reasons]
+    reasons = row.reasons if every_reason or row.state != "collapsed" else row.reasons[:1]
+    return [f"{name}: {reason}" for reason in reasons]
 
 
 def _markdown_line(texts: list[str]) -> str:

@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 from octjob.errors import SpecError
 from octjob.evaluate import IdenticalGroup, ParticipantScores, identical_predictions
-from octjob.evaluate.arrays import to_plain
+from octjob.evaluate.arrays import FloatArray, to_plain
 from octjob.results.caveats import caveats, footnotes
 from octjob.results.outcome import METRICS, Outcome, Scored
-from octjob.results.ranking import Comparison, comparable_groups, compare, ranks
+from octjob.results.ranking import Comparison, comparable_groups, compare, draw_values, ranks
 from octjob.results.records import Progress, SweepRecord
 
 SCHEMA_VERSION = 1
@@ -113,11 +113,15 @@ def build_leaderboard(
         )
     finished = {one.entry.run_id: one.scored for one in outcomes if one.scored is not None}
     scores = {run_id: one.scores for run_id, one in finished.items()}
+    values = draw_values(scores, metric, num_draws, seed)
     identical = identical_predictions(scores)
     rows = [_row(outcome) for outcome in outcomes]
     rows = _mark_suspicious(rows, identical, finished)
-    rows = _compare(rows, scores, sweep.baseline, metric, num_draws, seed)
-    rows = _rank(rows, scores, sweep.baseline, metric, num_draws, seed)
+    if sweep.baseline is not None:
+        pairs, unpaired = _pairs(rows, sweep.baseline)
+        comparisons, unequal = compare(pairs, scores, values, metric, seed)
+        rows = [_compared(row, comparisons, unpaired | unequal) for row in rows]
+    rows = _rank(rows, scores, values, sweep.baseline, metric)
     return Leaderboard(
         sweep=sweep.name,
         metric=metric,
@@ -208,16 +212,8 @@ def _suspicious(row: Row, others: list[str], same_output: bool) -> Row:
     )
 
 
-def _compare(
-    rows: list[Row],
-    scores: Mapping[str, ParticipantScores],
-    baseline: str | None,
-    metric: str,
-    num_draws: int,
-    seed: int,
-) -> list[Row]:
-    if baseline is None:
-        return rows
+def _pairs(rows: Sequence[Row], baseline: str) -> tuple[list[tuple[str, str]], dict[str, str]]:
+    """(run, baseline's run under the same configuration), and why a run has no such pair."""
     pairs, refused = [], {}
     for row in rows:
         if row.metrics is None or row.checkpoint == baseline:
@@ -225,39 +221,34 @@ def _compare(
         there = [
             other.run_id
             for other in rows
-            if (other.checkpoint, other.config) == (baseline, row.config) and other.run_id in scores
+            if (other.checkpoint, other.config) == (baseline, row.config) and other.metrics is not None
         ]
         if len(there) == 1:
             pairs.append((row.run_id, there[0]))
         else:
             count = "several runs" if there else "no result"
             refused[row.run_id] = f"not compared: the baseline {baseline} has {count} under {row.config}"
-    found, unequal = compare(pairs, scores, metric, num_draws, seed)
-    refused |= unequal
-    return [
-        replace(
-            row,
-            comparison=found.get(row.run_id),
-            reasons=row.reasons + ((refused[row.run_id],) if row.run_id in refused else ()),
-        )
-        for row in rows
-    ]
+    return pairs, refused
+
+
+def _compared(row: Row, comparisons: Mapping[str, Comparison], refused: Mapping[str, str]) -> Row:
+    reasons = (refused[row.run_id],) if row.run_id in refused else ()
+    return replace(row, comparison=comparisons.get(row.run_id), reasons=row.reasons + reasons)
 
 
 def _rank(
     rows: list[Row],
     scores: Mapping[str, ParticipantScores],
+    values: Mapping[str, FloatArray],
     baseline: str | None,
     metric: str,
-    num_draws: int,
-    seed: int,
 ) -> list[Row]:
     """Ranks for the `ok` rows of the largest comparable group; with a tie for it, the baseline's."""
     fit = {row.run_id for row in rows if row.state == "ok" and _value(row, metric) is not None}
     of_baseline = {row.run_id for row in rows if row.checkpoint == baseline}
     groups = comparable_groups(scores)
     main = max(groups, key=lambda names: (len(names), bool(of_baseline & set(names))), default=[])
-    rank = ranks({name: scores[name] for name in main if name in fit}, metric, num_draws, seed)
+    rank = ranks({name: values[name] for name in main if name in fit})
     return [_ranked(row, rank.get(row.run_id), set(main), metric) for row in rows]
 
 

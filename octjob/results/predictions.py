@@ -74,10 +74,18 @@ def decode_predictions(data: bytes) -> Predictions:
         DataError: not Parquet, damaged, another schema version or other columns.
     """
     try:
-        table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
-    except (pa.ArrowException, OSError, ValueError) as error:
+        predictions, digest = _parsed(data)
+    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: text that is not UTF-8
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"damaged or not a Parquet file ({reason})", _HINT) from None
+    if _digest(predictions).encode() != digest:
+        raise DataError("damaged: the content does not match its recorded digest", _HINT)
+    return predictions
+
+
+def _parsed(data: bytes) -> tuple[Predictions, bytes | None]:
+    """The predictions and the digest that was recorded with them."""
+    table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
     metadata = table.schema.metadata or {}
     version = metadata.get(_VERSION_KEY, b"none").decode(errors="replace")
     if version != str(SCHEMA_VERSION):
@@ -85,10 +93,7 @@ def decode_predictions(data: bytes) -> Predictions:
             f"predictions of schema version {version}; this octjob reads version {SCHEMA_VERSION}",
             "Read it with the octjob that wrote it, or run the run again.",
         )
-    predictions = _from_table(table)
-    if _digest(predictions).encode() != metadata.get(_DIGEST_KEY):
-        raise DataError("damaged: the content does not match its recorded digest", _HINT)
-    return predictions
+    return _from_table(table), metadata.get(_DIGEST_KEY)
 
 
 def _from_table(table: pa.Table) -> Predictions:

@@ -6,8 +6,9 @@ Suffixes: B draws, G participants, P rows.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,6 +17,10 @@ from octjob.evaluate import ParticipantScores, holm, paired_difference
 from octjob.evaluate.arrays import FloatArray
 from octjob.evaluate.intervals import in_chunks, participant_groups, percentile_interval, stratified_draws
 from octjob.evaluate.metrics import mean_over_seeds
+
+LEVEL = 0.95
+# numpy leaves Python's lock in its long operations; each thread holds some arrays of 32 MB.
+NUM_THREADS = 4
 
 
 @dataclass(frozen=True)
@@ -43,29 +48,19 @@ def comparable_groups(scores: Mapping[str, ParticipantScores]) -> list[list[str]
     return list(groups.values())
 
 
-def ranks(
-    scores: Mapping[str, ParticipantScores], metric: str, num_draws: int, seed: int, level: float = 0.95
-) -> dict[str, int]:
-    """1 + how many of the runs beat this one beyond the interval of their paired bootstrap difference.
-
-    All runs must be comparable. Each run's metric is computed once per draw, with the same draws for all, so
-    that R runs cost R evaluations and each difference is the one `paired_difference` computes.
-    """
-    values = draw_values(scores, metric, num_draws, seed)
-    return {
-        name: 1 + sum(_beats(values[other], values[name], level) for other in values if other != name)
-        for name in values
-    }
-
-
 def draw_values(
     scores: Mapping[str, ParticipantScores], metric: str, num_draws: int, seed: int
 ) -> dict[str, FloatArray]:
-    """The metric of each of the comparable runs for each draw of participants, [B]."""
-    if not scores:
-        return {}
-    draw_BG = stratified_draws(participant_groups(next(iter(scores.values())))[0], num_draws, seed)
-    return {name: _values(of_run, metric, draw_BG) for name, of_run in scores.items()}
+    """The metric of each run for each bootstrap draw of its participants, [B].
+
+    Comparable runs get the same draws, so that R runs cost R evaluations and the difference of two of these
+    vectors is the one `paired_difference` computes. Vectors of runs that are not comparable must not meet.
+    """
+    values: dict[str, FloatArray] = {}
+    for names in comparable_groups(scores):
+        draw_BG = stratified_draws(participant_groups(scores[names[0]])[0], num_draws, seed)
+        values |= {name: _values(scores[name], metric, draw_BG) for name in names}
+    return values
 
 
 def _values(scores: ParticipantScores, metric: str, draw_BG: FloatArray) -> FloatArray:
@@ -77,46 +72,71 @@ def _values(scores: ParticipantScores, metric: str, draw_BG: FloatArray) -> Floa
     return in_chunks(of_chunk, draw_BG, len(group_P))[metric]
 
 
-def _beats(winner_B: FloatArray, loser_B: FloatArray, level: float) -> bool:
-    return percentile_interval(winner_B - loser_B, level, "").low > 0
+def ranks(values: Mapping[str, FloatArray]) -> dict[str, int]:
+    """1 + how many of the comparable runs beat this one beyond the interval of their paired difference.
+
+    `values`: those of `draw_values`, [B] each.
+    """
+    return {
+        name: 1 + sum(_interval(other_B - own_B)[0] > 0 for other, other_B in values.items() if other != name)
+        for name, own_B in values.items()
+    }
+
+
+def _interval(difference_B: FloatArray) -> tuple[float, float]:
+    interval = percentile_interval(difference_B, LEVEL, "")
+    return interval.low, interval.high
 
 
 def compare(
-    pairs: Iterable[tuple[str, str]],
+    pairs: Sequence[tuple[str, str]],
     scores: Mapping[str, ParticipantScores],
+    values: Mapping[str, FloatArray],
     metric: str,
-    num_draws: int,
     seed: int,
 ) -> tuple[dict[str, Comparison], dict[str, str]]:
-    """Each (run, baseline run) compared, Holm-adjusted together; and why others could not be, by run."""
-    found: dict[str, Comparison] = {}
-    refused: dict[str, str] = {}
-    for run, baseline in pairs:
-        try:
-            paired = paired_difference(
-                scores[run], scores[baseline], metric, num_draws, num_permutations=num_draws, seed=seed
-            )
-        except DataError as error:
-            refused[run] = f"not compared with {baseline}: {error.message}"
-            continue
-        found[run] = Comparison(
-            baseline_run=baseline,
-            difference=_finite(paired.difference),
-            low=_finite(paired.interval.low),
-            high=_finite(paired.interval.high),
-            p_value=_finite(paired.p_value),
-            p_holm=None,
-        )
+    """Each (run, baseline run) compared, Holm-adjusted together; and why others could not be, by run.
+
+    `values`: those of `draw_values`; as many permutations are made as there are draws.
+    """
+    with ThreadPoolExecutor(NUM_THREADS) as pool:
+        compared = list(pool.map(lambda pair: _compared(pair, scores, values, metric, seed), pairs))
+    found = {run: one for (run, _), one in zip(pairs, compared, strict=True) if isinstance(one, Comparison)}
+    refused = {run: one for (run, _), one in zip(pairs, compared, strict=True) if isinstance(one, str)}
     return _adjusted(found), refused
+
+
+def _compared(
+    pair: tuple[str, str],
+    scores: Mapping[str, ParticipantScores],
+    values: Mapping[str, FloatArray],
+    metric: str,
+    seed: int,
+) -> Comparison | str:
+    """The comparison, or in words why there is none."""
+    run, baseline = pair
+    try:
+        # One draw: its bootstrap is that of `values`, which is there already.
+        paired = paired_difference(
+            scores[run], scores[baseline], metric, num_draws=1, num_permutations=len(values[run]), seed=seed
+        )
+    except DataError as error:
+        return f"not compared with {baseline}: {error.message}"
+    low, high = _interval(values[run] - values[baseline])
+    return Comparison(
+        baseline_run=baseline,
+        difference=_finite(paired.difference),
+        low=_finite(low),
+        high=_finite(high),
+        p_value=_finite(paired.p_value),
+        p_holm=None,
+    )
 
 
 def _adjusted(found: dict[str, Comparison]) -> dict[str, Comparison]:
     tested = {run: one.p_value for run, one in found.items() if one.p_value is not None}
     adjusted = dict(zip(tested, holm(list(tested.values())), strict=True)) if tested else {}
-    return {
-        run: Comparison(one.baseline_run, one.difference, one.low, one.high, one.p_value, adjusted.get(run))
-        for run, one in found.items()
-    }
+    return {run: replace(one, p_holm=adjusted.get(run)) for run, one in found.items()}
 
 
 def _finite(value: float) -> float | None:

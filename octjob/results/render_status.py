@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from octjob.results.status import RunStatus, summary
-from octjob.results.textgrid import column_widths, fitted_names, grid, num_fitting, shortened
+from octjob.results.textgrid import column_widths, fitted_names, grid, num_fitting, shortened, span
 
 if TYPE_CHECKING:
-    from rich.console import Group
+    from rich.text import Text
 
 WIDTH = 110
 _NOTHING = "-"
@@ -18,6 +18,7 @@ _MAIN = ("CHECKPOINT", "CONFIG", "STATE", "PROGRESS", "BEST", "ETA", "HEARTBEAT"
 _WIDE = (*_MAIN, "DURATION", "ATTEMPT", "HOST", "RUN")
 _NUM_KEPT = 4
 _NAMES = (0, 1)
+_STATE = 2
 _MESSAGE_WIDTH = 400
 _STYLES = {
     "Pending": "dim",
@@ -30,7 +31,7 @@ _STYLES = {
 
 def status_text(statuses: Sequence[RunStatus], *, wide: bool = False) -> str:
     """Aligned ASCII, the same for the same statuses; messages of failed and collapsed runs below."""
-    headers, rows = _table(statuses, wide)
+    headers, rows = _table(statuses, wide, WIDTH)
     lines = [summary(statuses), "", *grid(headers, rows)]
     messages = _messages(statuses)
     if messages:
@@ -43,30 +44,29 @@ def status_json(sweep: str, statuses: Sequence[RunStatus]) -> str:
     return json.dumps({"sweep": sweep, "runs": [one.to_dict() for one in statuses]}, indent=1) + "\n"
 
 
-def status_rich(statuses: Sequence[RunStatus], *, wide: bool = False) -> Group:
-    """The same in colour, for a console or a live display."""
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Group
-    from rich.table import Table
+def status_rich(statuses: Sequence[RunStatus], width: int, *, wide: bool = False) -> Text:
+    """The same in colour, fitted to `width`, for a console or a live display."""
     from rich.text import Text
 
-    headers, rows = _table(statuses, wide)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for header in headers:
-        table.add_column(header)
-    for one, texts in zip(statuses, rows, strict=True):
-        style = "bold yellow" if one.stalled or one.collapsed else _STYLES[one.state]
-        table.add_row(*(Text(text, style if k == 2 else "") for k, text in enumerate(texts)))
-    return Group(Text(summary(statuses)), table, *(Text(line) for line in _messages(statuses)))
+    headers, rows = _table(statuses, wide, width)
+    heading, rule, *lines = grid(headers, rows)
+    start, end = span(headers, rows, _STATE)
+    text = Text(no_wrap=True, overflow="ignore").append(f"{summary(statuses)}\n\n", "bold")
+    text.append(f"{heading}\n{rule}\n", "dim")
+    for one, line in zip(statuses, lines, strict=True):
+        styled = Text(f"{line}\n")
+        styled.stylize("bold yellow" if one.stalled or one.collapsed else _STYLES[one.state], start, end)
+        text.append(styled)
+    return text.append("\n".join(["", *_messages(statuses)]))
 
 
-def _table(statuses: Sequence[RunStatus], wide: bool) -> tuple[list[str], list[list[str]]]:
+def _table(statuses: Sequence[RunStatus], wide: bool, width: int) -> tuple[list[str], list[list[str]]]:
     if wide:
         return list(_WIDE), [[*_main_cells(one), *_wide_cells(one)] for one in statuses]
     rows = [_main_cells(one) for one in statuses]
-    num_columns = num_fitting(column_widths(_MAIN, rows), WIDTH, _NUM_KEPT)
+    num_columns = num_fitting(column_widths(_MAIN, rows), width, _NUM_KEPT)
     headers = list(_MAIN[:num_columns])
-    return headers, fitted_names(headers, [row[:num_columns] for row in rows], _NAMES, WIDTH)
+    return headers, fitted_names(headers, [row[:num_columns] for row in rows], _NAMES, width)
 
 
 def _main_cells(one: RunStatus) -> list[str]:

@@ -30,6 +30,13 @@ def column_widths(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list
     return [max(len(text) for text in column) for column in zip(headers, *rows, strict=True)]
 
 
+def span(headers: Sequence[str], rows: Sequence[Sequence[str]], index: int) -> tuple[int, int]:
+    """Where a column of the grid begins and ends in each line."""
+    widths = column_widths(headers, rows)
+    start = sum(widths[:index]) + len(GAP) * index
+    return start, start + widths[index]
+
+
 def num_fitting(widths: Sequence[int], limit: int, at_least: int) -> int:
     """How many columns from the left fit in `limit` characters, never fewer than `at_least`."""
     total = 0

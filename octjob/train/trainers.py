@@ -138,7 +138,8 @@ class ProbeTrainer:
             **model.used,
         }
         log.info("%s: logistic regression, %s", unit.name, used)
-        weights = {"weight": torch.tensor(model.coef_KE), "bias": torch.tensor(model.intercept_K), **scale}
+        coef, intercept = np.ascontiguousarray(model.coef_KE), np.ascontiguousarray(model.intercept_K)
+        weights = {"weight": torch.from_numpy(coef), "bias": torch.from_numpy(intercept), **scale}
         return Trained(
             model.logits(identity_NE[unit.eval_N]),
             model.logits(identity_NE[unit.train_N]),

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -24,15 +24,16 @@ from doubles.sweep_results import (
     skilled,
     sweep,
 )
+from rich.console import Console
 
 from octjob.errors import DataError, SpecError
-from octjob.evaluate import paired_difference
+from octjob.evaluate import Predictions, paired_difference
 from octjob.evaluate.intervals import percentile_interval
 from octjob.results.export import to_csv, to_json, to_markdown, to_parquet
-from octjob.results.leaderboard import Leaderboard, build_leaderboard
+from octjob.results.leaderboard import Leaderboard, Row, build_leaderboard
 from octjob.results.outcome import METRICS, Outcome, scored
 from octjob.results.ranking import best_of_chance, draw_values
-from octjob.results.render import WIDTH, to_text
+from octjob.results.render import WIDTH, print_rich, to_text
 
 LABEL_P = labels()
 BIG_LABEL_P = labels((60, 60, 60, 60))
@@ -52,24 +53,26 @@ def seeds_situation() -> Leaderboard:
 
 
 @pytest.fixture(scope="module")
-def mixed() -> Leaderboard:
+def mixed_outcomes() -> list[Outcome]:
     """A clear winner, two that are alike, a collapsed one, and runs without a result."""
-    return board(
-        [
-            outcome(entry("base"), skilled(BIG_LABEL_P, 1.0, seed=1)),
-            outcome(entry("alike"), skilled(BIG_LABEL_P, 1.0, seed=2)),
-            outcome(entry("winner"), skilled(BIG_LABEL_P, 4.0, seed=3)),
-            outcome(entry("stuck"), constant(BIG_LABEL_P, 2)),
-            Outcome(entry("broken"), progress=progress(entry("broken"), "failed", "labels.tsv: no column")),
-            Outcome(entry("absent")),
-            Outcome(entry("busy"), progress=progress(entry("busy"), "training")),
-            Outcome(entry("paused"), progress=progress(entry("paused"), "interrupted")),
-        ],
-        baseline="base",
-    )
+    return [
+        outcome(entry("base"), skilled(BIG_LABEL_P, 1.0, seed=1)),
+        outcome(entry("alike"), skilled(BIG_LABEL_P, 1.0, seed=2)),
+        outcome(entry("winner"), skilled(BIG_LABEL_P, 4.0, seed=3)),
+        outcome(entry("stuck"), constant(BIG_LABEL_P, 2)),
+        Outcome(entry("broken"), progress=progress(entry("broken"), "failed", "labels.tsv: no column")),
+        Outcome(entry("absent")),
+        Outcome(entry("busy"), progress=progress(entry("busy"), "training")),
+        Outcome(entry("paused"), progress=progress(entry("paused"), "interrupted")),
+    ]
 
 
-def by_checkpoint(leaderboard: Leaderboard, name: str):  # noqa: ANN201
+@pytest.fixture(scope="module")
+def mixed(mixed_outcomes: list[Outcome]) -> Leaderboard:
+    return board(mixed_outcomes, baseline="base")
+
+
+def by_checkpoint(leaderboard: Leaderboard, name: str) -> Row:
     return next(row for row in leaderboard.rows if row.checkpoint == name)
 
 
@@ -243,7 +246,7 @@ def test_best_of_chance_equals_enumeration() -> None:
 def test_small_samples_and_chance_are_warned_about(seeds_situation: Leaderboard) -> None:
     text = "\n".join(seeds_situation.warnings)
     assert "Small sample: 65 participants, 11 of them insulin" in text
-    assert "3 runs were compared on 65 participants" in text
+    assert "3 runs (3 checkpoints, 1 configuration) were compared on 65 participants" in text
     assert "accuracy 0.3077 (always oral_medication)" in text
 
 
@@ -282,7 +285,9 @@ def test_markdown_and_text_show_the_rounded_numbers(mixed: Leaderboard) -> None:
         auroc = row.metric("macro_auroc")
         cell = f"{auroc.value:.3f} [{auroc.low:.2f}, {auroc.high:.2f}]"
         for shown in (markdown, text):
-            line = next(line for line in shown.splitlines() if re.search(rf"\b{row.checkpoint}\b.*linear", line))
+            line = next(
+                line for line in shown.splitlines() if re.search(rf"\b{row.checkpoint}\b.*linear", line)
+            )
             assert cell in line
 
 
@@ -303,11 +308,55 @@ def test_plain_text_is_ascii_without_escapes_and_within_its_width() -> None:
     assert len({line.split()[1] for line in table.splitlines()[2:]}) == 2  # still told apart
 
 
-def test_text_does_not_depend_on_the_order_of_the_runs(mixed: Leaderboard) -> None:
-    turned = replace(mixed, rows=tuple(sorted(mixed.rows[::-1], key=mixed.rows.index)))
-    assert to_text(turned) == to_text(mixed)
+def test_rows_do_not_depend_on_the_order_of_the_runs(
+    mixed: Leaderboard, mixed_outcomes: list[Outcome]
+) -> None:
+    assert board(mixed_outcomes[::-1], baseline="base").rows == mixed.rows
 
 
 def test_empty_and_unstarted_sweeps_have_a_table() -> None:
     assert "demo: ranked by macro_auroc" in to_text(board([]))
     assert "1 missing" in to_text(board([Outcome(entry("a"))]))
+
+
+def test_terminal_shows_the_same_table_in_colour(mixed: Leaderboard) -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=WIDTH, color_system="truecolor")
+    print_rich(mixed, console)
+    shown = console.file.getvalue()
+    assert "\x1b[" in shown
+    plain = [line.rstrip() for line in re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()]
+    assert plain == to_text(mixed).splitlines()
+
+
+def test_narrow_terminal_keeps_whole_cells(mixed: Leaderboard) -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=80, color_system=None)
+    print_rich(mixed, console)
+    table = console.file.getvalue().split("\n\n")[1].splitlines()
+    assert max(map(len, table)) <= 80
+    auroc = mixed.rows[0].metric("macro_auroc")
+    assert f"{auroc.value:.3f} [{auroc.low:.2f}, {auroc.high:.2f}]" in table[2]
+
+
+def test_wide_table_has_every_number(mixed: Leaderboard) -> None:
+    text = to_text(mixed, wide=True)
+    winner = mixed.rows[0]
+    line = next(line for line in text.splitlines() if winner.run_id in line)
+    assert "/".join(map(str, winner.prediction_counts)) in line
+    assert " ".join(f"{f1:.3f}" for f1 in winner.per_class_f1) in line
+    assert f"{winner.train_val_gap:+.3f}" in line
+
+
+def test_several_seeds_and_several_volumes_per_participant() -> None:
+    """The leaderboard recomputes what `evaluate` reported, over seeds and volumes alike."""
+    rng = np.random.default_rng(0)
+    tables = []
+    for seed in (0, 1):
+        for eye in ("OD", "OS"):
+            logits_PK = rng.normal(size=(len(LABEL_P), 4)) + 3 * np.eye(4)[LABEL_P]
+            one = from_logits(LABEL_P, logits_PK)
+            tables.append(replace(one, eye=np.full(len(LABEL_P), eye), seed=np.full(len(LABEL_P), seed)))
+    names = [field.name for field in fields(tables[0])]
+    joined = Predictions(**{name: np.concatenate([getattr(one, name) for one in tables]) for name in names})
+    row = board([outcome(entry("a"), joined)]).rows[0]
+    assert (row.n, row.rank, row.flags) == (65, 1, ())
+    assert sum(row.prediction_counts) == 2 * 65

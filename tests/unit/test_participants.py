@@ -93,3 +93,8 @@ def test_a_table_that_is_not_text_is_an_error(tmp_path: Path) -> None:
     store.put("participants.tsv", b"\xff\xfe\x00bad")
     with pytest.raises(DataError, match="not UTF-8"):
         read(store)
+
+
+def test_a_table_with_an_endless_cell_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="not a table"):
+        read(write(tmp_path, HEADER + '1\tUW\t"' + "x" * 200_000))

@@ -1,8 +1,5 @@
 """The numbers the encoder sees: held against MONAI and against the original fine-tuning, step by step."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -58,9 +55,9 @@ def test_pretraining_is_zscore_monai_resized_monai_normalize_intensity(shape: tu
 def test_a_positive_rescale_of_the_input_changes_nothing(seed: int, scale: float, offset: float) -> None:
     x = volume((7, 9, 11), seed).astype(np.float64)
     plain = preprocess(x, "pretraining", (4, 6, 8))
-    np.testing.assert_allclose(
-        preprocess(x * scale + offset, "pretraining", (4, 6, 8)), plain, atol=2e-2 / scale + 1e-4
-    )
+    rounding = np.finfo(np.float32).eps * (abs(offset) + 255 * scale) / (scale * x.std())
+    moved = preprocess(x * scale + offset, "pretraining", (4, 6, 8))
+    np.testing.assert_allclose(moved, plain, atol=4 * rounding + 1e-6)
 
 
 def test_the_encoder_sees_mean_0_and_std_1() -> None:
@@ -115,13 +112,12 @@ def test_rescaled_values_that_are_not_finite_are_an_error() -> None:
         preprocess(np.array([[[1.0, np.nan], [2.0, 3.0]]]), "pretraining", SIZE)
 
 
-def test_the_digest_tells_profiles_and_sizes_apart_and_is_the_same_in_every_process() -> None:
+def test_the_digest_tells_profiles_and_sizes_apart_and_is_the_same_on_every_machine() -> None:
+    # Cached volumes and features of earlier runs are found by these: a change here must be meant.
+    assert preprocess_digest("pretraining", (64, 384, 384)) == "634b3e70f524739d"
     digests = {
         preprocess_digest("pretraining", SIZE),
         preprocess_digest("seed_finetune", SIZE),
         preprocess_digest("pretraining", (8, 12, 17)),
     }
     assert len(digests) == 3
-    code = f"from octjob.data.preprocess import preprocess_digest as d; print(d('pretraining', {SIZE}))"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert out.strip() == preprocess_digest("pretraining", SIZE)

@@ -27,9 +27,9 @@ CHOROID_MM = 0.25
 # log-thickness SD between participants; the class shifts below are in units of it, times `class_effect`.
 THICKNESS_SD = 0.08
 # Ordinal on the whole, but each step is made of something else, so no single number orders the classes.
-THINNING_SD = np.array([0.0, 1.0, 1.4, 2.4])  # nerve fibres and ganglion cells
-SWELLING_SD = np.array([0.0, 0.2, 1.4, 1.8])  # inner nuclear layer
-CYST_LOG_RATE = np.array([0.0, 0.2, 0.6, 1.2])
+THINNING_SD = np.array([0.0, 3.0, 4.2, 7.2])  # nerve fibres and ganglion cells
+SWELLING_SD = np.array([0.0, 0.6, 4.2, 5.4])  # inner nuclear layer
+CYST_LOG_RATE = np.array([0.0, 0.5, 1.2, 2.2])
 CYSTS_HEALTHY = 4.0  # expected number within 3 mm of the fovea; everybody has some
 
 

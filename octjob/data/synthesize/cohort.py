@@ -103,7 +103,9 @@ def draw_cohort(recipe: SynthesisRecipe) -> list[Participant]:
     Raises `SpecError` if a site's range of ids is too small.
     """
     rng = stream(recipe, _COHORT_STREAM)
-    cells = [(s, c) for s, counts in class_counts(recipe).items() for c, n in enumerate(counts) for _ in range(n)]
+    cells = [
+        (s, c) for s, counts in class_counts(recipe).items() for c, n in enumerate(counts) for _ in range(n)
+    ]
     cells = [cells[i] for i in rng.permutation(len(cells))]
     extra = rng.choice(len(CLASSES), recipe.without_oct, p=np.divide(PUBLISHED_COUNTS["train"], 743))
     with_oct = len(cells)

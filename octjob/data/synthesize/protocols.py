@@ -30,7 +30,9 @@ class Protocol:
     radial: bool = False
 
 
-_RASTERS = (
+RADIAL = "spectralis_onh_rc_hr_oct"
+_GEOMETRIES = (
+    (RADIAL, "Optic Disc", 27, 496, 768, 4.4, 4.4, 1.92),
     ("spectralis_ppol_mac_hr_oct", "Macula", 61, 496, 768, 8.8, 7.4, 1.92),
     ("spectralis_mac_20x20_hs_octa", "Macula, 20 x 20", 512, 496, 512, 5.8, 5.8, 1.92),
     ("maestro2_3d_wide_oct", "Wide Field", 128, 885, 512, 12.0, 9.0, 2.30),
@@ -53,12 +55,24 @@ _DEVICES: dict[str, tuple[Device, str, str]] = {
 
 
 def _table() -> dict[str, Protocol]:
-    rows = [(*row, False) for row in _RASTERS]
-    rows.append(("spectralis_onh_rc_hr_oct", "Optic Disc", 27, 496, 768, 4.4, 4.4, 1.92, True))
-    return {
-        name: Protocol(name, *_DEVICES[name.split("_")[0]], *geometry)
-        for name, *geometry in rows  # type: ignore[arg-type]
-    }
+    table = {}
+    for name, region, frames, rows, columns, width_mm, height_mm, depth_mm in _GEOMETRIES:
+        device, manufacturer, model = _DEVICES[name.split("_")[0]]
+        table[name] = Protocol(
+            name=name,
+            device=device,
+            manufacturer=manufacturer,
+            model=model,
+            region=region,
+            frames=frames,
+            rows=rows,
+            columns=columns,
+            width_mm=width_mm,
+            height_mm=height_mm,
+            depth_mm=depth_mm,
+            radial=name == RADIAL,
+        )
+    return table
 
 
 PROTOCOLS: dict[str, Protocol] = _table()

@@ -105,7 +105,9 @@ class SynthesisRecipe(Frozen):
 
         unknown = sorted(set(self.protocols) - set(PROTOCOLS))
         if unknown or not self.protocols or len(set(self.protocols)) < len(self.protocols):
-            raise ValueError(f"protocols must be distinct and among {sorted(PROTOCOLS)}, not {unknown or self.protocols}")
+            raise ValueError(
+                f"protocols must be distinct and among {sorted(PROTOCOLS)}, not {unknown or self.protocols}"
+            )
         return self
 
     @property

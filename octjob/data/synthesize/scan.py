@@ -22,6 +22,8 @@ from octjob.data.synthesize.cohort import Laterality
 from octjob.data.synthesize.protocols import Protocol
 from octjob.data.synthesize.recipe import SynthesisRecipe
 
+Volume = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
+
 # Noise relative to the signal, axial roll-off and black level of each device: four looks, told apart by eye.
 _LOOKS: dict[str, tuple[float, float, float]] = {
     "heidelberg_spectralis": (0.16, 0.15, 0.02),
@@ -38,7 +40,7 @@ def scan_retina(
     shape: tuple[int, int, int],
     recipe: SynthesisRecipe,
     rng: np.random.Generator,
-) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+) -> Volume:
     """A uint8 volume of `shape` (D, H, W); `rng` draws the nuisances and must not depend on the class."""
     size = recipe.nuisance
     x_DW, y_DW = _positions_mm(protocol, eye, shape, rng, size)
@@ -101,7 +103,8 @@ def _edges(
     base_DW = base_DW + rng.normal(0, 0.004 * size, (x_DW.shape[0], 1))
     total = thickness.sum(axis=0)
     tops = np.concatenate([np.zeros_like(total)[None], np.cumsum(thickness, axis=0)]) + (base_DW - total)
-    return tops.astype(np.float32)
+    edges: Array = tops.astype(np.float32)
+    return edges
 
 
 def _paint(retina: Retina, edges: Array, rows: int) -> Array:
@@ -139,7 +142,9 @@ def _paint_cysts(
         frames, columns = np.nonzero(inside_DW > 0)
         top_N, bottom_N = edges[1][frames, columns], edges[5][frames, columns]
         centre_N1 = (top_N + level * (bottom_N - top_N))[:, None]
-        half_N1 = (half_height * magnification / protocol.depth_mm * np.sqrt(inside_DW[frames, columns]))[:, None]
+        half_N1 = (half_height * magnification / protocol.depth_mm * np.sqrt(inside_DW[frames, columns]))[
+            :, None
+        ]
         cover_NH = np.clip((half_N1 - np.abs(z_H - centre_N1)) * rows + 0.5, 0, 1)
         volume_DHW[frames, :, columns] *= 1 - darkness * cover_NH
 
@@ -153,10 +158,10 @@ def _expose(
     surface_DW: Array,
     rng: np.random.Generator,
     size: float,
-) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+) -> Volume:
     """Shadows, vignetting, roll-off, speckle, gain, offset and gamma, then eight bits."""
     noise, roll_off, black = _LOOKS[protocol.device]
-    depth, rows, width = volume_DHW.shape
+    rows = volume_DHW.shape[1]
     light_DW = _vignette(x_DW, y_DW, rng, size) * _shadows(retina, x_DW, y_DW, rng, size)
     z_H1 = np.linspace(0, 1, rows, dtype=np.float32)[:, None]
     fade_H1 = np.exp(-(roll_off + 0.4 * size * rng.random()) * z_H1).astype(np.float32)
@@ -175,7 +180,8 @@ def _expose(
     np.clip(volume_DHW, 0, 255, out=volume_DHW)
     gamma = np.exp(rng.normal(0, 0.25 * size))
     curve = np.round(255 * (np.arange(256) / 255) ** gamma).astype(np.uint8)
-    return curve[volume_DHW.astype(np.uint8)]
+    exposed: Volume = curve[volume_DHW.astype(np.uint8)]
+    return exposed
 
 
 def _vignette(x_DW: Array, y_DW: Array, rng: np.random.Generator, size: float) -> Array:
@@ -183,7 +189,8 @@ def _vignette(x_DW: Array, y_DW: Array, rng: np.random.Generator, size: float) -
     fall = abs(rng.normal(0, 0.5 * size))
     u_DW, v_DW = x_DW / 6.0, y_DW / 6.0
     light_DW = (1 + slope[0] * u_DW + slope[1] * v_DW) * np.exp(-fall * (u_DW**2 + v_DW**2))
-    return np.clip(light_DW, 0.1, 2).astype(np.float32)
+    clipped_DW: Array = np.clip(light_DW, 0.1, 2).astype(np.float32)
+    return clipped_DW
 
 
 def _shadows(retina: Retina, x_DW: Array, y_DW: Array, rng: np.random.Generator, size: float) -> Array:
@@ -193,8 +200,11 @@ def _shadows(retina: Retina, x_DW: Array, y_DW: Array, rng: np.random.Generator,
     turn_VDW = np.abs(np.mod(angle_DW - retina.vessel_angles[:, None, None] + np.pi, 2 * np.pi) - np.pi)
     # Vessels arch round the fovea, so none crosses its centre.
     clear_DW = 1 - np.exp(-(x_DW**2 + y_DW**2) / 0.7)
-    light_DW = 1 - 0.45 * clear_DW * np.exp(-((turn_VDW * distance_DW / retina.vessel_width_mm) ** 2)).max(axis=0)
+    light_DW = 1 - 0.45 * clear_DW * np.exp(-((turn_VDW * distance_DW / retina.vessel_width_mm) ** 2)).max(
+        axis=0
+    )
     for _ in range(int(rng.integers(0, 4) if size > 0 else 0)):
         cx, cy, radius, dark = rng.uniform((-3, -3, 0.3, 0.2), (3, 3, 1.0, 0.7))
         light_DW = light_DW * (1 - dark * np.exp(-((x_DW - cx) ** 2 + (y_DW - cy) ** 2) / radius**2))
-    return light_DW.astype(np.float32)
+    shaded_DW: Array = light_DW.astype(np.float32)
+    return shaded_DW

@@ -1,0 +1,68 @@
+# One command a job; CI and people call the same targets. `make help` lists them.
+SHELL := /bin/bash
+VENV := .venv
+PY := $(VENV)/bin/python
+UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
+DEMO_DIR ?= demo-out
+
+.PHONY: help setup demo test test-fast lint types imports check lock docs base-check clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s $$'\t'
+
+.uv/bin/uv:
+	python3.11 -m venv .uv
+	.uv/bin/python -m pip install --quiet --require-hashes -r requirements/uv.txt
+
+# uv keeps one cache of unpacked packages and hard-links them: a second environment costs no download.
+$(VENV)/.installed: $(filter .uv/bin/uv,$(UV)) requirements/dev.txt pyproject.toml
+	test -x $(PY) || $(UV) venv --quiet --python 3.11 $(VENV)
+	$(UV) pip sync --quiet --python $(PY) --require-hashes requirements/dev.txt
+	$(UV) pip install --quiet --python $(PY) --no-deps --no-build-isolation -e .
+	touch $@
+
+setup: $(VENV)/.installed ## install everything into .venv, pinned by hash
+
+demo: setup ## run the whole story on synthetic data and print the leaderboard
+	$(VENV)/bin/octjob demo --dir $(DEMO_DIR)
+
+test: setup ## the default test suite
+	$(PY) -m pytest
+
+test-fast: setup ## the unit tests only
+	$(PY) -m pytest tests/unit
+
+lint: setup ## style, formatting, and the docs generated from the code
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+types: setup ## mypy --strict
+	$(VENV)/bin/mypy
+
+imports: setup ## who may import whom
+	$(VENV)/bin/lint-imports
+
+check: lint types imports ## everything but the tests
+
+base-check: $(filter .uv/bin/uv,$(UV)) ## the launcher alone, without torch: octjob --help must work
+	$(UV) venv --quiet --clear --python 3.11 .venv-base
+	$(UV) pip sync --quiet --python .venv-base/bin/python --require-hashes requirements/base.txt
+	$(UV) pip install --quiet --python .venv-base/bin/python --no-deps --no-build-isolation -e .
+	.venv-base/bin/octjob --help > /dev/null
+	.venv-base/bin/octjob plan --offline --matrix sweeps/phase3.yaml > /dev/null
+
+PLATFORM := --python-version 3.11 --python-platform x86_64-manylinux_2_31
+LOCK := $(UV) pip compile --quiet --generate-hashes $(PLATFORM) --no-header
+
+lock: $(filter .uv/bin/uv,$(UV)) ## resolve the lock files anew
+	$(LOCK) --extra dev --override requirements/overrides.txt pyproject.toml -o requirements/dev.txt
+	$(LOCK) --extra tpu --override requirements/overrides.txt pyproject.toml -o requirements/tpu.txt
+	$(LOCK) --group build pyproject.toml -o requirements/base.txt
+	echo uv | $(LOCK) - -o requirements/uv.txt
+
+docs: setup ## generate the reference pages and build the site
+	$(PY) -m octjob.docs
+	$(VENV)/bin/mkdocs build --strict --quiet
+
+clean: ## remove what the targets made
+	rm -rf .venv .venv-base .uv demo-out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

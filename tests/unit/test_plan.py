@@ -1,0 +1,149 @@
+"""From a sweep to its runs: pairs, ids, grids, patterns, errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from octjob.errors import SpecError
+from octjob.plan.expand import Plan, plan_sweep
+
+ROOT = Path(__file__).parents[2]
+
+
+def sweep(tmp_path: Path, **changes: object) -> Path:
+    content: dict[str, object] = {
+        "name": "s",
+        "output": "./out",
+        "checkpoints": {"a": "./a.pt", "b": {"uri": "gs://bucket/b.pt"}},
+        "configs": {"x": {"overrides": {"train.epochs": 2}}, "y": {"overrides": {"train": {"lr_head": 0.1}}}},
+        "data": {"source": "./bucket"},
+        **changes,
+    }
+    path = tmp_path / "sweep.yaml"
+    path.write_text(yaml.safe_dump({k: v for k, v in content.items() if v is not None}, sort_keys=False))
+    return path
+
+
+def names(plan: Plan) -> set[tuple[str, str]]:
+    return {(run.checkpoint_name, run.config_name) for run in plan.runs}
+
+
+def test_phase3_is_every_checkpoint_under_every_configuration() -> None:
+    plan = plan_sweep(ROOT / "sweeps/phase3.yaml")
+    assert len(plan.runs) == len(names(plan)) == 21
+    assert {run.checkpoint_name for run in plan.runs} == {
+        "multi_domain",
+        "single_domain_01",
+        "single_domain_02",
+    }
+    assert all(run.config.data.source == "b2://eye-dataset/ai-readi/dataset" for run in plan.runs)
+    assert plan.output == "gs://layne-tpu-code-sync/octjob/phase3"
+
+
+def test_relative_places_are_taken_from_the_base_and_ids_from_the_spec(tmp_path: Path) -> None:
+    plan = plan_sweep(sweep(tmp_path), tmp_path)
+    run = plan.runs[0]
+    assert plan.output == f"file://{tmp_path}/out/s"
+    assert run.checkpoint.uri == f"file://{tmp_path}/a.pt"
+    assert run.config.data.source == f"file://{tmp_path}/bucket"
+    assert run.run_id.startswith("a.x-")
+    again = plan_sweep(sweep(tmp_path), tmp_path)
+    assert [r.run_id for r in again.runs] == [r.run_id for r in plan.runs]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"configs": {"x": {"overrides": {"train.epochs": 3}}, "y": {"overrides": {"train.lr_head": 0.2}}}},
+        {"seeds": [1, 2]},
+        {"folds": 5},
+        {"data": {"source": "./other"}},
+        {"data": {"source": "./bucket", "laterality": "left"}},
+        {"checkpoints": {"a": "./other.pt", "b": "./other.pt"}},
+    ],
+)
+def test_what_can_change_a_result_changes_every_id(tmp_path: Path, changes: dict[str, object]) -> None:
+    before = {run.run_id for run in plan_sweep(sweep(tmp_path), tmp_path).runs}
+    after = {run.run_id for run in plan_sweep(sweep(tmp_path, **changes), tmp_path).runs}
+    assert not before & after
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": "other"},
+        {"output": "gs://elsewhere/x"},
+        {"cache": "./c"},
+        {"compute": {"concurrency": 7, "env": {"A": "b"}}},
+        {"data": {"source": "./bucket", "num_workers": 9, "cache_dir": "/tmp/x"}},
+        {"baseline": "b"},
+    ],
+)
+def test_what_cannot_change_a_result_keeps_every_id(tmp_path: Path, changes: dict[str, object]) -> None:
+    before = [run.run_id for run in plan_sweep(sweep(tmp_path), tmp_path).runs]
+    assert [run.run_id for run in plan_sweep(sweep(tmp_path, **changes), tmp_path).runs] == before
+
+
+@given(
+    lrs=st.lists(st.sampled_from([0.1, 0.01, 0.001, 1.0]), min_size=1, max_size=4, unique=True),
+    epochs=st.lists(st.integers(1, 9), min_size=1, max_size=3, unique=True),
+)
+def test_a_grid_is_the_product_of_its_axes(
+    tmp_path_factory: pytest.TempPathFactory, lrs: list[float], epochs: list[int]
+) -> None:
+    folder = tmp_path_factory.mktemp("grid")
+    plan = plan_sweep(sweep(folder, grid={"train.lr_head": lrs, "train.epochs": epochs}), folder)
+    assert len(plan.runs) == 2 * 2 * len(lrs) * len(epochs) == len({run.run_id for run in plan.runs})
+    found = {(run.config.train.lr_head, run.config.train.epochs) for run in plan.runs}
+    assert found == {(lr, count) for lr in lrs for count in epochs}
+
+
+def test_exclude_and_include_change_the_pairs(tmp_path: Path) -> None:
+    path = sweep(
+        tmp_path,
+        exclude=[{"checkpoint": "b", "config": "x"}],
+        include=[{"checkpoint": "b", "config": "y", "name": "y-long", "overrides": {"train.epochs": 9}}],
+    )
+    plan = plan_sweep(path, tmp_path)
+    assert names(plan) == {("a", "x"), ("a", "y"), ("b", "y"), ("b", "y-long")}
+    assert [run.config.train.epochs for run in plan.runs if run.config_name == "y-long"] == [9]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"nmae": "x"}, r"sweep\.yaml:\d+: nmae: unknown key"),
+        ({"name": "Phase 3"}, "cannot be a name"),
+        ({"checkpoints": {}}, "checkpoints"),
+        ({"baseline": "c"}, r"baseline: no checkpoint named 'c'"),
+        ({"folds": 1}, "one fold leaves nothing to train on"),
+        ({"seeds": [1, 1]}, "seeds must be distinct"),
+        ({"exclude": [{"config": "zzz"}]}, "exclude: matches no pair"),
+        ({"exclude": [{}]}, "every pair is excluded"),
+        ({"include": [{"config": "zzz"}]}, "include: no config named 'zzz'"),
+        ({"configs": {"x": "missing.yaml"}}, r"missing\.yaml: no such file"),
+        (
+            {"configs": {"x": {"overrides": {"train.epoch": 2}}}},
+            r"sweep\.yaml:\d+: train\.epoch: unknown key",
+        ),
+        ({"grid": {"train.lr_haed": [1.0]}}, r"sweep\.yaml:\d+: train\.lr_haed: unknown key"),
+        ({"output": "s3://bucket/x"}, r"scheme s3:// is not supported"),
+        ({"data": None}, "neither data.source nor paths.s3_bucket"),
+        ({"compute": {"acelerator": "v4-32"}}, r"compute\.acelerator: unknown key"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, changes: dict[str, object], message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        plan_sweep(sweep(tmp_path, **changes), tmp_path)
+
+
+def test_the_originals_paths_must_agree_with_each_other(tmp_path: Path) -> None:
+    paths = {"s3_bucket": "eye-dataset", "labels_tsv": "a/participants.tsv", "s3_prefix": "b/retinal_oct/"}
+    path = sweep(tmp_path, data=None, configs={"x": {"overrides": {"paths": paths}}})
+    with pytest.raises(SpecError, match=r"paths\.s3_prefix: expected a/retinal_oct/"):
+        plan_sweep(path, tmp_path)

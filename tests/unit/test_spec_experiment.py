@@ -1,0 +1,133 @@
+"""Experiment configs: every wrong key and value is one line with file, line, key and mend."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from octjob.errors import SpecError
+from octjob.spec.compose import compose, experiment, load_experiment
+from octjob.spec.effects import double_correction, unused_keys
+from octjob.spec.experiment import Experiment
+from octjob.spec.validate import all_keys
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+def write(folder: Path, text: str, name: str = "c.yaml") -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda p: p.stem)
+def test_every_shipped_config_is_valid(path: Path) -> None:
+    config = load_experiment(path)
+    assert config.classes.num_classes == 4
+
+
+def test_the_seed_config_means_what_it_says() -> None:
+    config = load_experiment(CONFIGS / "cls_single_domain_01.yaml")
+    assert config.mode == "probe"
+    assert config.train.class_weights == "auto"
+    assert config.train.early_stopping.enabled
+    assert config.model.head.dropout == 0.1
+    assert config.data.augment.resize == (64, 384, 384)
+    assert config.data.profile == "pretraining"
+
+
+def test_the_seeds_fix_2_is_no_longer_without_effect() -> None:
+    config = load_experiment(CONFIGS / "fix_finetune.yaml")
+    assert (config.mode, config.model.unfreeze_at_epoch) == ("finetune", 1)
+    assert (config.model.head.hidden, config.model.head.dropout) == (256, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("trian:\n  epochs: 3\n", r":1: trian: unknown key", "Did you mean train?"),
+        ("train:\n  epoch: 3\n", r":2: train\.epoch: unknown key", "Did you mean train.epochs?"),
+        ("head:\n  hidden: 4\n", r":1: head: unknown key", "Did you mean model.head?"),
+        ("early_stopping:\n  enabled: true\n", r":1: early_stopping: unknown key", "train.early_stopping"),
+        ("train:\n  lr_head: [1, 2]\n", r":2: train\.lr_head: expected a number, got a list", ""),
+        ("train:\n  epochs: 2.5\n", r":2: train\.epochs: expected a whole number, got the number 2\.5", ""),
+        ("train:\n  epochs: true\n", r":2: train\.epochs: expected a whole number, got true", ""),
+        (
+            "train:\n  class_weights: auot\n",
+            r":2: train\.class_weights: expected auto or none",
+            "Did you mean auto?",
+        ),
+        ("train:\n  optimizer: adam\n", r":2: train\.optimizer: expected AdamW", ""),
+        ("model:\n  pool_method: cls\n", r":2: model\.pool_method: this encoder has no class token", ""),
+        ("train:\n  class_weights: [1.0, 2.0]\n", r"has 2 values for 4 classes", ""),
+        ("data: 3\n", r":1: data: expected a mapping, got the number 3", ""),
+        ("classes:\n  mapping: {a: 0, b: 2}\n", r"class indices must be 0\.\.K-1", ""),
+        ("train:\n  lr_head: -1\n", r":2: train\.lr_head: .*greater than 0", ""),
+        ("train:\n  focal_gamma: 1.0\n", r":2: train\.focal_gamma: has no effect here", "train.loss"),
+        (
+            "train:\n  optimizer: LBFGS\n  epochs: 3\n",
+            r":3: train\.epochs: has no effect here",
+            "train.optimizer",
+        ),
+        ("train:\n  optimizer: LBFGS\nmodel:\n  head: {hidden: 8}\n", "LBFGS fits a linear head only", ""),
+        (
+            "model:\n  freeze_encoder: false\ntrain:\n  standardize: true\n",
+            r"train\.standardize: has no effect",
+            "",
+        ),
+        ("model:\n  unfreeze_at_epoch: 50\n", r"never reached in 50 epochs", ""),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, text: str, message: str, hint: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(SpecError, match=message) as error:
+        load_experiment(path)
+    assert error.value.message.startswith(str(path))
+    assert "\n" not in error.value.message
+    assert hint in error.value.hint
+    assert error.value.exit_code == 2
+
+
+def test_every_key_of_the_model_is_refused_when_misspelt(tmp_path: Path) -> None:
+    for key in all_keys(Experiment):
+        *parents, leaf = (str(part) for part in key)
+        nested: object = {f"{leaf}x": 1}
+        for parent in reversed(parents):
+            nested = {parent: nested}
+        with pytest.raises(SpecError, match="unknown key"):
+            load_experiment(write(tmp_path, repr(nested)))
+
+
+def test_inherited_keys_without_effect_are_notes_not_errors() -> None:
+    document = compose(CONFIGS / "logistic.yaml")
+    notes = unused_keys(experiment(document), document)
+    assert any(note.startswith("train.epochs unused") for note in notes)
+    assert any(note.startswith("train.lr_encoder unused: the encoder is frozen") for note in notes)
+
+
+def test_lr_encoder_with_a_frozen_encoder_is_allowed_and_named(tmp_path: Path) -> None:
+    document = compose(write(tmp_path, "model: {freeze_encoder: true}\ntrain: {lr_encoder: 1.0e-5}\n"))
+    assert unused_keys(experiment(document), document) == ("train.lr_encoder unused: the encoder is frozen",)
+
+
+def test_double_correction_is_flagged(tmp_path: Path) -> None:
+    config = load_experiment(write(tmp_path, "train: {sampler: weighted, class_weights: auto}\n"))
+    assert "double correction" in double_correction(config)
+    config = load_experiment(write(tmp_path, "train: {sampler: weighted}\n"))
+    assert double_correction(config) == ""
+
+
+def test_defaults_compose_in_order_and_circles_are_named(tmp_path: Path) -> None:
+    write(tmp_path, "train: {epochs: 1, lr_head: 0.5}\n", "a.yaml")
+    write(tmp_path, "defaults: [a]\ntrain: {epochs: 2}\n", "b.yaml")
+    config = load_experiment(write(tmp_path, "defaults: [b]\nseed: 7\n"))
+    assert (config.train.epochs, config.train.lr_head, config.seed) == (2, 0.5, 7)
+    write(tmp_path, "defaults: [b]\n", "a.yaml")
+    with pytest.raises(SpecError, match="go in a circle"):
+        load_experiment(tmp_path / "b.yaml")
+
+
+def test_json_round_trip_is_exact() -> None:
+    config = load_experiment(CONFIGS / "cls_finetune.yaml")
+    assert Experiment.model_validate_json(config.model_dump_json()) == config
