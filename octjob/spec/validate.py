@@ -134,15 +134,16 @@ def _fields_at(model: type[BaseModel], path: KeyPath) -> dict[str, Any]:
     current: type[BaseModel] | None = model
     for part in path:
         field = current.model_fields.get(str(part)) if current else None
-        current = _submodel(field.annotation) if field else None
+        current = submodel(field.annotation) if field else None
     return dict(current.model_fields) if current else {}
 
 
-def _submodel(annotation: Any) -> type[BaseModel] | None:
+def submodel(annotation: Any) -> type[BaseModel] | None:
+    """The model an annotation holds, alone or in a union."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        return next(filter(None, (_submodel(arg) for arg in typing.get_args(annotation))), None)
+        return next(filter(None, (submodel(arg) for arg in typing.get_args(annotation))), None)
     return None
 
 
@@ -151,7 +152,7 @@ def all_keys(model: type[BaseModel], prefix: KeyPath = ()) -> list[KeyPath]:
     keys: list[KeyPath] = []
     for name, info in model.model_fields.items():
         keys.append((*prefix, name))
-        sub = _submodel(info.annotation)
+        sub = submodel(info.annotation)
         if sub is not None:
             keys.extend(all_keys(sub, (*prefix, name)))
     return keys

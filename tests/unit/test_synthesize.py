@@ -180,16 +180,16 @@ def test_the_class_moves_thickness_and_cysts_in_both_eyes() -> None:
 
 
 def test_the_nose_is_on_the_right_of_a_right_eye() -> None:
-    # Nerve fibres thicken towards the disc: the bright band reaches higher on that side.
+    # Nerve fibres thicken towards the disc: the surface is higher on that side.
     recipe = SynthesisRecipe(participants=12, nuisance=0, protocols=("maestro2_3d_macula_oct",))
     from octjob.data.synthesize.bucket import _volumes_of
 
     for person in draw_cohort(recipe):
         for volume in _volumes_of(recipe, person):
-            middle_HW = render_volume(recipe, volume)[8].astype(float)
-            bright_W = (middle_HW > middle_HW[:5].mean() + 40).sum(axis=0)
-            left, right = bright_W[4:16].mean(), bright_W[-16:-4].mean()
-            assert (right > left) == (volume.laterality == "R")
+            mean_HW = render_volume(recipe, volume)[6:10].mean(axis=0)
+            surface_W = (mean_HW > mean_HW[:5].mean() + 30).argmax(axis=0)
+            left, right = surface_W[2:8].mean(), surface_W[-8:-2].mean()
+            assert (right < left) == (volume.laterality == "R")
 
 
 def test_corruptions_are_what_they_say_and_no_volume_is_spoilt_twice(tmp_path: Path) -> None:
