@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 DEMO_DIR ?= demo-out
 
-.PHONY: help setup demo test test-fast lint types imports check lock docs base-check clean
+.PHONY: help setup demo test test-fast lint types imports check lock docs site base-check clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s $$'\t'
@@ -35,6 +35,7 @@ test-fast: setup ## the unit tests only
 lint: setup ## style, formatting, and the docs generated from the code
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(PY) docs/generate.py --check
 
 types: setup ## mypy --strict
 	$(VENV)/bin/mypy
@@ -60,9 +61,11 @@ lock: $(filter .uv/bin/uv,$(UV)) ## resolve the lock files anew
 	$(LOCK) --group build pyproject.toml -o requirements/base.txt
 	echo uv | $(LOCK) - -o requirements/uv.txt
 
-docs: setup ## generate the reference pages and build the site
-	$(PY) -m octjob.docs
-	$(VENV)/bin/mkdocs build --strict --quiet
+docs: setup ## write the reference pages that follow from the code
+	$(PY) docs/generate.py
+
+site: docs ## build the documentation site into site/
+	$(UV) tool run --quiet --from mkdocs mkdocs build --strict --quiet
 
 clean: ## remove what the targets made
 	rm -rf .venv .venv-base .uv demo-out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from octjob import __version__
-from octjob.errors import Interrupted, OctjobError
+from octjob.errors import Interrupted, OctjobError, SpecError
 
 # Command, module and one line of help: enough for `octjob --help` without importing any of them.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -86,14 +86,16 @@ def run(args: list[str] | None = None) -> int:
         value: Any = cli.main(args, prog_name="octjob", standalone_mode=False)
         return value if isinstance(value, int) else 0
     except OctjobError as error:
-        kind = "interrupted" if isinstance(error, Interrupted) else "error"
-        click.echo(f"{kind}: {error.message}", err=True)
-        if error.hint:
-            click.echo(f"hint: {error.hint}", err=True)
+        _say("interrupted" if isinstance(error, Interrupted) else "error", error.message, error.hint)
         return error.exit_code
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
-        return 2
+        return SpecError.exit_code
+    except click.ClickException as error:
+        context = error.ctx if isinstance(error, click.UsageError) else None
+        hint = f"`{context.command_path} --help` shows how it is used." if context else ""
+        _say("error", error.format_message(), hint)
+        return SpecError.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         return Interrupted.exit_code
@@ -101,3 +103,10 @@ def run(args: list[str] | None = None) -> int:
         # The reader of our output (`| head`) went away; that is its right.
         sys.stderr.close()
         return 0
+
+
+def _say(kind: str, message: str, hint: str) -> None:
+    """One line and at most one hint, whatever line breaks a library's text brought along."""
+    click.echo(f"{kind}: {' '.join(message.split())}", err=True)
+    if hint:
+        click.echo(f"hint: {' '.join(hint.split())}", err=True)

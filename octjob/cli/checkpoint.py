@@ -28,8 +28,20 @@ def checkpoint() -> None:
 @click.option(
     "--encoder", type=click.Choice(["auto", "context", "target"]), default="auto", show_default=True
 )
+@click.option(
+    "--num-heads", type=click.IntRange(1), help="Attention heads, where the file does not say them."
+)
+@click.option(
+    "--volume-size", type=int, nargs=3, metavar="D H W", help="Voxels, where the file does not say them."
+)
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def inspect(uri: str, encoder: Literal["auto", "context", "target"], output: str) -> None:
+def inspect(
+    uri: str,
+    encoder: Literal["auto", "context", "target"],
+    num_heads: int | None,
+    volume_size: tuple[int, int, int] | None,
+    output: str,
+) -> None:
     """Load a checkpoint as a run would and report what is in it.
 
     Coverage, geometry, digests, the fingerprint of untrained weights, and how far the encoder has moved from its
@@ -49,7 +61,8 @@ def inspect(uri: str, encoder: Literal["auto", "context", "target"], output: str
 
     with tempfile.TemporaryDirectory(prefix="octjob-") as workdir, bar("downloading") as tick:
         path = local_copy(uri, Path(workdir), tick)
-        report = read_checkpoint(path, encoder=encoder, uri=uri).report
+        loaded = read_checkpoint(path, encoder=encoder, uri=uri, volume_size=volume_size, num_heads=num_heads)
+    report = loaded.report
     if output == "json":
         click.echo(json.dumps(report.to_dict(), indent=1))
         return

@@ -9,6 +9,7 @@ import click
 
 if TYPE_CHECKING:
     from octjob.results.leaderboard import Leaderboard
+    from octjob.storage.base import ObjectStore
 
 _METRICS = ("macro_auroc", "balanced_accuracy", "macro_f1", "accuracy", "quadratic_kappa")
 _FORMATS = ("table", "wide", "json", "csv", "md")
@@ -37,15 +38,23 @@ def collect(sweep: str, metric: str, output: str, no_publish: bool) -> None:
       octjob collect gs://bucket/sweeps/phase3 -o csv --no-publish > phase3.csv
     """
     from octjob.cli.locate import open_sweep
+
+    leaderboard = print_leaderboard(open_sweep(sweep), metric, output, publish=not no_publish)
+    _report_unfinished(leaderboard, sweep)
+
+
+def print_leaderboard(
+    store: ObjectStore, metric: str = _METRICS[0], output: str = "table", *, publish: bool = True
+) -> Leaderboard:
+    """Collect a sweep, print it and, unless told otherwise, store the table beside the runs."""
     from octjob.results import collect as collecting
 
-    store = open_sweep(sweep)
     leaderboard = collecting.collect(store, metric)
     _show(leaderboard, output)
-    if not no_publish:
+    if publish:
         first = collecting.publish(store, leaderboard)[0]
         click.echo(f"Stored as {first.removesuffix('csv')}{{csv,md,json,parquet}}", err=True)
-    _report_unfinished(leaderboard, sweep)
+    return leaderboard
 
 
 def _show(leaderboard: Leaderboard, output: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
@@ -89,7 +88,7 @@ def check(matrix: Path) -> None:
 @click.option(
     "--recipe",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Recipe file; default the demo's, which documents every key.",
+    help="YAML file with the keys of octjob.data.synthesize.recipe; default the demo's.",
 )
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override one key of the recipe.")
 def synthesize(uri: str, recipe: Path | None, settings: tuple[str, ...]) -> None:
@@ -108,4 +107,10 @@ def synthesize(uri: str, recipe: Path | None, settings: tuple[str, ...]) -> None
     chosen = load_synthesis(recipe, settings)
     with bar("synthesizing") as tick:
         report = write_bucket(open_store(uri), chosen, tick)
-    click.echo(report.summary(), file=sys.stdout)
+    num_spoilt = sum(len(keys) for keys in report.corrupted.values())
+    click.echo(f"{len(report.volumes)} volumes of {len(report.participants)} participants in {uri}")
+    if num_spoilt:
+        click.echo(f"{num_spoilt} of them spoilt on purpose:")
+        for kind, keys in report.corrupted.items():
+            for key in keys:
+                click.echo(f"  {kind}: {key}")

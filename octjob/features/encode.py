@@ -99,15 +99,17 @@ def encode_volumes(
     volumes: Sequence[Volume],
     view: int,
     quarantine: Quarantine,
+    owner: str,
     tick: Tick,
 ) -> Features:
     """Features of one view by SOP instance UID, made now or by an earlier or concurrent run.
 
-    Volumes that cannot be read are put into `quarantine` and are absent. `tick(done, total)` is called after
-    each volume and may raise to stop; finished shards are kept.
+    `owner` is the run's id: its own attempts do not wait for each other. Volumes that cannot be read are put
+    into `quarantine` and are absent. `tick(done, total)` is called after each volume and may raise to stop;
+    what was encoded until then is kept.
     """
     store = FeatureStore(cache, encoding.key(view))
-    lease = Lease(cache, store.lease_key)
+    lease = Lease(cache, store.lease_key, owner)
     by_uid = {volume.record.sop_instance_uid: volume for volume in volumes}
     features = store.read(by_uid)
     while missing := [uid for uid in by_uid if uid not in features and uid not in quarantine.uids]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-import uuid
 from collections.abc import Callable
 
 from octjob.storage.base import AlreadyExistsError, ObjectNotFoundError, ObjectStore, VersionConflictError
@@ -14,12 +13,16 @@ DURATION_S = 120.0
 
 
 class Lease:
-    """A lease held as one object, `{"owner", "expires_at"}`; changed only by create-only and versioned writes."""
+    """A lease held as one object, `{"owner", "expires_at"}`; changed only by create-only and versioned writes.
+
+    An owner of the same name takes over at once: a run started again does not wait for its dead attempt.
+    """
 
     def __init__(
         self,
         store: ObjectStore,
         key: str,
+        owner: str,
         duration_s: float = DURATION_S,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -27,7 +30,7 @@ class Lease:
         self.key = key
         self.duration_s = duration_s
         self.clock = clock
-        self.owner = uuid.uuid4().hex
+        self.owner = owner
         self._version: str | None = None
         self._renew_at = 0.0
 

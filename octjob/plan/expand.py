@@ -5,13 +5,13 @@ from __future__ import annotations
 import fnmatch
 import itertools
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from octjob.errors import SpecError
 from octjob.spec.compose import compose, experiment
-from octjob.spec.effects import double_correction, unused_keys
+from octjob.spec.effects import double_correction, idle_reason, unused_keys
 from octjob.spec.experiment import Experiment
 from octjob.spec.run import Run, make_run_id, run_identity
 from octjob.spec.sweep import Compute, Pair, Sweep
@@ -37,6 +37,7 @@ class _Config:
     name: str
     config: Experiment
     notes: tuple[str, ...]
+    idle_axes: frozenset[str] = frozenset()
 
 
 def plan_sweep(path: Path, base: Path | None = None) -> Plan:
@@ -101,10 +102,13 @@ def _check_baseline(sweep: Sweep, document: Document) -> None:
 
 def _pairs(sweep: Sweep, document: Document, path: Path, base: Path) -> list[tuple[_Config, str]]:
     """Every wanted pair, configuration by configuration, so that neighbours differ in the checkpoint."""
-    pairs = []
-    for name in sweep.configs:
-        for config in _grid(name, _config_document(name, sweep, document, path), sweep, document, base):
-            pairs += [(config, checkpoint) for checkpoint in sweep.checkpoints]
+    configs = [
+        config
+        for name in sweep.configs
+        for config in _grid(name, _config_document(name, sweep, document, path), sweep, document, base)
+    ]
+    _check_axes(configs, sweep, document)
+    pairs = [(config, checkpoint) for config in configs for checkpoint in sweep.checkpoints]
     for index, pattern in enumerate(sweep.exclude):
         _check_pattern(pattern, pairs, document, index)
     pairs = [pair for pair in pairs if not any(_matches(pattern, *pair) for pattern in sweep.exclude)]
@@ -133,15 +137,41 @@ def _config_document(name: str, sweep: Sweep, document: Document, path: Path) ->
 
 
 def _grid(name: str, document: Document, sweep: Sweep, source: Document, base: Path) -> list[_Config]:
-    """One configuration per point of the grid, named `<config>.<key>-<value>...`."""
+    """One configuration per point of the grid, named `<config>.<key>-<value>...`.
+
+    An axis without effect on this configuration is left out of its product and noted.
+    """
+    points = {key: _overlay({key: values[0]}, source) for key, values in sweep.grid.items()}
+    idle = {key: reason for key, point in points.items() if (reason := _idle(key, merge(document, point)))}
+    axes = {key: values for key, values in sweep.grid.items() if key not in idle}
+    notes = tuple(f"grid axis {key} left out: {reason}" for key, reason in idle.items())
     configs = []
-    for values in itertools.product(*sweep.grid.values()):
-        point = dict(zip(sweep.grid, values, strict=True))
-        marks: dict[KeyPath, Mark] = {tuple(key.split(".")): source.marks[("grid", key)] for key in point}
-        overlay = Document(_nest(point), {**marks, (): source.marks[()]})
+    for values in itertools.product(*axes.values()):
+        point = dict(zip(axes, values, strict=True))
         suffix = "".join(f".{key.split('.')[-1]}-{_slug(value)}" for key, value in point.items())
-        configs.append(_resolve(name + suffix, merge(document, overlay), base))
+        config = _resolve(name + suffix, merge(document, _overlay(point, source)), base)
+        configs.append(replace(config, notes=(*config.notes, *notes), idle_axes=frozenset(idle)))
     return configs
+
+
+def _overlay(point: dict[str, Any], source: Document) -> Document:
+    marks: dict[KeyPath, Mark] = {tuple(key.split(".")): source.marks[("grid", key)] for key in point}
+    return Document(_nest(point), {**marks, (): source.marks[()]})
+
+
+def _idle(key: str, document: Document) -> str:
+    """Why `key` does nothing in the config `document` describes; empty where it does something."""
+    return idle_reason(key, validate(Experiment, document, "grid"))
+
+
+def _check_axes(configs: list[_Config], sweep: Sweep, source: Document) -> None:
+    """Raise `SpecError` for an axis that does nothing under any configuration."""
+    for key in sweep.grid:
+        if configs and all(key in config.idle_axes for config in configs):
+            raise SpecError(
+                f"{source.mark(('grid', key))}: grid: {key} has no effect under any configuration",
+                "Remove the axis.",
+            )
 
 
 def _nest(point: dict[str, Any]) -> dict[str, Any]:
@@ -175,7 +205,10 @@ def _resolve(name: str, document: Document, base: Path) -> _Config:
     config = experiment(document, f"config {name}")
     notes = (*unused_keys(config, document), *filter(None, [double_correction(config)]))
     source = dataset_root(config, document)
-    data = config.data.model_copy(update={"source": absolute_uri(source, base)})
+    places = {"source": absolute_uri(source, base)}
+    if config.data.cache_dir:
+        places["cache_dir"] = str(base / Path(config.data.cache_dir).expanduser())
+    data = config.data.model_copy(update=places)
     return _Config(name, config.model_copy(update={"data": data}), notes)
 
 

@@ -111,6 +111,11 @@ def unused_keys(config: Experiment, document: Document) -> tuple[str, ...]:
     return tuple(f"{rule.key} unused: {rule.why}" for rule in _holding(config, document))
 
 
+def idle_reason(key: str, config: Experiment) -> str:
+    """Why `key` has no effect under `config`; empty where it has one."""
+    return next((rule.why for rule in RULES if rule.key == key and rule.holds(config)), "")
+
+
 def _holding(config: Experiment, document: Document) -> list[Rule]:
     return [rule for rule in RULES if rule.path in document.marks and rule.holds(config)]
 

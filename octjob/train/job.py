@@ -27,7 +27,7 @@ from octjob.results.predictions import write_predictions
 from octjob.results.records import Result
 from octjob.storage.base import AlreadyExistsError, ObjectStore
 from octjob.storage.open import open_store
-from octjob.tracking.tracker import open_tracker
+from octjob.tracking.tracker import NoTracker, Tracker, open_tracker
 from octjob.train.facts import TRAIN_METRICS, data_facts, training_facts
 from octjob.train.heartbeat import Heartbeat, Listener
 from octjob.train.inputs import load_cohort, load_encoder, make_reader
@@ -60,8 +60,11 @@ def run_job(run_uri: str, listener: Listener) -> None:
     with catch_signals(stop):
         heartbeat = Heartbeat(store, run_id, listener)
         log.info("run %s, attempt %d", run_id, heartbeat.progress.attempt)
+        tracker: Tracker = NoTracker()
         try:
             make_deterministic()
+            device = select_device()
+            tracker = open_tracker(run)
             session = Session(
                 run=run,
                 store=store,
@@ -69,15 +72,17 @@ def run_job(run_uri: str, listener: Listener) -> None:
                 heartbeat=heartbeat,
                 stop=stop,
                 resume=ResumeStore(store, run_id),
-                tracker=open_tracker(run),
-                device=select_device(),
+                tracker=tracker,
+                device=device,
             )
             _attempt(session)
         except Interrupted:
             heartbeat.stage("interrupted")
+            tracker.finish({}, failed=True)
             raise
         except BaseException as error:
             heartbeat.failed(error)
+            tracker.finish({}, failed=True)
             raise
         heartbeat.stage("finished")
 

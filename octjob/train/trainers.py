@@ -21,6 +21,7 @@ from octjob.data.quarantine import Quarantine
 from octjob.data.sampling import class_weights
 from octjob.data.volumes import VolumeReader
 from octjob.features.encode import IDENTITY, Encoding, encode_volumes, num_views
+from octjob.features.store import Features
 from octjob.models.checkpoint import LoadedEncoder
 from octjob.train.classifier import Classifier, make_head
 from octjob.train.logistic import fit_logistic
@@ -168,20 +169,23 @@ def encode_cohort(
     volumes: Sequence[Volume],
     quarantine: Quarantine,
 ) -> Tensor:
-    """Features of every view of every readable volume, in the volumes' order: (V, N, E) or (V, N, T, E).
+    """Features of every view of every volume not in `quarantine`, in the volumes' order: (V, N, E) or (V, N, T, E).
 
     Augmented views exist for training volumes; scored volumes repeat view 0 there, which nothing reads.
     """
     session.heartbeat.stage("encoding")
     augment = session.run.config.data.augment
     evaluated = session.run.config.data.eval_split if not session.run.folds else None
-    identity = encode_volumes(encoding, session.cache, reader, volumes, IDENTITY, quarantine, session.tick)
-    readable = [v for v in volumes if v.record.sop_instance_uid in identity]
-    views = [identity]
-    for view in range(1, num_views(augment)):
-        trained_on = [v for v in readable if v.participant.split != evaluated]
-        made = encode_volumes(encoding, session.cache, reader, trained_on, view, quarantine, session.tick)
-        views.append({**identity, **made})
+
+    def encoded(chosen: Sequence[Volume], view: int) -> Features:
+        owner, tick = session.run.run_id, session.tick
+        return encode_volumes(encoding, session.cache, reader, chosen, view, quarantine, owner, tick)
+
+    identity = encoded(volumes, IDENTITY)
+    trained_on = [v for v in volumes if v.participant.split != evaluated]
+    views = [identity, *({**identity, **encoded(trained_on, view)} for view in range(1, num_views(augment)))]
+    # Only now: a volume whose first view was cached may have become unreadable for the second.
+    readable = [v for v in volumes if v.record.sop_instance_uid not in quarantine.uids]
     return torch.from_numpy(
         np.stack([np.stack([view[v.record.sop_instance_uid] for v in readable]) for view in views])
     )

@@ -103,6 +103,20 @@ def test_a_grid_is_the_product_of_its_axes(
     assert found == {(lr, count) for lr in lrs for count in epochs}
 
 
+def test_a_grid_axis_without_effect_is_left_out_where_it_has_none(tmp_path: Path) -> None:
+    configs = {
+        "head": {"overrides": {"train.epochs": 9}},
+        "logistic": {"overrides": {"train": {"optimizer": "LBFGS"}}},
+    }
+    plan = plan_sweep(sweep(tmp_path, configs=configs, grid={"train.lr_head": [0.1, 0.2]}), tmp_path)
+    assert {config for _, config in names(plan)} == {"head.lr_head-0-1", "head.lr_head-0-2", "logistic"}
+    notes = {note for run in plan.runs if run.config_name == "logistic" for note in run.notes}
+    assert notes == {"grid axis train.lr_head left out: L-BFGS runs to convergence in one go"}
+    del configs["head"]
+    with pytest.raises(SpecError, match=r"grid: train\.lr_head has no effect under any configuration"):
+        plan_sweep(sweep(tmp_path, configs=configs, grid={"train.lr_head": [0.1, 0.2]}), tmp_path)
+
+
 def test_exclude_and_include_change_the_pairs(tmp_path: Path) -> None:
     path = sweep(
         tmp_path,

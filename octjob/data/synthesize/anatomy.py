@@ -29,7 +29,7 @@ THICKNESS_SD = 0.08
 # Ordinal on the whole, but each step is made of something else, so no single number orders the classes.
 THINNING_SD = np.array([0.0, 3.0, 4.2, 7.2])  # nerve fibres and ganglion cells
 SWELLING_SD = np.array([0.0, 0.6, 4.2, 5.4])  # inner nuclear layer
-CYST_LOG_RATE = np.array([0.0, 0.5, 1.2, 2.2])
+CYST_LOG_RATE = np.array([0.0, 0.7, 1.6, 2.5])
 CYSTS_HEALTHY = 4.0  # expected number within 3 mm of the fovea; everybody has some
 
 

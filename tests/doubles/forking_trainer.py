@@ -1,0 +1,96 @@
+"""`octjob train` many times for the price of one import: a process that forks a child for every attempt.
+
+Requests and answers are JSON lines on standard input and output:
+
+    {"uri": run, "after": n, "signal": 9}  ->  {"exit": code or -signal, "events": m, "answered_s": seconds}
+
+The child reports each of its events (a write to a store, an encoded volume, a training step) through a pipe;
+after the n-th the parent sends the signal, so that it strikes at a chosen point of the work, whatever the
+machine's speed. `after` null: the attempt is left alone.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import sklearn.linear_model  # noqa: F401
+import torch
+
+import octjob.cli
+from octjob.features.encode import Encoding
+from octjob.storage.file import FileStore
+from octjob.train.loop import Loop
+
+EVENTS = ((FileStore, "put"), (Encoding, "encode"), (Loop, "_train_step"))
+
+
+def report(function: Callable[..., Any], pipe: int) -> Callable[..., Any]:
+    """The function, which says so through the pipe when it is done."""
+
+    @functools.wraps(function)
+    def reporting(*args: Any, **kwargs: Any) -> Any:
+        value = function(*args, **kwargs)
+        os.write(pipe, b".")
+        return value
+
+    return reporting
+
+
+def child(uri: str, pipe: int, log: str) -> int:
+    """One attempt, in the forked process."""
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    for owner, name in EVENTS:
+        setattr(owner, name, report(getattr(owner, name), pipe))
+    return octjob.cli.run(["train", "--run", uri])
+
+
+def attempt(request: dict[str, Any]) -> dict[str, Any]:
+    """Fork, count events, strike, wait."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(reader)
+        try:
+            code = child(request["uri"], writer, request["log"])
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+            code = 1
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    os.close(writer)
+    events, struck_at = 0, time.monotonic()
+    while os.read(reader, 1):
+        events += 1
+        if events == request["after"]:
+            struck_at = time.monotonic()
+            os.kill(pid, request["signal"])
+    os.close(reader)
+    _, status = os.waitpid(pid, 0)
+    code = os.waitstatus_to_exitcode(status)
+    return {"exit": code, "events": events, "answered_s": time.monotonic() - struck_at}
+
+
+def main() -> None:
+    """Serve until standard input ends."""
+    torch.set_num_threads(1)
+    # The first optimizer imports half of torch; the children shall find it there.
+    torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])
+    for line in sys.stdin:
+        print(json.dumps(attempt(json.loads(line))), flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
