@@ -21,6 +21,12 @@ RETRY_S = 6.0
 BUCKET = "octjob-test"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-goldens", action="store_true", help="Write tests/golden anew instead of comparing."
+    )
+
+
 @pytest.fixture(autouse=True)
 def _fresh_stores() -> None:
     """Tests change the environment that cached stores connected with."""

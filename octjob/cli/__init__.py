@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "octjob.cli.plan:plan",
         "Show the runs of a sweep, what is finished, and which keys do nothing.",
     ),
+    "render": ("octjob.cli.render:render", "Write a sweep's Kubernetes documents as files."),
     "submit": ("octjob.cli.submit:submit", "Carry out a sweep's unfinished runs."),
     "status": ("octjob.cli.status:status", "Show where a sweep's runs stand."),
     "collect": ("octjob.cli.collect:collect", "Join a sweep's results into the leaderboard."),

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import click
 
@@ -25,6 +28,11 @@ def train(run_uri: str, verbose: bool) -> None:
     Example:
       octjob train --run gs://bucket/octjob/phase3/runs/multi_domain.logistic-b4338bba
     """
+    with _sigterm_as_ctrl_c():
+        _train(run_uri, verbose)
+
+
+def _train(run_uri: str, verbose: bool) -> None:
     require_trainer()
     from octjob.cli.bars import training_bar
     from octjob.train.job import run_job
@@ -37,6 +45,20 @@ def train(run_uri: str, verbose: bool) -> None:
             logging.getLogger(name).setLevel(logging.WARNING)
     with training_bar() as listener:
         run_job(run_uri, listener)
+
+
+@contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """Exit 75 for a SIGTERM during the seconds of importing, before the run catches signals itself."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def require_trainer() -> None:

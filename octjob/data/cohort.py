@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -87,17 +87,18 @@ def build_cohort(
     cohort = find_cohort(store, participants_key, manifest_key, experiment)
     require(cohort.coverage, experiment.data.min_coverage)
     for split in ("train", experiment.data.eval_split):
-        require_classes(cohort, split, experiment.classes)
+        require_classes(cohort, (split,), experiment.classes)
     return cohort
 
 
-def require_classes(cohort: Cohort, split: str, classes: Classes) -> None:
-    """Raise `DataError` if a class has no participant left in the split."""
-    counts = cohort.class_counts(split, classes.num_classes)
+def require_classes(cohort: Cohort, splits: Sequence[str], classes: Classes) -> None:
+    """Raise `DataError` if a class has no participant left in the splits together."""
+    by_split = [cohort.class_counts(split, classes.num_classes) for split in splits]
+    counts = [sum(column) for column in zip(*by_split, strict=True)]
     empty = [name for name, count in zip(classes.names, counts, strict=True) if count == 0]
     if empty:
         raise DataError(
-            f"split {split}: no participant of class {', '.join(empty)} "
+            f"split {' + '.join(splits)}: no participant of class {', '.join(empty)} "
             f"(participants per class: {', '.join(map(str, counts))})",
             "Widen the selection, or map classes together in `classes.mapping`.",
         )

@@ -26,7 +26,9 @@ from octjob.spec.experiment import Augment, Experiment
 from octjob.storage.base import ObjectStore
 
 IDENTITY = 0
+# A shard is written when it is full or this old, so that a killed run loses little.
 _SHARD_VOLUMES = 64
+_SHARD_S = 30.0
 _POLL_S = 0.5
 
 Tick = Callable[[int, int], None]
@@ -147,15 +149,16 @@ def _encode(
     data = encoding.experiment.data
     features: Features = {}
     shard: Features = {}
+    written_at = time.monotonic()
     try:
         for volume, x_DHW in load_volumes(reader, volumes, data.num_workers, quarantine):
             uid = volume.record.sop_instance_uid
             if view != IDENTITY:
                 x_DHW = augment(x_DHW, data.augment, augment_seed(0, view, uid))
             features[uid] = shard[uid] = encoding.encode(x_DHW)
-            if len(shard) == _SHARD_VOLUMES:
+            if len(shard) == _SHARD_VOLUMES or time.monotonic() - written_at > _SHARD_S:
                 store.write(shard)
-                shard = {}
+                shard, written_at = {}, time.monotonic()
             progress(len(features))
     finally:
         if shard:

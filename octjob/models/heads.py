@@ -117,7 +117,6 @@ def build_head(
             head = MlpHead(in_dim, num_classes, hidden, dropout)
         else:
             head = AttentiveHead(in_dim, num_classes, num_heads or max(1, in_dim // 64), dropout, hidden)
-    head = head.to_empty(device="cpu")
     _reset(head, torch.Generator().manual_seed(seed))
     return head
 

@@ -31,9 +31,10 @@ class Column:
 def main_columns(leaderboard: Leaderboard) -> list[Column]:
     """What answers "which checkpoint is better", the most important first."""
     second = "balanced_accuracy" if leaderboard.metric != "balanced_accuracy" else "macro_auroc"
-    columns = [*_names(), _metric(leaderboard.metric), _metric(second)]
+    columns = [*_names(), _metric(leaderboard.metric)]
     if leaderboard.baseline is not None:
         columns.append(Column(f"vs {leaderboard.baseline}", _difference))
+    columns.append(_metric(second))
     if len({row.n for row in leaderboard.rows if row.n is not None}) > 1:
         columns.append(Column("n", lambda row: _whole(row.n), right=True))
     columns += [_metric_alone(name) for name in ("accuracy", "macro_f1") if name != leaderboard.metric]

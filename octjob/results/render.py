@@ -13,7 +13,7 @@ from octjob.results.textgrid import column_widths, fitted_names, grid, num_fitti
 if TYPE_CHECKING:
     from rich.console import Console
 
-WIDTH = 110
+WIDTH = 120
 _MIN_WIDTH = 60
 # rank, checkpoint, config, state and the metric ranked by are never dropped.
 _NUM_KEPT = 5

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from octjob.spec.experiment import Count, Section, Size3, _as_tuple
 
@@ -49,6 +49,36 @@ class Pair(Section):
     overrides: dict[str, Any] = Field(default_factory=dict, description="include only.")
 
 
+# Secrets whose keys need not be listed: what octjob itself reads, under the names its documentation uses.
+KNOWN_SECRETS = {
+    "octjob-b2": ("B2_APPLICATION_KEY_ID", "B2_APPLICATION_KEY"),
+    "octjob-wandb": ("WANDB_API_KEY",),
+}
+_KUBERNETES_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?")
+_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD")
+_FROM_THE_CLUSTER = re.compile(r"(TPU|MEGASCALE|JOB_COMPLETION)_.*")
+
+
+def _secret_keys(value: Any) -> Any:
+    """A list of well-known Secrets as the mapping it stands for; lists of keys as tuples."""
+    if isinstance(value, list | tuple) and all(isinstance(name, str) for name in value):
+        unknown = [name for name in value if name not in KNOWN_SECRETS]
+        if unknown:
+            raise ValueError(
+                f"which keys of Secret {unknown[0]} are needed is not known:"
+                f" write secrets: {{{unknown[0]}: [KEY, ...]}}"
+            )
+        return {name: KNOWN_SECRETS[name] for name in value}
+    if isinstance(value, Mapping):
+        return {name: _as_tuple(keys) for name, keys in value.items()}
+    return value
+
+
+def _looks_secret(name: str) -> bool:
+    return any(part.removesuffix("S").endswith(_SECRET_WORDS) for part in name.upper().split("_"))
+
+
 class Compute(Section):
     """Where runs are carried out. Nothing here can change a result."""
 
@@ -56,16 +86,111 @@ class Compute(Section):
     concurrency: Count | None = Field(
         None, description="local: runs at a time; default one per core, at most 8."
     )
-    accelerator: str | None = Field(None, description="kubernetes: slice, e.g. v4-32.")
-    queue: str | None = None
-    priority: str | None = None
-    spot: bool = False
-    image: str | None = None
-    namespace: str | None = None
-    service_account: str | None = None
-    secrets: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
-    max_restarts: int = Field(3, ge=0)
-    env: dict[str, str] = Field(default_factory=dict)
+    accelerator: str | None = Field(
+        None, description="kubernetes: slice by name or topology, e.g. v4-32 or v4:2x2x4."
+    )
+    machine_type: str | None = Field(
+        None, description="kubernetes: only where the accelerator leaves it open, e.g. ct6e-standard-8t."
+    )
+    queue: str | None = Field(
+        None, description="kubernetes: Kueue LocalQueue; without it runs start at once."
+    )
+    priority: str | None = Field(None, description="kubernetes: Kueue WorkloadPriorityClass; needs `queue`.")
+    spot: bool = Field(False, description="kubernetes: run on Spot node pools.")
+    reservation: str | None = Field(
+        None, description="kubernetes: run on this reservation, <name> or <project>/<name>."
+    )
+    image: str | None = Field(
+        None, description="kubernetes: container image, best by digest (name@sha256:...)."
+    )
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = Field(
+        "IfNotPresent", description="kubernetes: when nodes pull the image."
+    )
+    namespace: str | None = Field(None, description="kubernetes: default the kubeconfig context's.")
+    service_account: str | None = Field(
+        None,
+        description="kubernetes: the pods' service account, which reaches the bucket; default the namespace's.",
+    )
+    secrets: Annotated[
+        dict[str, Annotated[tuple[str, ...], Field(min_length=1)]],
+        BeforeValidator(_secret_keys, json_schema_input_type=list[str] | dict[str, list[str]]),
+    ] = Field(
+        default_factory=dict,
+        description="kubernetes: Secret to the keys that become environment variables of the same name, or a list of "
+        "octjob-b2 (B2_APPLICATION_KEY_ID, B2_APPLICATION_KEY) and octjob-wandb (WANDB_API_KEY).",
+    )
+    privileged: bool = Field(
+        False,
+        description="kubernetes: run the container privileged and as root, for clusters whose TPU devices need it. "
+        "The namespace must then allow the privileged Pod Security level.",
+    )
+    max_restarts: int = Field(
+        3, ge=0, description="Restarts of a run after failures; interruptions and lost nodes do not count."
+    )
+    max_runtime_hours: float = Field(
+        72.0,
+        gt=0,
+        description="kubernetes: stop a run that has been running this long, restarts included; needs `queue`.",
+    )
+    ttl_seconds_after_finished: int | None = Field(
+        604800, ge=0, description="kubernetes: delete a finished run's objects after this; null keeps them."
+    )
+    env: dict[str, str] = Field(
+        default_factory=dict, description="Environment variables of every run; no credentials: see `secrets`."
+    )
+
+    @field_validator("queue", "priority", "namespace", "service_account")
+    @classmethod
+    def _kubernetes_name(cls, value: str | None) -> str | None:
+        if value is not None and not _KUBERNETES_NAME.fullmatch(value):
+            raise ValueError(f"{value!r} is no name of a Kubernetes object: at most 63 of a-z, 0-9, - and .")
+        return value
+
+    @field_validator("image", "reservation")
+    @classmethod
+    def _one_word(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"\S+", value):
+            raise ValueError(f"expected one word without spaces, got {value!r}")
+        return value
+
+    @field_validator("secrets")
+    @classmethod
+    def _secret_names(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        seen: dict[str, str] = {}
+        for secret, keys in value.items():
+            if not _KUBERNETES_NAME.fullmatch(secret):
+                raise ValueError(f"{secret!r} is no name of a Secret: at most 63 of a-z, 0-9, - and .")
+            for key in keys:
+                if not _ENV_NAME.fullmatch(key):
+                    raise ValueError(f"key {key!r} of {secret} cannot be an environment variable")
+                if key in seen:
+                    raise ValueError(f"key {key} is wanted twice, from {seen[key]} and from {secret}")
+                seen[key] = secret
+        return value
+
+    @field_validator("env")
+    @classmethod
+    def _plain_env(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in value:
+            if not _ENV_NAME.fullmatch(name):
+                raise ValueError(f"{name!r} cannot be an environment variable")
+            if _FROM_THE_CLUSTER.fullmatch(name):
+                raise ValueError(f"{name} is set by the cluster; a value set here would disagree with it")
+            if _looks_secret(name):
+                raise ValueError(
+                    f"{name} looks like a credential, and what stands here can be read by everyone who sees the"
+                    f" sweep or the cluster: put it into a Secret and write secrets: {{<secret>: [{name}]}},"
+                    " or set it in the shell for --target local"
+                )
+        return value
+
+    @model_validator(mode="after")
+    def _one_source_each(self) -> Compute:
+        for secret, keys in self.secrets.items():
+            for key in keys:
+                if key in self.env:
+                    raise ValueError(f"{key} is set in env and wanted from Secret {secret}")
+        return self
 
 
 class Sweep(Section):

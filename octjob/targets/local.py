@@ -64,7 +64,7 @@ class LocalTarget:
     def carry_out(self, runs: Sequence[tuple[Run, str]]) -> list[Attempted]:
         """Run all (run, URI), to the end or until a signal; every run's state comes back.
 
-        The first SIGINT or SIGTERM lets each run save and exit, a second one kills them.
+        The first SIGINT, SIGTERM or SIGHUP lets each run save and exit, a second one kills them.
         """
         attempted = [Attempted(run, uri) for run, uri in runs]
         waiting = deque(attempted)

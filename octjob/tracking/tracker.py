@@ -74,7 +74,7 @@ class WandbTracker:
 
     def _finish(self, summary: dict[str, Any], exit_code: int) -> None:
         self._run.summary.update(summary)
-        self._run.finish(exit_code=exit_code, quiet=True)
+        self._run.finish(exit_code=exit_code)
 
     def _try(self, action: Callable[[], None]) -> None:
         # W&B raises its own errors, urllib's, grpc's and plain ones; none of them may cost a run its result.

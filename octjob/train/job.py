@@ -15,7 +15,7 @@ import numpy as np
 import safetensors.torch
 import torch
 
-from octjob.data.cohort import Cohort, Volume, require, require_classes
+from octjob.data.cohort import Cohort, Volume
 from octjob.data.quarantine import Quarantine
 from octjob.data.volumes import VolumeReader, load_volumes
 from octjob.errors import Interrupted
@@ -30,14 +30,14 @@ from octjob.storage.open import open_store
 from octjob.tracking.tracker import NoTracker, Tracker, open_tracker
 from octjob.train.facts import TRAIN_METRICS, data_facts, training_facts
 from octjob.train.heartbeat import Heartbeat, Listener
-from octjob.train.inputs import load_cohort, load_encoder, make_reader
+from octjob.train.inputs import check_cohort, load_cohort, load_encoder, make_reader
 from octjob.train.resume import ResumeStore
 from octjob.train.runtime import environment, make_deterministic, select_device
 from octjob.train.scoring import Scorer, concatenate
 from octjob.train.session import Session
 from octjob.train.stop import Stop, catch_signals
 from octjob.train.trainers import FinetuneTrainer, ProbeTrainer, Trained, Trainer, encode_cohort
-from octjob.train.units import Unit, make_units, used_splits
+from octjob.train.units import Unit, make_units
 
 log = logging.getLogger(__name__)
 
@@ -141,9 +141,7 @@ def _without_corrupt(session: Session, cohort: Cohort, quarantine: Quarantine) -
     config = session.run.config
     quarantine.check(len(cohort.volumes), config.data.max_corrupt)
     readable = cohort.without(quarantine.uids)
-    require(readable.coverage, config.data.min_coverage)
-    for split in used_splits(config, session.run.folds):
-        require_classes(readable, split, config.classes)
+    check_cohort(readable, session.run)
     return readable
 
 

@@ -21,6 +21,7 @@ from octjob.data.sampling import epoch_order, sample_weights
 from octjob.errors import DataError
 from octjob.spec.experiment import Experiment
 from octjob.train.loss import make_loss
+from octjob.train.optimizer import make_optimizer
 from octjob.train.schedule import lr_factor
 from octjob.train.source import Source
 from octjob.train.units import Indices, Unit
@@ -33,7 +34,7 @@ class Hooks(Protocol):
     """What a loop tells the outside."""
 
     def after_step(self, loop: Loop) -> None:
-        """After every optimisation step; may raise `Interrupted` once the state is saved."""
+        """After every optimisation step and evaluated batch; may save the state and raise `Interrupted`."""
         ...
 
     def after_epoch(self, loop: Loop, record: dict[str, Any]) -> None:
@@ -67,7 +68,7 @@ class Loop:
         )
         self.loss = make_loss(experiment.train, None if weight is None else weight.to(device))
         self.encoder = getattr(model, "encoder", None)
-        self.optimizer = _optimizer(self.model, experiment)
+        self.optimizer = make_optimizer(self.model, experiment.train)
         self.epoch = 0
         self.step = 0
         self.loss_sum = 0.0
@@ -95,7 +96,7 @@ class Loop:
             torch.manual_seed(self.task.unit.seed)
         while self.epoch < train.epochs and not self.stopped_early:
             self._train_epoch(hooks)
-            record = self._end_epoch()
+            record = self._end_epoch(lambda: hooks.after_step(self))
             hooks.after_epoch(self, record)
         last = copy.deepcopy(self.model.state_dict())
         if self.best_weights is not None:
@@ -113,8 +114,7 @@ class Loop:
         for batch, x_B in zip(batches, inputs, strict=True):
             self._train_step(x_B, torch.from_numpy(self.task.label_N[batch]).to(self.device))
             self.step += 1
-            if self.step < self.steps_per_epoch:
-                hooks.after_step(self)
+            hooks.after_step(self)
 
     def _order(self) -> Indices:
         unit, train = self.task.unit, self.experiment.train
@@ -151,16 +151,22 @@ class Loop:
             logits_BK: Tensor = self.model(x_B)
         return logits_BK.float()
 
-    def predict(self, positions: Indices) -> npt.NDArray[np.float64]:
-        """Logits (N, K) of unaugmented volumes with the model as it is now."""
+    def predict(self, positions: Indices, check: Callable[[], None]) -> npt.NDArray[np.float64]:
+        """Logits (N, K) of unaugmented volumes with the model as it is now.
+
+        `check` is called after every batch and may raise to stop.
+        """
         self.model.eval()
         size = self.experiment.data.val_batch_size
         batches = [positions[i : i + size] for i in range(0, len(positions), size)]
         with torch.inference_mode():
-            logits = [self._forward(x_B).double().cpu().numpy() for x_B in self.source.eval_batches(batches)]
+            logits = []
+            for x_B in self.source.eval_batches(batches):
+                logits.append(self._forward(x_B).double().cpu().numpy())
+                check()
         return np.concatenate(logits) if logits else np.zeros((0, self.experiment.classes.num_classes))
 
-    def _end_epoch(self) -> dict[str, Any]:
+    def _end_epoch(self, check: Callable[[], None]) -> dict[str, Any]:
         unit, stopping = self.task.unit, self.experiment.train.early_stopping
         record: dict[str, Any] = {
             "seed": unit.seed,
@@ -170,10 +176,10 @@ class Loop:
             "train/loss": self.loss_sum / self.num_samples,
             "train/accuracy": self.num_correct / self.num_samples,
         }
-        scored = self.task.scores(unit.eval_N, self.predict(unit.eval_N))
+        scored = self.task.scores(unit.eval_N, self.predict(unit.eval_N, check))
         record |= {f"eval/{name}": value for name, value in scored.items()}
         if stopping.enabled:
-            held_out = self.task.scores(unit.holdout_N, self.predict(unit.holdout_N))
+            held_out = self.task.scores(unit.holdout_N, self.predict(unit.holdout_N, check))
             record |= {f"holdout/{name}": value for name, value in held_out.items()}
             self._early_stopping(held_out[stopping.metric])
         self.epoch += 1
@@ -247,19 +253,3 @@ _PROGRESS = (
 
 def _count(group: dict[str, Any]) -> int:
     return sum(parameter.numel() for parameter in group["params"])
-
-
-def _optimizer(model: nn.Module, experiment: Experiment) -> torch.optim.Optimizer:
-    """Both groups from the first step on, so that the schedule holds when the encoder is unfrozen."""
-    train = experiment.train
-    encoder = getattr(model, "encoder", None)
-    head = model if encoder is None else model.get_submodule("head")
-    groups: list[dict[str, Any]] = [
-        {"name": "head", "params": list(head.parameters()), "lr": train.lr_head, "base_lr": train.lr_head}
-    ]
-    if encoder is not None:
-        lr = train.lr_encoder
-        groups.append({"name": "encoder", "params": list(encoder.parameters()), "lr": lr, "base_lr": lr})
-    if train.optimizer == "SGD":
-        return torch.optim.SGD(groups, lr=train.lr_head, momentum=0.9, weight_decay=train.weight_decay)
-    return torch.optim.AdamW(groups, lr=train.lr_head, weight_decay=train.weight_decay)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from importlib.metadata import version
 from typing import Any
 
 import torch
@@ -38,15 +39,12 @@ def make_deterministic() -> None:
 
 def environment(device: torch.device) -> dict[str, Any]:
     """What a result was computed with."""
-    import numpy
-    import sklearn
-
     return {
         "octjob": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "numpy": numpy.__version__,
-        "scikit-learn": sklearn.__version__,
+        "numpy": version("numpy"),
+        "scikit-learn": version("scikit-learn"),
         "machine": platform.machine(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "num_threads": torch.get_num_threads(),

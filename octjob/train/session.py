@@ -88,7 +88,7 @@ class Session:
     def after_epoch(self, loop: Loop, record: dict[str, Any]) -> None:
         """See `octjob.train.loop.Hooks`."""
         self.history.append(record)
-        self.tracker.log(record)
+        self.tracker.log(self._named(loop, record))
         self.heartbeat.tick(
             loop.epoch * loop.steps_per_epoch,
             self._total_steps(loop),
@@ -109,6 +109,12 @@ class Session:
         if due or self.stop.requested:
             self.save(loop)
         self.check_stop()
+
+    def _named(self, loop: Loop, record: dict[str, Any]) -> dict[str, Any]:
+        """The record, its curves named by unit where there are several, each with epochs of its own."""
+        if len(self.run.seeds) * max(1, self.run.folds) == 1:
+            return record
+        return {f"{loop.task.unit.name}/{k}" if "/" in k else k: value for k, value in record.items()}
 
     def _total_steps(self, loop: Loop) -> int:
         return self.run.config.train.epochs * loop.steps_per_epoch

@@ -72,8 +72,8 @@ def train_loop(session: Session, loop: Loop) -> Trained:
     log.info("%s: %s", unit.name, used)
     last = loop.run(session)
     return Trained(
-        eval_logits_NK=loop.predict(unit.eval_N),
-        train_logits_NK=loop.predict(unit.train_N),
+        eval_logits_NK=loop.predict(unit.eval_N, session.check_stop),
+        train_logits_NK=loop.predict(unit.train_N, session.check_stop),
         weights=_on_cpu(loop.model.state_dict()),
         last_weights=_on_cpu(last),
         used=loop.used(),

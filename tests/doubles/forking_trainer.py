@@ -64,7 +64,7 @@ def attempt(request: dict[str, Any]) -> dict[str, Any]:
         os.close(reader)
         try:
             code = child(request["uri"], writer, request["log"])
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - a forked child must never return into the parent's code
             sys.excepthook(*sys.exc_info())
             code = 1
         sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""What a user can do wrong: one `error:` line, at most one `hint:` line, the right exit code, nothing half-written."""
+"""What a user can do wrong: one `error:` line, at most one hint, the right exit code, nothing half-written."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from doubles.aireadi_bucket import speckle
 from doubles.b2_server import B2Server
 from doubles.fault_proxy import Fault, FaultProxy
 from doubles.tiny_sweep import fill_bucket, prepared, save_checkpoint, sweep_file, uri_of
@@ -308,9 +307,7 @@ def test_a_volume_damaged_after_its_first_view_was_cached_shifts_no_label(
 
 
 @pytest.fixture
-def b2_bucket(
-    inputs: Path, b2_server: B2Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[str]:
+def b2_bucket(inputs: Path, b2_server: B2Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The inputs' bucket in B2, below a prefix of its own."""
     for name, value in b2_server.env.items():
         monkeypatch.setenv(name, value)
@@ -320,7 +317,7 @@ def b2_bucket(
     here = open_store(str(inputs / "bucket"))
     for key in ("participants.tsv", "retinal_oct/manifest.tsv"):
         there.put(key, here.get(key))
-    yield root
+    return root
 
 
 @pytest.mark.parametrize("refusal", ["no bucket", "key without reading", "wrong key", "403"])
@@ -391,7 +388,9 @@ def test_failed_runs_leave_the_others_alone_and_a_second_submit_takes_only_them(
 def test_ctrl_c_lets_the_runs_save_leaves_no_process_and_the_same_command_continues(
     folder: Path, say: Callable[..., Said]
 ) -> None:
-    store, (run,) = prepared(folder, {"x": {"train.epochs": 400, "data.batch_size": 4}})
+    store, (run,) = prepared(
+        folder, {"x": {"train.epochs": 200, "data.batch_size": 4}}, compute={"concurrency": 2}
+    )
     command = [sys.executable, "-m", "octjob", "submit", "-f", str(folder / "sweep.yaml")]
     submit = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     while (progress := read_progress(store, run.run_id)) is None or progress.stage != "training":
@@ -412,4 +411,4 @@ def test_ctrl_c_lets_the_runs_save_leaves_no_process_and_the_same_command_contin
     result = read_result(store, run.run_id)
     assert result is not None
     assert result.attempts == 2
-    assert result.training["units"][0]["epochs_run"] == 400
+    assert result.training["units"][0]["epochs_run"] == 200

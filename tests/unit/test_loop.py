@@ -30,6 +30,10 @@ class Stopped(Exception):
     """Stands for a signal."""
 
 
+def nothing() -> None:
+    """A check that lets everything go on."""
+
+
 class Hooks:
     """Counts steps, saves the state and stops when told; keeps the history as the session does."""
 
@@ -144,7 +148,7 @@ def test_class_weights_change_the_training() -> None:
     plain, weighted = loop(config()), loop(config(), np.array([9.0, 0.1, 0.1, 0.1]))
     for each in (plain, weighted):
         each.run(Hooks())
-    share = [float((each.predict(EVAL).argmax(1) == 0).mean()) for each in (plain, weighted)]
+    share = [float((each.predict(EVAL, nothing).argmax(1) == 0).mean()) for each in (plain, weighted)]
     assert share[1] > share[0]
 
 
@@ -156,7 +160,9 @@ def test_early_stopping_evaluates_the_best_epochs_weights() -> None:
     assert trained.stopped_early
     assert trained.best_epoch == int(np.argmin(held_out))
     assert len(held_out) == trained.best_epoch + 1 + 2
-    assert scores(HOLDOUT, trained.predict(HOLDOUT))["loss"] == pytest.approx(min(held_out), abs=1e-12)
+    assert scores(HOLDOUT, trained.predict(HOLDOUT, nothing))["loss"] == pytest.approx(
+        min(held_out), abs=1e-12
+    )
     assert any(not torch.equal(last[name], tensor) for name, tensor in trained.model.state_dict().items())
 
 

@@ -83,11 +83,12 @@ def _compress(dataset: FileDataset, volume_DHW: Volume, syntax: TransferSyntax) 
     import imagecodecs
 
     if syntax == "jpeg_ls":
-        frames = [imagecodecs.jpegls_encode(frame_HW) for frame_HW in volume_DHW]
+        frames = [bytes(imagecodecs.jpegls_encode(frame_HW)) for frame_HW in volume_DHW]
         uid = JPEGLSLossless
     else:
         frames = [
-            imagecodecs.jpeg2k_encode(frame_HW, reversible=True, codecformat="j2k") for frame_HW in volume_DHW
+            bytes(imagecodecs.jpeg2k_encode(frame_HW, reversible=True, codecformat="j2k"))
+            for frame_HW in volume_DHW
         ]
         uid = JPEG2000Lossless
     dataset.PixelData = encapsulate(frames)

@@ -1,0 +1,195 @@
+"""TPU slices: what `compute.accelerator` means in chips, hosts, machines and node labels.
+
+The topology is what a slice is; a short name such as `v4-32` is an alias for it. Its number counts TensorCores for
+v4, v5p and 7x but chips for v5e and v6e: a v4-32 has 32 TensorCores on 16 chips in 4 hosts.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from dataclasses import dataclass
+
+from octjob.errors import SpecError
+
+ACCELERATOR_LABEL = "cloud.google.com/gke-tpu-accelerator"
+TOPOLOGY_LABEL = "cloud.google.com/gke-tpu-topology"
+MACHINE_TYPE_LABEL = "node.kubernetes.io/instance-type"
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What the slices of one TPU generation share.
+
+    prefixes: what names start with, the usual one first.
+    label: the value of `cloud.google.com/gke-tpu-accelerator` on its nodes.
+    any_order: whether GKE accepts the axes of a topology in any order.
+    """
+
+    name: str
+    prefixes: tuple[str, ...]
+    label: str
+    cores_per_chip: int
+    counts_cores: bool
+    any_order: bool = False
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One slice, which one run occupies whole: `hosts` pods of `chips_per_host` chips each."""
+
+    generation: Generation
+    name: str
+    topology: str
+    chips: int
+    hosts: int
+    machine_type: str
+
+    @property
+    def chips_per_host(self) -> int:
+        """The `google.com/tpu` request of each pod: all chips of its host."""
+        return self.chips // self.hosts
+
+    @property
+    def cores(self) -> int:
+        """TensorCores in the slice."""
+        return self.chips * self.generation.cores_per_chip
+
+    @property
+    def ambiguous(self) -> bool:
+        """Whether generation and topology leave open how many hosts there are."""
+        return len(_rows(self.generation, self.topology)) > 1
+
+    @property
+    def node_selector(self) -> dict[str, str]:
+        """The node labels that make a pod land on such a slice; the machine type only where it decides."""
+        labels = {ACCELERATOR_LABEL: self.generation.label, TOPOLOGY_LABEL: self.topology}
+        return {**labels, MACHINE_TYPE_LABEL: self.machine_type} if self.ambiguous else labels
+
+
+# Labels, cores per chip and what names count: xpk src/xpk/core/system_characteristics.py, every row.
+V4 = Generation(
+    "v4", ("v4",), "tpu-v4-podslice", 2, True, any_order=True
+)  # also cloud.google.com/tpu/docs/v4
+V5E = Generation("v5e", ("v5litepod", "v5e"), "tpu-v5-lite-podslice", 1, False)  # xpk
+V5P = Generation("v5p", ("v5p",), "tpu-v5p-slice", 2, True)  # xpk
+V6E = Generation("v6e", ("v6e",), "tpu-v6e-slice", 1, False)  # xpk
+V7X = Generation("7x", ("tpu7x", "7x"), "tpu7x", 2, True)  # xpk; axlearn names it 7x
+GENERATIONS = (V4, V5E, V5P, V6E, V7X)
+
+# Topologies and machines: xpk's table ("xpk"). Hosts: xpk's arithmetic, chips by chips per host, with which
+# axlearn's infer_tpu_workers agrees wherever it knows the name ("axlearn").
+SLICES = (
+    Slice(V4, "v4-8", "2x2x1", 4, 1, "ct4p-hightpu-4t"),  # xpk, axlearn
+    Slice(V4, "v4-16", "2x2x2", 8, 2, "ct4p-hightpu-4t"),  # xpk, axlearn
+    Slice(V4, "v4-32", "2x2x4", 16, 4, "ct4p-hightpu-4t"),  # xpk, axlearn, GKE device plugin's test
+    Slice(V4, "v4-64", "2x4x4", 32, 8, "ct4p-hightpu-4t"),  # xpk, axlearn
+    Slice(V4, "v4-128", "4x4x4", 64, 16, "ct4p-hightpu-4t"),  # xpk, axlearn
+    Slice(V4, "v4-256", "4x4x8", 128, 32, "ct4p-hightpu-4t"),  # xpk, axlearn
+    Slice(V4, "v4-512", "4x8x8", 256, 64, "ct4p-hightpu-4t"),  # xpk, axlearn
+    Slice(V5E, "v5litepod-1", "1x1", 1, 1, "ct5lp-hightpu-1t"),  # xpk
+    Slice(V5E, "v5litepod-4", "2x2", 4, 1, "ct5lp-hightpu-4t"),  # xpk, axlearn
+    Slice(V5E, "v5litepod-8", "2x4", 8, 1, "ct5lp-hightpu-8t"),  # xpk: one host of eight
+    Slice(V5E, "v5litepod-8", "2x4", 8, 2, "ct5lp-hightpu-4t"),  # axlearn: two hosts of four
+    Slice(V5E, "v5litepod-16", "4x4", 16, 4, "ct5lp-hightpu-4t"),  # xpk, axlearn
+    Slice(V5E, "v5litepod-32", "4x8", 32, 8, "ct5lp-hightpu-4t"),  # xpk, axlearn
+    Slice(V5E, "v5litepod-64", "8x8", 64, 16, "ct5lp-hightpu-4t"),  # xpk, axlearn
+    Slice(V5E, "v5litepod-128", "8x16", 128, 32, "ct5lp-hightpu-4t"),  # xpk, axlearn
+    Slice(V5E, "v5litepod-256", "16x16", 256, 64, "ct5lp-hightpu-4t"),  # xpk, axlearn
+    Slice(V5P, "v5p-8", "2x2x1", 4, 1, "ct5p-hightpu-4t"),  # xpk, axlearn
+    Slice(V5P, "v5p-16", "2x2x2", 8, 2, "ct5p-hightpu-4t"),  # xpk, axlearn
+    Slice(V5P, "v5p-32", "2x2x4", 16, 4, "ct5p-hightpu-4t"),  # xpk, axlearn
+    Slice(V5P, "v5p-64", "2x4x4", 32, 8, "ct5p-hightpu-4t"),  # xpk, axlearn
+    Slice(V5P, "v5p-128", "4x4x4", 64, 16, "ct5p-hightpu-4t"),  # xpk, axlearn
+    Slice(V6E, "v6e-1", "1x1", 1, 1, "ct6e-standard-1t"),  # xpk
+    Slice(V6E, "v6e-4", "2x2", 4, 1, "ct6e-standard-4t"),  # xpk, axlearn
+    Slice(V6E, "v6e-8", "2x4", 8, 2, "ct6e-standard-4t"),  # xpk, axlearn: two hosts of four
+    Slice(V6E, "v6e-8", "2x4", 8, 1, "ct6e-standard-8t"),  # xpk: one host of eight
+    Slice(V6E, "v6e-16", "4x4", 16, 4, "ct6e-standard-4t"),  # xpk, axlearn, torchprime's v6e-16 log
+    Slice(V6E, "v6e-32", "4x8", 32, 8, "ct6e-standard-4t"),  # xpk, axlearn
+    Slice(V6E, "v6e-64", "8x8", 64, 16, "ct6e-standard-4t"),  # xpk, axlearn
+    Slice(V6E, "v6e-128", "8x16", 128, 32, "ct6e-standard-4t"),  # xpk, axlearn
+    Slice(V6E, "v6e-256", "16x16", 256, 64, "ct6e-standard-4t"),  # xpk, axlearn
+    Slice(V7X, "tpu7x-8", "2x2x1", 4, 1, "tpu7x-standard-4t"),  # xpk, axlearn
+    Slice(V7X, "tpu7x-16", "2x2x2", 8, 2, "tpu7x-standard-4t"),  # xpk, axlearn
+    Slice(V7X, "tpu7x-32", "2x2x4", 16, 4, "tpu7x-standard-4t"),  # xpk, axlearn
+    Slice(V7X, "tpu7x-64", "2x4x4", 32, 8, "tpu7x-standard-4t"),  # xpk, axlearn
+    Slice(V7X, "tpu7x-128", "4x4x4", 64, 16, "tpu7x-standard-4t"),  # xpk, axlearn
+)
+
+_TEXT = re.compile(r"(?P<prefix>[a-z0-9]+)(-(?P<number>\d+)|[-:](?P<topology>\d+(x\d+)+))")
+
+
+def parse_accelerator(text: str, machine_type: str | None = None) -> Slice:
+    """The slice that `v4-32`, `v4:2x2x4` or `v4-2x2x4` names.
+
+    machine_type: decides between one host of eight chips and two of four; elsewhere it must be the only one.
+
+    Raises:
+        SpecError: not an accelerator, an ambiguous one, or one that the machine type does not make.
+    """
+    match = _TEXT.fullmatch(text.lower())
+    generation = _generation(match["prefix"]) if match else None
+    if match is None or generation is None:
+        raise _unknown(text)
+    topology = match["topology"] or _topology(generation, int(match["number"]))
+    rows = _rows(generation, topology) if topology else []
+    if topology is None or not rows:
+        raise _unknown(text)
+    machines = ", ".join(row.machine_type for row in rows)
+    if machine_type is not None:
+        rows = [row for row in rows if row.machine_type == machine_type]
+        if not rows:
+            raise SpecError(
+                f"compute.machine_type: {machine_type} makes no {text} slice",
+                f"{text} is made of {machines}.",
+            )
+    if len(rows) > 1:
+        counts = " or ".join(
+            f"{row.hosts} of {row.chips_per_host} chips ({row.machine_type})" for row in rows
+        )
+        raise SpecError(
+            f"compute.accelerator: {text} is ambiguous: its hosts may be {counts}",
+            f"Set compute.machine_type to one of {machines}.",
+        )
+    row = rows[0]
+    return Slice(generation, row.name, topology, row.chips, row.hosts, row.machine_type)
+
+
+def _generation(prefix: str) -> Generation | None:
+    return next((generation for generation in GENERATIONS if prefix in generation.prefixes), None)
+
+
+def _topology(generation: Generation, number: int) -> str | None:
+    cores = generation.cores_per_chip if generation.counts_cores else 1
+    rows = (row for row in SLICES if row.generation == generation and row.chips * cores == number)
+    return next((row.topology for row in rows), None)
+
+
+def _rows(generation: Generation, topology: str) -> list[Slice]:
+    same = _axes(topology) if generation.any_order else topology
+    return [
+        row
+        for row in SLICES
+        if row.generation == generation
+        and (_axes(row.topology) if generation.any_order else row.topology) == same
+    ]
+
+
+def _axes(topology: str) -> tuple[int, ...]:
+    return tuple(sorted(int(size) for size in topology.split("x")))
+
+
+def topology_chips(topology: str) -> int:
+    """Chips in a topology: the product of its axes."""
+    return math.prod(_axes(topology))
+
+
+def _unknown(text: str) -> SpecError:
+    known = list(dict.fromkeys(row.name for row in SLICES))
+    known += list(dict.fromkeys(f"{row.generation.prefixes[0]}:{row.topology}" for row in SLICES))
+    close = difflib.get_close_matches(text.lower(), known, n=1, cutoff=0.5)
+    names = ", ".join(dict.fromkeys(generation.prefixes[0] for generation in GENERATIONS))
+    hint = f"Did you mean {close[0]}?" if close else f"The generations are {names}; e.g. v4-32."
+    return SpecError(f"compute.accelerator: {text!r} is no TPU slice that octjob knows", hint)

@@ -1,0 +1,1 @@
+"""The Kubernetes target: one JobSet per run, rendered from a template, queued by Kueue."""

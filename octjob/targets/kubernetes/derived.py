@@ -1,0 +1,75 @@
+"""The Job and the pod that JobSet makes of a JobSet, to be validated before there is one.
+
+JobSet's webhook does not look into the Job it embeds, and a Job that is refused later leaves no trace on the JobSet;
+so the same Job and pod are sent to the server as a dry run. Names, labels and annotations are those of jobset
+pkg/controllers/jobset_controller.go.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from typing import Any
+
+from octjob.targets.kubernetes.manifest import Manifest
+from octjob.targets.kubernetes.names import job_name, pod_name
+
+_PREFIX = "jobset.sigs.k8s.io/"
+_EXCLUSIVE = "alpha.jobset.sigs.k8s.io/exclusive-topology"
+
+
+def child_job(jobset: Manifest, namespace: str) -> Manifest:
+    """The one Job of a rendered JobSet, suspended as Kueue would have it."""
+    replicated = jobset["spec"]["replicatedJobs"][0]
+    template = copy.deepcopy(replicated["template"])
+    name = job_name(jobset["metadata"]["name"])
+    _mark(template["metadata"], jobset, replicated, name, namespace)
+    pod = template["spec"]["template"]
+    _mark(pod["metadata"], jobset, replicated, name, namespace)
+    if jobset["spec"]["network"]["enableDNSHostnames"]:
+        pod["spec"]["subdomain"] = jobset["metadata"]["name"]
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": name, "namespace": namespace, **template["metadata"]},
+        "spec": {**template["spec"], "suspend": True},
+    }
+
+
+def child_pod(jobset: Manifest, namespace: str) -> Manifest:
+    """The first pod of that Job: the leader, on which exclusive placement puts no condition yet."""
+    job = child_job(jobset, namespace)
+    template = copy.deepcopy(job["spec"]["template"])
+    index = {"batch.kubernetes.io/job-completion-index": "0"}
+    metadata = {
+        "name": pod_name(jobset["metadata"]["name"], 0),
+        "namespace": namespace,
+        "labels": {
+            **template["metadata"]["labels"],
+            **index,
+            "batch.kubernetes.io/job-name": job["metadata"]["name"],
+        },
+        "annotations": {**template["metadata"]["annotations"], **index},
+    }
+    spec = {**template["spec"], "hostname": f"{job['metadata']['name']}-0"}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+
+
+def _mark(
+    metadata: dict[str, Any], jobset: Manifest, replicated: dict[str, Any], job: str, namespace: str
+) -> None:
+    keys = {
+        "jobset-name": jobset["metadata"]["name"],
+        "replicatedjob-name": replicated["name"],
+        "replicatedjob-replicas": str(replicated["replicas"]),
+        "global-replicas": str(replicated["replicas"]),
+        "restart-attempt": "0",
+        "job-index": "0",
+        "job-global-index": "0",
+        "job-key": hashlib.sha1(f"{namespace}/{job}".encode()).hexdigest(),
+    }
+    for kind in ("labels", "annotations"):
+        metadata.setdefault(kind, {}).update({f"{_PREFIX}{key}": value for key, value in keys.items()})
+    exclusive = jobset["metadata"]["annotations"].get(_EXCLUSIVE)
+    if exclusive:
+        metadata["annotations"][_EXCLUSIVE] = exclusive

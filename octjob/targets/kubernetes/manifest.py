@@ -1,0 +1,129 @@
+"""A run as the document that Kubernetes gets: plain data in, plain data out, no network."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from functools import lru_cache
+from typing import Any
+
+import jinja2
+import yaml
+
+from octjob.spec.run import Run
+from octjob.targets.kubernetes.names import REPLICATED_JOB, jobset_name, label_value
+from octjob.targets.kubernetes.policy import jobset_rules, pod_rules
+from octjob.targets.kubernetes.settings import Settings
+
+Manifest = dict[str, Any]
+
+CONTAINER = "train"
+GRACE_PERIOD_S = 120
+SHM_SIZE = "16Gi"
+SPEC_HASH = "octjob.dev/spec-hash"
+QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
+PRIORITY_LABEL = "kueue.x-k8s.io/priority-class"
+MAX_EXEC_LABEL = "kueue.x-k8s.io/max-exec-time-seconds"
+
+# libyaml parses twenty times faster; both read the same.
+_SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def run_uri(run: Run) -> str:
+    """What `octjob train --run` gets."""
+    return f"{run.output}/runs/{run.run_id}"
+
+
+def run_labels(run: Run) -> dict[str, str]:
+    """The labels of a run's JobSet, Job and pods; what is too long for a label is its digest there."""
+    texts = {key: label_value(value) for key, value in run_annotations(run).items()}
+    return {"app.kubernetes.io/name": "octjob", "app.kubernetes.io/component": "run", **texts}
+
+
+def run_annotations(run: Run) -> dict[str, str]:
+    """The same in full."""
+    return {
+        "octjob.dev/sweep": run.sweep,
+        "octjob.dev/run": run.run_id,
+        "octjob.dev/checkpoint": run.checkpoint_name,
+        "octjob.dev/config": run.config_name,
+    }
+
+
+def render_jobset(run: Run, settings: Settings, *, message_patterns: bool = True) -> Manifest:
+    """The JobSet of `run`, with a hash of what octjob decides about it as annotation `octjob.dev/spec-hash`.
+
+    message_patterns: whether the cluster's JobSet knows `onJobFailureMessagePatterns` (0.10 and later); see
+    `octjob.targets.kubernetes.policy` for what is lost without.
+    """
+    document = _render(run, settings, message_patterns)
+    # The hash describes what was asked for, so an upgrade of the cluster's JobSet does not change it.
+    whole = document if message_patterns else _render(run, settings, message_patterns=True)
+    compute = settings.compute
+    values = (settings.image, compute.queue or "", compute.priority or "", compute.namespace or "")
+    document["metadata"]["annotations"][SPEC_HASH] = spec_hash(base_hash(whole, settings), *values)
+    return document
+
+
+def spec_hash(base: str, image: str, queue: str, priority: str, namespace: str) -> str:
+    """16 hex digits that change with anything octjob decides about a run's JobSet.
+
+    Made of `base_hash` and four values by means that a Helm template has too.
+    """
+    return hashlib.sha256("\n".join((base, image, queue, priority, namespace)).encode()).hexdigest()[:16]
+
+
+def base_hash(document: Manifest, settings: Settings) -> str:
+    """SHA-256 of a rendered JobSet but for image, queue, priority and namespace."""
+    rest = copy.deepcopy(document)
+    rest["metadata"].pop("namespace", None)
+    rest["metadata"]["annotations"].pop(SPEC_HASH, None)
+    for label in (QUEUE_LABEL, PRIORITY_LABEL):
+        rest["metadata"]["labels"].pop(label, None)
+    rest["metadata"]["labels"][MAX_EXEC_LABEL] = str(settings.max_runtime_s)
+    pod = rest["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
+    del pod["containers"][0]["image"]
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _render(run: Run, settings: Settings, message_patterns: bool) -> Manifest:
+    text = _template("jobset.yaml.j2").render(
+        name=jobset_name(run.sweep, run.run_id),
+        labels=run_labels(run),
+        annotations=run_annotations(run),
+        run_uri=run_uri(run),
+        settings=settings,
+        compute=settings.compute,
+        slice=settings.slice,
+        replicated_job=REPLICATED_JOB,
+        container=CONTAINER,
+        grace_period_s=GRACE_PERIOD_S,
+        shm_size=SHM_SIZE,
+        mounts=_mounts(run),
+        pod_rules=pod_rules(CONTAINER, message_patterns=message_patterns),
+        jobset_rules=jobset_rules(CONTAINER, message_patterns=message_patterns),
+    )
+    document: Manifest = yaml.load(text, Loader=_SafeLoader)
+    return document
+
+
+def _mounts(run: Run) -> list[dict[str, str]]:
+    """Directories that a run writes to; everything else in the container is read-only."""
+    cache = run.config.data.cache_dir
+    mounts = [{"name": "tmp", "path": "/tmp"}]
+    if cache and cache != "/tmp" and not cache.startswith("/tmp/"):
+        mounts.append({"name": "cache", "path": cache})
+    return mounts
+
+
+@lru_cache
+def _template(name: str) -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("octjob.targets.kubernetes"),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,
+    )
+    environment.filters["q"] = lambda value: json.dumps(value, ensure_ascii=False)
+    return environment.get_template(name)

@@ -1,0 +1,121 @@
+"""What a sweep's `compute` means on a cluster: resolved, complete and consistent, before anything is rendered."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from octjob.errors import SpecError
+from octjob.plan.expand import Plan
+from octjob.spec.accelerator import Slice, parse_accelerator
+from octjob.spec.sweep import Compute
+from octjob.spec.yaml import Document
+
+# Set in every pod by the manifest; `compute.env` may not set them too.
+OWN_ENV = (
+    "OCTJOB_ATTEMPT",
+    "OCTJOB_CHIPS_PER_HOST",
+    "OCTJOB_NODE",
+    "OCTJOB_NUM_HOSTS",
+    "OCTJOB_POD",
+    "OCTJOB_TERMINATION_MESSAGE",
+)
+_DIGEST = re.compile(r".+@sha256:[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where and how runs are carried out: the same for all runs of a sweep."""
+
+    slice: Slice
+    image: str
+    compute: Compute
+
+    def with_values(self, image: str, queue: str, priority: str, namespace: str) -> Settings:
+        """The same with the four values that a chart leaves open."""
+        values = {"queue": queue, "priority": priority, "namespace": namespace}
+        return replace(self, image=image, compute=self.compute.model_copy(update=values))
+
+    @property
+    def max_runtime_s(self) -> int:
+        """Kueue's limit on the time a run may run, restarts included."""
+        return max(1, round(self.compute.max_runtime_hours * 3600))
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The plain environment of the container; the sweep's own values win."""
+        return {"PJRT_DEVICE": "TPU", "HOME": "/tmp", **self.compute.env}
+
+    @property
+    def secrets(self) -> list[tuple[str, str]]:
+        """(environment variable, Secret that holds it under that key)."""
+        return [(key, name) for name, keys in self.compute.secrets.items() for key in keys]
+
+    @property
+    def node_selector(self) -> dict[str, str]:
+        """Labels of the nodes a run may use."""
+        selector = self.slice.node_selector
+        if self.compute.spot:
+            selector["cloud.google.com/gke-spot"] = "true"
+        if self.compute.reservation:
+            project, _, name = self.compute.reservation.rpartition("/")
+            selector["cloud.google.com/reservation-name"] = name
+            if project:
+                selector["cloud.google.com/reservation-project"] = project
+        return selector
+
+
+def resolve_settings(compute: Compute, document: Document | None = None) -> Settings:
+    """`compute` for the kubernetes target.
+
+    document: the sweep as written, for file and line in messages.
+
+    Raises:
+        SpecError: a key that is missing, contradicts another or has no effect.
+    """
+    if compute.accelerator is None:
+        raise _error(document, "accelerator", "is required by target kubernetes and missing", "e.g. v4-32")
+    if compute.image is None:
+        example = "e.g. europe-docker.pkg.dev/my-project/octjob/octjob@sha256:<digest>"
+        raise _error(document, "image", "is required by target kubernetes and missing", example)
+    for name in OWN_ENV:
+        if name in compute.env:
+            raise _error(document, "env", f"{name} is set by octjob itself", "Remove it")
+    if compute.queue is None:
+        for key in ("priority", "max_runtime_hours"):
+            if key in compute.model_fields_set and getattr(compute, key) is not None:
+                raise _error(document, key, "has no effect without compute.queue", "Set queue, or remove it")
+    if compute.spot and compute.reservation:
+        raise _error(document, "reservation", "reserved nodes are not Spot nodes", "Remove one of the two")
+    try:
+        slice_ = parse_accelerator(compute.accelerator, compute.machine_type)
+    except SpecError as error:
+        mark = document.mark(("compute", "accelerator")) if document else None
+        raise SpecError(f"{mark}: {error.message}" if mark else error.message, error.hint) from None
+    return Settings(slice_, compute.image, compute)
+
+
+def warnings(plan: Plan, settings: Settings) -> list[str]:
+    """What will work but may not be meant, one sentence each."""
+    found = []
+    if not _DIGEST.fullmatch(settings.image):
+        found.append(
+            f"compute.image: {settings.image} is not pinned by digest, so restarts may run other code;"
+            f" `docker buildx imagetools inspect {settings.image}` prints the digest"
+        )
+    places = {"output": plan.output, "cache": plan.cache}
+    for run in plan.runs:
+        places[f"checkpoint {run.checkpoint_name}"] = run.checkpoint.uri
+        places[f"data.source of {run.config_name}"] = run.config.data.source or ""
+    found += [
+        f"{what}: {uri} is a directory of the pod's own, not of this machine; use gs:// or b2://"
+        for what, uri in places.items()
+        if uri.startswith("file://")
+    ]
+    return found
+
+
+def _error(document: Document | None, key: str, message: str, hint: str) -> SpecError:
+    mark = document.mark(("compute", key)) if document else None
+    where = f"{mark}: " if mark else ""
+    return SpecError(f"{where}compute.{key}: {message}", f"{hint}.")

@@ -1,0 +1,153 @@
+"""W&B beside a run: what it gets offline, and that none of its faults costs a run its result."""
+
+from __future__ import annotations
+
+import json
+import logging
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import wandb
+from doubles.tiny_sweep import prepared, uri_of
+from wandb.proto import wandb_internal_pb2 as pb
+
+from octjob.errors import OctjobError
+from octjob.results.layout import PREDICTIONS, read_result, run_key
+from octjob.train.job import run_job
+
+BLOCK_BYTES = 32 * 1024
+FILE_HEADER_BYTES = 7
+CONFIG: dict[str, Any] = {"train.epochs": 3, "log": {"wandb": True, "wandb_project": "oct"}}
+
+
+def records(path: Path) -> Iterator[pb.Record]:
+    """The records of a .wandb file: protobuf messages in chunks of a log of 32 KiB blocks, as LevelDB's."""
+    data, at, parts = path.read_bytes(), FILE_HEADER_BYTES, b""
+    while at + 7 <= len(data):
+        left = BLOCK_BYTES - at % BLOCK_BYTES
+        if left < 7:
+            at += left
+            continue
+        _crc, length, kind = struct.unpack("<IHB", data[at : at + 7])
+        parts += data[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # a whole record, or the last part of one
+            record = pb.Record()
+            record.ParseFromString(parts)
+            yield record
+            parts = b""
+
+
+def unpacked(items: Any) -> dict[str, Any]:
+    return {".".join(item.nested_key) or item.key: json.loads(item.value_json) for item in items}
+
+
+def wandb_file(folder: Path) -> Path:
+    (path,) = folder.glob("wandb/offline-run-*/run-*.wandb")
+    return path
+
+
+@pytest.fixture
+def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path / "w"))
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    (tmp_path / "w").mkdir()
+    return tmp_path
+
+
+def test_an_offline_run_holds_name_group_config_history_and_summary(
+    offline: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store, (run,) = prepared(offline, {"linear": CONFIG})
+    run_job(uri_of(run), lambda progress: None)
+    assert not [record for record in caplog.records if record.name == "octjob.tracking.tracker"]
+    found = list(records(wandb_file(offline / "w")))
+
+    (started,) = [record.run for record in found if record.WhichOneof("record_type") == "run"]
+    assert started.display_name == "a.linear"
+    assert started.run_group == "tiny"
+    assert started.project == "oct"
+    assert set(started.tags) == {"a", "linear"}
+    config = {item.key: json.loads(item.value_json) for item in started.config.update}
+    assert config["run_id"] == run.run_id
+    assert config["config"]["train"]["epochs"] == 3
+
+    history = [unpacked(record.history.item) for record in found if record.HasField("history")]
+    assert [line["epoch"] for line in history] == [0, 1, 2]
+    stored = [
+        json.loads(line) for line in store.get(run_key(run.run_id, "history.jsonl")).decode().splitlines()
+    ]
+    for line, expected in zip(history, stored, strict=True):
+        for name in ("train/loss", "train/accuracy", "eval/balanced_accuracy", "eval/top_class_share"):
+            assert line[name] == expected[name]
+
+    summary: dict[str, Any] = {}
+    for record in found:
+        if record.HasField("summary"):
+            summary |= unpacked(record.summary.update)
+    result = read_result(store, run.run_id)
+    assert result is not None
+    for name in ("accuracy", "balanced_accuracy", "macro_auroc", "macro_f1"):
+        assert summary[f"final/{name}"] == result.evaluation["metrics"][name]
+    (exit_record,) = [record.exit for record in found if record.HasField("exit")]
+    assert exit_record.exit_code == 0
+
+
+def test_a_failed_run_is_closed_as_failed(offline: Path) -> None:
+    _store, (run,) = prepared(offline, {"linear": CONFIG})
+    (offline / "a.pt").write_text("no weights")
+    with pytest.raises(OctjobError):
+        run_job(uri_of(run), lambda progress: None)
+    (exit_record,) = [record.exit for record in records(wandb_file(offline / "w")) if record.HasField("exit")]
+    assert exit_record.exit_code == 1
+    assert wandb.run is None
+
+
+class Broken:
+    """A W&B run that fails where told; counts what it was asked."""
+
+    def __init__(self, *failing: str) -> None:
+        self.failing = failing
+        self.asked: list[str] = []
+        self.summary: dict[str, Any] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*args: Any, **kwargs: Any) -> None:
+            self.asked.append(name)
+            if name in self.failing:
+                raise ConnectionResetError(f"{name} failed")
+
+        return call
+
+
+@pytest.mark.parametrize("failing", ["init", "define_metric", "log", "finish"])
+def test_a_fault_of_wandb_is_said_once_and_costs_nothing(
+    offline: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, failing: str
+) -> None:
+    broken = Broken(failing)
+
+    def init(**settings: Any) -> Broken:
+        if failing == "init":
+            raise wandb.errors.CommError("the server is away")
+        return broken
+
+    monkeypatch.setattr(wandb, "init", init)
+    plain = {**CONFIG, "log": {"wandb": False}}
+    store, (run,) = prepared(offline, {"linear": CONFIG})
+    with caplog.at_level(logging.WARNING, logger="octjob.tracking"):
+        run_job(uri_of(run), lambda progress: None)
+    said = [record.message for record in caplog.records if "W&B" in record.message]
+    assert len(said) == 1
+    assert "the run goes on without it" in said[0]
+    assert broken.asked.count(failing) == (failing != "init")
+
+    other, (untracked,) = prepared(offline, {"linear": plain}, output=f"{offline}/untracked")
+    run_job(uri_of(untracked), lambda progress: None)
+    assert untracked.run_id == run.run_id
+    key = run_key(run.run_id, PREDICTIONS)
+    assert store.get(key) == other.get(key)
+    assert read_result(store, run.run_id) is not None

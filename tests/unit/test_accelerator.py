@@ -1,0 +1,107 @@
+"""TPU slices: four numbers that differ, names that alias topologies, shapes that need a machine type."""
+
+from __future__ import annotations
+
+import pytest
+
+from octjob.errors import SpecError
+from octjob.spec.accelerator import GENERATIONS, SLICES, Slice, parse_accelerator, topology_chips
+
+EACH = pytest.mark.parametrize("row", SLICES, ids=lambda row: f"{row.name}-{row.machine_type}")
+
+
+def test_a_v4_32_is_16_chips_in_4_hosts() -> None:
+    found = parse_accelerator("v4-32")
+    assert (found.topology, found.chips, found.hosts, found.chips_per_host, found.cores) == (
+        "2x2x4",
+        16,
+        4,
+        4,
+        32,
+    )
+    assert found.machine_type == "ct4p-hightpu-4t"
+    assert found.node_selector == {
+        "cloud.google.com/gke-tpu-accelerator": "tpu-v4-podslice",
+        "cloud.google.com/gke-tpu-topology": "2x2x4",
+    }
+
+
+@EACH
+def test_a_row_agrees_with_itself(row: Slice) -> None:
+    assert row.hosts * row.chips_per_host == row.chips == topology_chips(row.topology)
+    prefix, number = row.name.split("-")
+    assert prefix == row.generation.prefixes[0]
+    assert int(number) == (row.cores if row.generation.counts_cores else row.chips)
+    assert row.machine_type.endswith(f"-{row.chips_per_host}t")
+
+
+@EACH
+def test_every_way_to_name_a_slice_gives_the_same(row: Slice) -> None:
+    number = row.name.rpartition("-")[2]
+    for prefix in row.generation.prefixes:
+        for text in (f"{prefix}-{number}", f"{prefix}:{row.topology}", f"{prefix}-{row.topology.upper()}"):
+            assert parse_accelerator(text, row.machine_type) == row
+
+
+def test_no_two_rows_are_the_same_slice() -> None:
+    assert len({(row.generation, row.topology, row.machine_type) for row in SLICES}) == len(SLICES)
+    assert {row.generation for row in SLICES} == set(GENERATIONS)
+
+
+def test_the_axes_of_a_v4_keep_the_order_in_which_its_pool_was_made() -> None:
+    found = parse_accelerator("v4:4x2x2")
+    assert (found.name, found.topology, found.hosts) == ("v4-32", "4x2x2", 4)
+    assert found.node_selector["cloud.google.com/gke-tpu-topology"] == "4x2x2"
+    with pytest.raises(SpecError):
+        parse_accelerator("v5p:4x2x2")
+
+
+@pytest.mark.parametrize(
+    ("text", "machine_type", "hosts", "chips_per_host"),
+    [
+        ("v6e-8", "ct6e-standard-8t", 1, 8),
+        ("v6e-8", "ct6e-standard-4t", 2, 4),
+        ("v5litepod-8", "ct5lp-hightpu-8t", 1, 8),
+        ("v5e:2x4", "ct5lp-hightpu-4t", 2, 4),
+    ],
+)
+def test_a_machine_type_decides_between_one_host_and_two(
+    text: str, machine_type: str, hosts: int, chips_per_host: int
+) -> None:
+    found = parse_accelerator(text, machine_type)
+    assert (found.hosts, found.chips_per_host) == (hosts, chips_per_host)
+    assert found.node_selector["node.kubernetes.io/instance-type"] == machine_type
+
+
+@pytest.mark.parametrize("text", ["v6e-8", "v6e:2x4", "v5litepod-8", "v5e-2x4"])
+def test_an_ambiguous_shape_asks_for_the_machine_type(text: str) -> None:
+    with pytest.raises(SpecError, match="ambiguous") as caught:
+        parse_accelerator(text)
+    assert "compute.machine_type" in caught.value.hint
+    assert "-4t" in caught.value.hint
+    assert "-8t" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("v4-23", "v4-32"),
+        ("v4-48", "v4-8"),
+        ("v4:2x2x3", "v4:2x2x4"),
+        ("v5litpod-16", "v5litepod-16"),
+        ("v6e:4x8x8", "v6e:8x8"),
+        ("a100", "The generations are v4, v5litepod"),
+        ("v4-0", "v4-"),
+        ("", "The generations are"),
+    ],
+)
+def test_what_is_no_slice_is_an_error_with_the_nearest_one(text: str, hint: str) -> None:
+    with pytest.raises(SpecError, match="no TPU slice") as caught:
+        parse_accelerator(text)
+    assert hint in caught.value.hint
+
+
+def test_a_machine_type_that_makes_no_such_slice_is_refused() -> None:
+    with pytest.raises(SpecError, match=r"machine_type: ct5p-hightpu-4t makes no v4-32") as caught:
+        parse_accelerator("v4-32", "ct5p-hightpu-4t")
+    assert "ct4p-hightpu-4t" in caught.value.hint
