@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from octjob.errors import SpecError
-from octjob.models.blank import without_values
 
 HeadKind = Literal["linear", "mlp", "attentive"]
 INIT_STD = 0.02
@@ -110,7 +109,8 @@ def build_head(
     """
     _check_head(kind, in_dim, num_classes, hidden, dropout, num_heads)
     head: Head
-    with without_values():
+    # Drawn twice, but not on the meta device: leaving that imports sympy, two seconds in every process.
+    with torch.random.fork_rng(devices=[]):
         if kind == "linear":
             head = LinearHead(in_dim, num_classes, dropout)
         elif kind == "mlp":
