@@ -7,6 +7,7 @@ from typing import Any
 from octjob.spec.experiment import Experiment
 from octjob.spec.run import Run
 from octjob.spec.sweep import Checkpoint, Compute
+from octjob.targets.kubernetes.manifest import render_jobset
 from octjob.targets.kubernetes.settings import Settings, resolve_settings
 
 IMAGE = f"europe-docker.pkg.dev/project/octjob/octjob@sha256:{'0123456789abcdef' * 4}"
@@ -42,6 +43,11 @@ def make_settings(**changes: Any) -> Settings:
     """What a sweep's `compute` with these keys resolves to; None leaves a key out."""
     keys = {key: value for key, value in {**COMPUTE, **changes}.items() if value is not None}
     return resolve_settings(Compute.model_validate(keys))
+
+
+def jobset(**compute: Any) -> dict[str, Any]:
+    """A rendered run with these keys of `compute`."""
+    return render_jobset(make_run(), make_settings(**compute))
 
 
 def pod_spec(jobset: dict[str, Any]) -> dict[str, Any]:

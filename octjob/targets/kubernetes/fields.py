@@ -9,8 +9,6 @@ from octjob.targets.kubernetes.manifest import Manifest
 
 Schema = dict[str, Any]
 
-_PATTERNS = ("spec", "failurePolicy", "rules", "onJobFailureMessagePatterns")
-
 
 def check_fields(document: Manifest, schema: Schema) -> list[str]:
     """Fields of `document` that the schema does not know, e.g. `spec.failurePolicy.rules[0].onJobFailure...`.
@@ -42,10 +40,9 @@ def _unknown(value: Any, schema: Schema, path: str) -> Iterator[str]:
 def knows_message_patterns(schema: Schema) -> bool:
     """Whether a JobSet CRD has `onJobFailureMessagePatterns` (from 0.10 on)."""
     node = schema
-    for key in _PATTERNS:
+    for key in ("spec", "failurePolicy", "rules"):
         node = node.get("properties", {}).get(key, {})
-        node = node.get("items", node)
-    return bool(node)
+    return "onJobFailureMessagePatterns" in node.get("items", {}).get("properties", {})
 
 
 def differing_fields(live: Any, wanted: Any, path: str = "") -> list[str]:

@@ -118,7 +118,7 @@ def _placeholder(name: str) -> str:
 def _chart_template(document: dict[str, Any], settings: Settings) -> str:
     """A JobSet rendered with placeholders, as a Helm template."""
     base = base_hash(document, settings)
-    text = re.sub(r"\{\{|\}\}", lambda match: f'{{{{ "{match[0]}" }}}}', to_yaml(document))
+    text = to_yaml(document).replace("{{", '{{ "{{" }}')
     lines: list[str] = []
     for line in text.removesuffix("\n").split("\n"):
         indent, key, _ = re.split(r"([^\s:]+)(?=: )", line, maxsplit=1) if ": " in line else ("", "", "")
