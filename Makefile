@@ -27,10 +27,10 @@ demo: setup ## run the whole story on synthetic data and print the leaderboard
 	$(VENV)/bin/octjob demo --dir $(DEMO_DIR)
 
 test: setup ## the default test suite
-	$(PY) -m pytest
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --dist worksteal
 
 test-fast: setup ## the unit tests only
-	$(PY) -m pytest tests/unit
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --dist worksteal tests/unit
 
 lint: setup ## style, formatting, and the docs generated from the code
 	$(VENV)/bin/ruff check .

@@ -87,8 +87,8 @@ class SynthesisRecipe(Frozen):
     """`one`: left or right by lot, for each participant"""
     geometry_scale: tuple[Scale, Scale, Scale] = (0.125, 0.125, 0.125)
     """factor on the devices' frames, rows, columns"""
-    class_effect: Annotated[float, Field(ge=0)] = 1.0
-    """size of what tells the classes apart (see `anatomy`); 0: nothing does"""
+    class_effect: Annotated[float, Field(ge=0, le=3)] = 1.0
+    """size of what tells the classes apart (see `anatomy`); 0: nothing does. Cysts grow exponentially with it."""
     nuisance: Annotated[float, Field(ge=0)] = 1.0
     """size of everything else that varies, alike in every class (see `anatomy` and `scan`)"""
     axial_magnification: Annotated[float, Field(gt=0, le=4)] = 3.0
