@@ -5,6 +5,7 @@ Shapes: N samples, E features, K classes.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -78,10 +79,14 @@ def _fit(
     c: float,
     used: dict[str, Any],
 ) -> Logistic:
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     model = LogisticRegression(C=c, max_iter=_MAX_ITERATIONS, tol=1e-6)
-    model.fit(x_NE, label_N, sample_weight=weight_N)
+    with warnings.catch_warnings():
+        # Recorded as `converged` below, and said once for the fit that counts.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(x_NE, label_N, sample_weight=weight_N)
     if len(model.classes_) != num_classes:
         raise DataError(
             f"training samples hold {len(model.classes_)} of {num_classes} classes",

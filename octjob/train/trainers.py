@@ -139,6 +139,8 @@ class ProbeTrainer:
             **model.used,
         }
         log.info("%s: logistic regression, %s", unit.name, used)
+        if not used["converged"]:
+            log.warning("%s: logistic regression stopped after %d iterations", unit.name, used["iterations"])
         coef, intercept = np.ascontiguousarray(model.coef_KE), np.ascontiguousarray(model.intercept_K)
         weights = {"weight": torch.from_numpy(coef), "bias": torch.from_numpy(intercept), **scale}
         return Trained(
