@@ -41,10 +41,17 @@ def commands(
 
 
 def cli_page() -> str:
-    """Each command's `--help`, as it prints."""
+    """Each command's `--help`, as it prints: with the contexts of the commands above it."""
     parts = [GENERATED, "# Commands\n"]
+    contexts: dict[tuple[str, ...], click.Context] = {}
     for path, command in commands(cli, ("octjob",)):
-        context = click.Context(command, info_name=" ".join(path), max_content_width=100, terminal_width=100)
+        parent = contexts.get(path[:-1])
+        settings: dict[str, Any] = {
+            **command.context_settings,
+            "max_content_width": 100,
+            "terminal_width": 100,
+        }
+        contexts[path] = context = click.Context(command, parent=parent, info_name=path[-1], **settings)
         parts.append(f"## {' '.join(path)}\n\n```text\n{command.get_help(context)}\n```\n")
     return "\n".join(parts)
 
