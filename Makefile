@@ -4,6 +4,8 @@ VENV := .venv
 PY := $(VENV)/bin/python
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 DEMO_DIR ?= demo-out
+# Trust what the machine trusts: behind a company's proxy uv's own certificates do not reach anything.
+export UV_SYSTEM_CERTS := 1
 
 .PHONY: help setup demo test test-fast lint types imports check lock docs site base-check clean
 
