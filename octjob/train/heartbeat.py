@@ -8,13 +8,41 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from octjob.errors import OctjobError
+from octjob.errors import AccessError, OctjobError
 from octjob.results.layout import PROGRESS, encode, read_progress, run_key
 from octjob.results.records import Failure, Progress, Stage
 from octjob.storage.base import ObjectStore
 
 Listener = Callable[[Progress], None]
 _INTERVAL_S = 2.0
+_STALE_S = 600.0
+_ENDED: tuple[Stage, ...] = ("finished", "failed", "interrupted")
+
+
+def refuse_if_running(progress: Progress | None, clock: Callable[[], float] = time.time) -> None:
+    """Raise `AccessError` where another live process of this machine is carrying the run out.
+
+    Two attempts side by side would overwrite each other's resume state. On other machines it is for whoever
+    starts attempts (Kubernetes, the user) to start one at a time.
+    """
+    if progress is None or progress.stage in _ENDED or progress.host != socket.gethostname():
+        return
+    recent = clock() - progress.updated_at < _STALE_S
+    if recent and progress.pid != os.getpid() and _is_alive(progress.pid):
+        raise AccessError(
+            f"run {progress.run_id} is being carried out by process {progress.pid} (attempt {progress.attempt})",
+            f"Wait for it, or stop it with `kill {progress.pid}`: it saves its state, and this command continues.",
+        )
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 class Heartbeat:

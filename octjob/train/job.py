@@ -22,14 +22,22 @@ from octjob.errors import Interrupted
 from octjob.evaluate import evaluate
 from octjob.features.encode import Encoding
 from octjob.models.checkpoint import LoadedEncoder
-from octjob.results.layout import RESULT, encode, read_result, read_spec, run_key, split_run_uri
+from octjob.results.layout import (
+    RESULT,
+    encode,
+    read_progress,
+    read_result,
+    read_spec,
+    run_key,
+    split_run_uri,
+)
 from octjob.results.predictions import write_predictions
 from octjob.results.records import Result
 from octjob.storage.base import AlreadyExistsError, ObjectStore
 from octjob.storage.open import open_store
 from octjob.tracking.tracker import NoTracker, Tracker, open_tracker
 from octjob.train.facts import TRAIN_METRICS, data_facts, training_facts
-from octjob.train.heartbeat import Heartbeat, Listener
+from octjob.train.heartbeat import Heartbeat, Listener, refuse_if_running
 from octjob.train.inputs import check_cohort, load_cohort, load_encoder, make_reader
 from octjob.train.resume import ResumeStore
 from octjob.train.runtime import environment, make_deterministic, select_device
@@ -56,6 +64,7 @@ def run_job(run_uri: str, listener: Listener) -> None:
     if read_result(store, run_id) is not None:
         log.info("run %s is finished; nothing to do", run_id)
         return
+    refuse_if_running(read_progress(store, run_id))
     stop = Stop()
     with catch_signals(stop):
         heartbeat = Heartbeat(store, run_id, listener)

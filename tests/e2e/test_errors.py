@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -21,7 +22,8 @@ from doubles.tiny_sweep import fill_bucket, prepared, save_checkpoint, sweep_fil
 
 from octjob.cli import run as octjob
 from octjob.errors import FailedRunsError, Interrupted
-from octjob.results.layout import RESULT, read_progress, read_result, run_key
+from octjob.results.layout import PROGRESS, RESULT, read_progress, read_result, run_key
+from octjob.results.records import Progress
 from octjob.storage.open import open_store
 from octjob.targets.local import LocalTarget
 
@@ -412,3 +414,26 @@ def test_ctrl_c_lets_the_runs_save_leaves_no_process_and_the_same_command_contin
     assert result is not None
     assert result.attempts == 2
     assert result.training["units"][0]["epochs_run"] == 200
+
+
+def test_a_second_attempt_beside_a_live_one_is_refused(folder: Path, say: Callable[..., Said]) -> None:
+    store, runs = prepared(folder, {"head": {"train.epochs": 2}})
+    other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        now = time.time()
+        alive = Progress(
+            run_id=runs[0].run_id,
+            stage="training",
+            attempt=1,
+            host=socket.gethostname(),
+            pid=other.pid,
+            started_at=now,
+            updated_at=now,
+        )
+        store.put(run_key(runs[0].run_id, PROGRESS), alive.model_dump_json().encode())
+        said = say("train", "--run", uri_of(runs[0]))
+        said.refused(4, f"is being carried out by process {other.pid} ")
+    finally:
+        other.kill()
+        other.wait()
+    assert say("train", "--run", uri_of(runs[0])).code == 0

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from octjob.data.manifest import MANIFEST_KEY
 from octjob.data.synthesize.anatomy import draw_retina
 from octjob.data.synthesize.cohort import CORRUPTION_STREAM, Participant, draw_cohort, stream
 from octjob.data.synthesize.dicom import EN_FACE_SOP_CLASS, VolumeIdentity, derived_uid, encode_volume
@@ -20,7 +21,6 @@ from octjob.storage.base import ObjectStore
 Progress = Callable[[int, int], None]
 
 PARTICIPANTS_KEY = "participants.tsv"
-MANIFEST_KEY = "retinal_oct/manifest.tsv"
 _SCAN_STREAM = 3
 _OPT_CLASS = b"1.2.840.10008.5.1.4.1.1.77.1.5.4"
 

@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 
+from octjob.data.manifest import MANIFEST_COLUMNS
 from octjob.data.synthesize.cohort import Participant
 from octjob.data.synthesize.dicom import VolumeIdentity, spacing_mm
 from octjob.data.synthesize.protocols import scaled_shape
@@ -24,22 +25,7 @@ _MODALITIES = (
     "wearable_blood_glucose",
 )
 _PARTICIPANT_COLUMNS = ("clinical_site", "study_group", "age", "study_visit_date", "recommended_split")
-_MANIFEST_COLUMNS = (
-    "manufacturer",
-    "manufacturers_model_name",
-    "anatomic_region",
-    "imaging",
-    "laterality",
-    "height",
-    "width",
-    "number_of_frames",
-    "pixel_spacing",
-    "slice_thickness",
-    "sop_instance_uid",
-    "filepath",
-    "reference_instance_uid",
-    "reference_filepath",
-)
+_MANIFEST_COLUMNS = MANIFEST_COLUMNS[1:]
 # OMOP concepts: HbA1c, type 2 diabetes, age.
 HBA1C_CONCEPT, DIABETES_CONCEPT, AGE_CONCEPT = 3004410, 201826, 4265453
 
