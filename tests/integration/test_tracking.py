@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,16 @@ def wandb_file(folder: Path) -> Path:
     return path
 
 
+def closed(folder: Path, wait_s: float = 30.0) -> list[pb.Record]:
+    """All records once the exit record is there: W&B's own process may still be writing when `finish` returns."""
+    deadline = time.monotonic() + wait_s
+    while True:
+        found = list(records(wandb_file(folder)))
+        if any(record.HasField("exit") for record in found) or time.monotonic() > deadline:
+            return found
+        time.sleep(0.1)
+
+
 @pytest.fixture
 def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("WANDB_MODE", "offline")
@@ -65,7 +76,7 @@ def test_an_offline_run_holds_name_group_config_history_and_summary(
     store, (run,) = prepared(offline, {"linear": CONFIG})
     run_job(uri_of(run), lambda progress: None)
     assert not [record for record in caplog.records if record.name == "octjob.tracking.tracker"]
-    found = list(records(wandb_file(offline / "w")))
+    found = closed(offline / "w")
 
     (started,) = [record.run for record in found if record.WhichOneof("record_type") == "run"]
     assert started.display_name == "a.linear"
@@ -102,7 +113,7 @@ def test_a_failed_run_is_closed_as_failed(offline: Path) -> None:
     (offline / "a.pt").write_text("no weights")
     with pytest.raises(OctjobError):
         run_job(uri_of(run), lambda progress: None)
-    (exit_record,) = [record.exit for record in records(wandb_file(offline / "w")) if record.HasField("exit")]
+    (exit_record,) = [record.exit for record in closed(offline / "w") if record.HasField("exit")]
     assert exit_record.exit_code == 1
     assert wandb.run is None
 
