@@ -76,10 +76,10 @@ def test_job_and_pod_have_no_field_that_kubernetes_does_not_know(compute: Docume
 
 
 def test_what_a_run_writes_to_is_writable_and_nothing_else() -> None:
-    config = Experiment.model_validate({"data": {"cache_dir": "/work/cache"}})
+    config = Experiment.model_validate({"data": {"cache_dir": "/scratch/cache"}})
     document = render_jobset(make_run(config=config), make_settings())
     paths = [mount["mountPath"] for mount in container(document)["volumeMounts"]]
-    assert paths == ["/dev/shm", "/tmp", "/work/cache"]
+    assert paths == ["/dev/shm", "/tmp", "/scratch/cache"]
     assert container(document)["securityContext"]["readOnlyRootFilesystem"] is True
 
 
