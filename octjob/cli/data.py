@@ -76,7 +76,7 @@ def check(matrix: Path) -> None:
         seen.add(selection)
         store = open_store(str(run.config.data.source))
         participants_key = run.config.paths.labels_tsv.rpartition("/")[2]
-        cohort = build_cohort(store, participants_key, MANIFEST_KEY, run.config)
+        cohort = build_cohort(store, participants_key, MANIFEST_KEY, run.config, run.folds)
         click.echo(
             f"{run.config_name}: {len(cohort.volumes)} volumes of {len(cohort.participants)} participants"
         )

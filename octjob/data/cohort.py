@@ -77,18 +77,26 @@ def find_cohort(
 
 
 def build_cohort(
-    store: ObjectStore, participants_key: str, manifest_key: str, experiment: Experiment
+    store: ObjectStore, participants_key: str, manifest_key: str, experiment: Experiment, folds: int = 0
 ) -> Cohort:
-    """The cohort to train and evaluate on.
-
-    Raises `DataError` if fewer participants than `data.min_coverage` have a volume, or a class is empty in
-    the training or the evaluated split.
-    """
+    """The cohort to train and evaluate on. Raises as `find_cohort` and `check_cohort` do."""
     cohort = find_cohort(store, participants_key, manifest_key, experiment)
+    check_cohort(cohort, experiment, folds)
+    return cohort
+
+
+def check_cohort(cohort: Cohort, experiment: Experiment, folds: int = 0) -> None:
+    """Raise `DataError` if fewer participants than `data.min_coverage` have a volume, or a class is empty.
+
+    A class must occur in the training and in the evaluated split; with folds, which deal train and val out anew,
+    in the two together.
+    """
     require(cohort.coverage, experiment.data.min_coverage)
+    if folds:
+        require_classes(cohort, ("train", "val"), experiment.classes)
+        return
     for split in ("train", experiment.data.eval_split):
         require_classes(cohort, (split,), experiment.classes)
-    return cohort
 
 
 def require_classes(cohort: Cohort, splits: Sequence[str], classes: Classes) -> None:
@@ -126,6 +134,7 @@ __all__ = [
     "Unit",
     "Volume",
     "build_cohort",
+    "check_cohort",
     "find_cohort",
     "require",
     "require_classes",

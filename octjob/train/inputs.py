@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from octjob.data.cohort import Cohort, find_cohort, require, require_classes
+from octjob.data.cohort import Cohort, build_cohort
 from octjob.data.manifest import MANIFEST_KEY
 from octjob.data.volumes import VolumeReader
 from octjob.errors import DataError
@@ -59,8 +59,7 @@ def load_cohort(run: Run) -> Cohort:
     config = run.config
     store = open_store(str(config.data.source))
     participants_key = config.paths.labels_tsv.rpartition("/")[2]
-    cohort = find_cohort(store, participants_key, MANIFEST_KEY, config)
-    check_cohort(cohort, run)
+    cohort = build_cohort(store, participants_key, MANIFEST_KEY, config, run.folds)
     log.info("participants found/expected by site and split:\n%s", cohort.coverage.table())
     splits = used_splits(config, run.folds)
     return Cohort(
@@ -68,18 +67,6 @@ def load_cohort(run: Run) -> Cohort:
         participants=tuple(p for p in cohort.participants if p.split in splits),
         coverage=cohort.coverage,
     )
-
-
-def check_cohort(cohort: Cohort, run: Run) -> None:
-    """Raise `DataError` where too few participants were found, or a class has none to train on or to score."""
-    require(cohort.coverage, run.config.data.min_coverage)
-    splits = used_splits(run.config, run.folds)
-    if run.folds:
-        # The folds deal the pooled splits out anew, so a class may be absent from one of the two.
-        require_classes(cohort, splits, run.config.classes)
-    else:
-        for split in splits:
-            require_classes(cohort, (split,), run.config.classes)
 
 
 def make_reader(run: Run, loaded: LoadedEncoder) -> VolumeReader:

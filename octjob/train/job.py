@@ -15,7 +15,7 @@ import numpy as np
 import safetensors.torch
 import torch
 
-from octjob.data.cohort import Cohort, Volume
+from octjob.data.cohort import Cohort, Volume, check_cohort
 from octjob.data.quarantine import Quarantine
 from octjob.data.volumes import VolumeReader, load_volumes
 from octjob.errors import Interrupted
@@ -38,7 +38,7 @@ from octjob.storage.open import open_store
 from octjob.tracking.tracker import NoTracker, Tracker, open_tracker
 from octjob.train.facts import TRAIN_METRICS, data_facts, training_facts
 from octjob.train.heartbeat import Heartbeat, Listener, refuse_if_running
-from octjob.train.inputs import check_cohort, load_cohort, load_encoder, make_reader
+from octjob.train.inputs import load_cohort, load_encoder, make_reader
 from octjob.train.resume import ResumeStore
 from octjob.train.runtime import environment, make_deterministic, select_device
 from octjob.train.scoring import Scorer, concatenate
@@ -150,7 +150,7 @@ def _without_corrupt(session: Session, cohort: Cohort, quarantine: Quarantine) -
     config = session.run.config
     quarantine.check(len(cohort.volumes), config.data.max_corrupt)
     readable = cohort.without(quarantine.uids)
-    check_cohort(readable, session.run)
+    check_cohort(readable, config, session.run.folds)
     return readable
 
 

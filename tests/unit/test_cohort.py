@@ -103,6 +103,19 @@ def test_an_empty_class_in_a_used_split_is_an_error(tmp_path: Path) -> None:
     assert build(bucket, Data(min_coverage=0.5, eval_split="test")).class_counts("val", 4)[3] == 0
 
 
+def test_with_folds_a_class_may_be_absent_from_one_of_the_two_pooled_splits(tmp_path: Path) -> None:
+    bucket = Bucket(tmp_path)
+    for number, (split, label) in enumerate(
+        [("train", 0), ("train", 1), ("val", 2), ("val", 3), ("test", 0)]
+    ):
+        bucket.person(str(1000 + number), label=label, split=split)
+        bucket.volume(str(1000 + number))
+    store = bucket.write()
+    assert len(build_cohort(store, "participants.tsv", MANIFEST_KEY, Experiment(), folds=2).volumes) == 5
+    with pytest.raises(DataError, match="split train: no participant of class"):
+        build_cohort(store, "participants.tsv", MANIFEST_KEY, Experiment())
+
+
 def test_class_weights_are_of_the_labels_left_after_filtering_on_train_only(tmp_path: Path) -> None:
     bucket = full_bucket(tmp_path)
     for i in range(6):
