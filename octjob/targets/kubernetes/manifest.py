@@ -22,6 +22,7 @@ CONTAINER = "train"
 GRACE_PERIOD_S = 120
 SHM_SIZE = "16Gi"
 SPEC_HASH = "octjob.dev/spec-hash"
+OUTPUT = "octjob.dev/output"
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 PRIORITY_LABEL = "kueue.x-k8s.io/priority-class"
 MAX_EXEC_LABEL = "kueue.x-k8s.io/max-exec-time-seconds"
@@ -93,6 +94,7 @@ def _render(run: Run, settings: Settings, message_patterns: bool) -> Manifest:
         name=jobset_name(run.sweep, run.run_id),
         labels=run_labels(run),
         annotations=run_annotations(run),
+        output=run.output,
         run_uri=run_uri(run),
         settings=settings,
         compute=settings.compute,

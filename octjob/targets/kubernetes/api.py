@@ -1,0 +1,383 @@
+"""The Kubernetes API, as far as octjob needs it: plain documents in and out, over the official client.
+
+The client's own models are not used: they are generated for one version of Kubernetes, know no JobSet, and cost
+milliseconds an object. What is used of it is the kubeconfig with all its ways to authenticate, and the connections.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import random
+import threading
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from octjob.errors import SpecError
+from octjob.targets.kubernetes.refusal import (
+    Answer,
+    ClusterError,
+    NotServed,
+    Request,
+    Unauthorized,
+    refusal,
+    unreachable,
+)
+from octjob.targets.kubernetes.resources import ACCESS_REVIEWS, PODS, Resource
+
+if TYPE_CHECKING:
+    import urllib3
+
+log = logging.getLogger(__name__)
+
+Document = dict[str, Any]
+
+FIELD_MANAGER = "octjob"
+RETRY_ENV = "OCTJOB_CLUSTER_RETRY_S"
+POOL_SIZE = 16
+_RETRY_S = 60.0
+# A webhook that refuses connections is down rather than busy.
+_WEBHOOK_RETRY_S = 8.0
+_CONNECT_S = 5.0
+_READ_S = 60.0
+_MAX_LINE = 1 << 20
+_JSON = "application/json"
+_APPLY = "application/apply-patch+yaml"
+_MERGE = "application/merge-patch+json"
+
+
+class Cluster:
+    """One cluster seen through one kubeconfig context, with a default namespace. Safe to use from threads.
+
+    Every method raises a `ClusterError`: no answer, no right, not installed, refused. Transient faults (no
+    connection, 429, 5xx, a starting server) are retried for `OCTJOB_CLUSTER_RETRY_S` seconds, default 60; all
+    requests may be repeated.
+    """
+
+    def __init__(self, context: str, namespace: str, load: _Loader) -> None:
+        self.context = context
+        self.namespace = namespace
+        self._load = load
+        self._client = load()
+        self._lock = threading.Lock()
+        self._num_calls = 0
+        self._kueue_version: str | None = None
+        self.retry_s = float(os.environ.get(RETRY_ENV, _RETRY_S))
+
+    @classmethod
+    def connect(cls, context: str | None = None, namespace: str | None = None) -> Cluster:
+        """The cluster of a kubeconfig context, or the one this process runs in.
+
+        namespace: default the context's, else `default`.
+
+        Raises:
+            SpecError: no kubeconfig, or not this context in it.
+            Unreachable: the server does not answer within seconds.
+        """
+        cluster = cls(*_loader(context, namespace))
+        retry_s, cluster.retry_s = cluster.retry_s, 0.0
+        cluster._request("GET", "/version", cluster._asked("get", "version", "version"))
+        cluster.retry_s = retry_s
+        return cluster
+
+    @property
+    def server(self) -> str:
+        """The API server's address."""
+        return str(self._client.configuration.host)
+
+    @property
+    def num_calls(self) -> int:
+        """Requests sent so far, retries included."""
+        return self._num_calls
+
+    def get(self, resource: Resource, name: str) -> Document | None:
+        """One object, None where it is not there."""
+        resource = self._at_served_version(resource)
+        asked = self._asked("get", resource.full_name, f"{resource.kind} {name}", resource)
+        return self._request("GET", resource.path(self.namespace, name), asked, absent_ok=True)
+
+    def list(self, resource: Resource, selector: str = "", *, all_namespaces: bool = False) -> list[Document]:
+        """All objects that a label selector matches, in one call."""
+        resource = self._at_served_version(resource)
+        path = resource.path("" if all_namespaces else self.namespace)
+        if selector:
+            path += "?" + urlencode({"labelSelector": selector})
+        answer = self._request(
+            "GET", path, self._asked("list", resource.full_name, resource.plural, resource)
+        )
+        return list(answer["items"]) if answer else []
+
+    def apply(self, resource: Resource, document: Document, *, dry_run: bool = False) -> Document:
+        """Create or change an object by server-side apply; dry_run: let the server check it only."""
+        resource = self._at_served_version(resource)
+        name = document["metadata"]["name"]
+        query = {"fieldManager": FIELD_MANAGER, "force": "true", "fieldValidation": "Strict"}
+        if dry_run:
+            query["dryRun"] = "All"
+        path = f"{resource.path(self.namespace, name)}?{urlencode(query)}"
+        asked = self._asked("patch", resource.full_name, f"{resource.kind} {name}", resource)
+        return self._request("PATCH", path, asked, document, _APPLY) or {}
+
+    def dry_run_create(self, resource: Resource, document: Document) -> Document:
+        """Let the server check that an object could be created."""
+        path = (
+            f"{resource.path(self.namespace)}?dryRun=All&fieldValidation=Strict&fieldManager={FIELD_MANAGER}"
+        )
+        name = document["metadata"]["name"]
+        asked = self._asked("create", resource.full_name, f"{resource.kind} {name}", resource)
+        return self._request("POST", path, asked, document) or {}
+
+    def merge(self, resource: Resource, name: str, patch: Document) -> Document | None:
+        """Change an object by a JSON merge patch; None where it is not there."""
+        resource = self._at_served_version(resource)
+        path = f"{resource.path(self.namespace, name)}?fieldManager={FIELD_MANAGER}"
+        asked = self._asked("patch", resource.full_name, f"{resource.kind} {name}", resource)
+        return self._request("PATCH", path, asked, patch, _MERGE, absent_ok=True)
+
+    def delete(self, resource: Resource, name: str) -> bool:
+        """Delete an object and what it owns, the owned first; False where it was not there."""
+        resource = self._at_served_version(resource)
+        options = {"propagationPolicy": "Foreground"}
+        asked = self._asked("delete", resource.full_name, f"{resource.kind} {name}", resource)
+        path = resource.path(self.namespace, name)
+        return self._request("DELETE", path, asked, options, absent_ok=True) is not None
+
+    def allowed(self, verb: str, resource: Resource, *, subresource: str = "", name: str = "") -> bool:
+        """Whether we may do this, in the default namespace for namespaced kinds (SelfSubjectAccessReview)."""
+        attributes = {
+            "verb": verb,
+            "group": resource.group,
+            "resource": resource.plural,
+            "subresource": subresource,
+            "name": name,
+            "namespace": self.namespace if resource.namespaced else "",
+        }
+        review = {
+            "apiVersion": ACCESS_REVIEWS.group_version,
+            "kind": ACCESS_REVIEWS.kind,
+            "spec": {"resourceAttributes": attributes},
+        }
+        asked = self._asked("create", ACCESS_REVIEWS.full_name, "access review", ACCESS_REVIEWS)
+        answer = self._request("POST", ACCESS_REVIEWS.path(), asked, review) or {}
+        return bool(answer.get("status", {}).get("allowed"))
+
+    def served(self, resource: Resource) -> bool:
+        """Whether the server knows this kind at this version."""
+        asked = self._asked("get", resource.full_name, resource.group_version)
+        try:
+            answer = self._request("GET", f"/apis/{resource.group_version}", asked) or {}
+        except NotServed:
+            return False
+        return any(kind["name"] == resource.plural for kind in answer.get("resources", []))
+
+    def logs(
+        self, pod: str, container: str, *, follow: bool = False, tail: int | None = None
+    ) -> Iterator[bytes]:
+        """The lines of a container's log, without line ends, as they come; nothing is kept.
+
+        tail: only the last lines. With follow it goes on until the container ends.
+        """
+        query: dict[str, str] = {"container": container}
+        if follow:
+            query["follow"] = "true"
+        if tail is not None:
+            query["tailLines"] = str(tail)
+        path = f"{PODS.path(self.namespace, pod)}/log?{urlencode(query)}"
+        response = self._send(
+            "GET", path, self._asked("get", "pods/log", f"log of pod {pod}", PODS), stream=True
+        )
+        rest = b""
+        try:
+            for chunk in response.stream(65536):
+                *lines, rest = (rest + chunk).split(b"\n")
+                yield from lines
+                if len(rest) > _MAX_LINE:
+                    yield rest
+                    rest = b""
+        finally:
+            response.release_conn()
+        if rest:
+            yield rest
+
+    def _at_served_version(self, resource: Resource) -> Resource:
+        """Kueue's kinds at v1beta1 where the server has no v1beta2."""
+        if resource.group != "kueue.x-k8s.io":
+            return resource
+        if self._kueue_version is None:
+            self._kueue_version = "v1beta2"
+            asked = self._asked("get", "kueue.x-k8s.io", "kueue.x-k8s.io")
+            try:
+                group = self._request("GET", "/apis/kueue.x-k8s.io", asked) or {}
+            except NotServed:
+                group = {}
+            versions = [version["version"] for version in group.get("versions", [])]
+            if versions and "v1beta2" not in versions:
+                self._kueue_version = versions[0]
+        return Resource(
+            f"kueue.x-k8s.io/{self._kueue_version}", resource.plural, resource.kind, resource.namespaced
+        )
+
+    def _asked(self, verb: str, resource: str, what: str, kind: Resource | None = None) -> Request:
+        namespace = self.namespace if kind is not None and kind.namespaced else ""
+        return Request(verb, resource, what, namespace, self.context, self.server)
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        asked: Request,
+        body: Document | None = None,
+        content_type: str = _JSON,
+        *,
+        absent_ok: bool = False,
+    ) -> Document | None:
+        response = self._send(method, path, asked, body, content_type, absent_ok=absent_ok)
+        if response.status == 404:
+            return None
+        document: Document = json.loads(response.data)
+        return document
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        asked: Request,
+        body: Document | None = None,
+        content_type: str = _JSON,
+        *,
+        absent_ok: bool = False,
+        stream: bool = False,
+    ) -> urllib3.BaseHTTPResponse:
+        """The response of a request that succeeded, after retries; 404 too with absent_ok."""
+        from urllib3.exceptions import HTTPError
+
+        data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
+        deadline = time.monotonic() + self.retry_s
+        delay_s, reloaded = 0.25, False
+        while True:
+            wait_until, wait_s = deadline, delay_s
+            try:
+                response = self._once(method, path, data, content_type, stream)
+            except HTTPError as error:
+                problem: ClusterError = unreachable(self.context, self.server, _reason(error))
+            else:
+                if 200 <= response.status < 300:
+                    return response
+                answer = Answer.of(response.status, response.data, response.headers.get("Retry-After"))
+                if answer.status == 404 and absent_ok and not answer.no_such_collection:
+                    return response
+                problem = refusal(asked, answer)
+                if isinstance(problem, Unauthorized) and not reloaded:
+                    # The kubeconfig may hold a newer token by now; its plugin may get one.
+                    self._client, reloaded = self._load(), True
+                    continue
+                if not answer.transient:
+                    raise problem
+                wait_s = answer.retry_after_s or delay_s
+                if answer.webhook is not None:
+                    wait_until = min(deadline, deadline - self.retry_s + _WEBHOOK_RETRY_S)
+            if time.monotonic() + wait_s > wait_until:
+                raise problem
+            log.debug("%s; again in %.1f s", problem.message, wait_s)
+            time.sleep(wait_s * random.uniform(0.7, 1.3))
+            delay_s = min(delay_s * 2, 5.0)
+
+    def _once(
+        self, method: str, path: str, data: bytes | None, content_type: str, stream: bool
+    ) -> urllib3.BaseHTTPResponse:
+        import urllib3
+
+        client = self._client
+        headers = {"Accept": _JSON, "User-Agent": FIELD_MANAGER}
+        if stream:
+            headers["Accept"] = "*/*"
+        if data is not None:
+            headers["Content-Type"] = content_type
+        with self._lock:
+            self._num_calls += 1
+            # May call the context's credential plugin, once for all threads.
+            for setting in client.configuration.auth_settings().values():
+                if setting["in"] == "header" and setting["value"]:
+                    headers[setting["key"]] = setting["value"]
+        response: urllib3.BaseHTTPResponse = client.rest_client.pool_manager.request(
+            method,
+            self.server + path,
+            body=data,
+            headers=headers,
+            preload_content=not stream,
+            retries=False,
+            timeout=urllib3.Timeout(connect=_CONNECT_S, read=None if stream else _READ_S),
+        )
+        return response
+
+
+class _Loader:
+    """Makes the official client from a kubeconfig context, anew each time it is called."""
+
+    def __init__(self, context: str | None) -> None:
+        self.context = context
+
+    def __call__(self) -> Any:
+        from kubernetes import client
+
+        config = _config_module()
+        configuration = client.Configuration()
+        if self.context is None:
+            config.load_incluster_config(client_configuration=configuration)
+        else:
+            config.load_kube_config(context=self.context, client_configuration=configuration)
+        configuration.connection_pool_maxsize = POOL_SIZE
+        return client.ApiClient(configuration)
+
+
+def _loader(context: str | None, namespace: str | None) -> tuple[str, str, _Loader]:
+    """Context (empty in-cluster), namespace and client of what the user's kubeconfig and flags say."""
+    config = _config_module()
+    try:
+        contexts, active = config.list_kube_config_contexts()
+    except config.ConfigException as error:
+        if context is None and "KUBERNETES_SERVICE_HOST" in os.environ:
+            return "", namespace or _own_namespace(), _Loader(None)
+        place = os.environ.get("KUBECONFIG") or "~/.kube/config"
+        raise SpecError(
+            f"no cluster: {place}: {error}",
+            "Set KUBECONFIG; on GKE `gcloud container clusters get-credentials <cluster> --location <location>`"
+            " writes it.",
+        ) from None
+    known = {one["name"]: one for one in contexts}
+    if context is None and active is None:
+        raise SpecError("the kubeconfig has no current context", "Pass --context NAME.")
+    name = context or active["name"]
+    if name not in known:
+        raise SpecError(
+            f"no context {name!r} in the kubeconfig; there are {', '.join(sorted(known)) or 'none'}",
+            "`kubectl config get-contexts` lists them.",
+        )
+    return name, namespace or known[name]["context"].get("namespace") or "default", _Loader(name)
+
+
+def _config_module() -> Any:
+    """The client's kubeconfig reader, which has no types."""
+    from kubernetes import config
+
+    return config
+
+
+def _own_namespace() -> str:
+    with open("/var/run/secrets/kubernetes.io/serviceaccount/namespace", encoding="utf-8") as file:
+        return file.read().strip()
+
+
+def _reason(error: Exception) -> str:
+    """The innermost cause, without addresses of objects."""
+    cause: BaseException = error
+    while True:
+        inner = getattr(cause, "reason", None) or cause.__cause__
+        if not isinstance(inner, BaseException):
+            break
+        cause = inner
+    text = str(cause)
+    return text.rpartition(">: ")[2] if ">: " in text else text
