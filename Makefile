@@ -7,7 +7,7 @@ DEMO_DIR ?= demo-out
 # Trust what the machine trusts: behind a company's proxy uv's own certificates do not reach anything.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: help setup demo test test-fast lint types imports check lock docs site base-check clean
+.PHONY: help setup demo test test-fast test-cluster cluster cluster-down lint types imports check lock docs site base-check clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s $$'\t'
@@ -33,6 +33,15 @@ test: setup ## the default test suite
 
 test-fast: setup ## the unit tests only
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --dist worksteal tests/unit
+
+test-cluster: setup ## the tests on a real Kubernetes control plane, started for them on loopback (needs Go)
+	OMP_NUM_THREADS=1 $(PY) -m pytest tests/cluster
+
+cluster: setup ## start a control plane that stays, with fake TPU slices, and print its KUBECONFIG line
+	$(PY) -m tests.cluster up
+
+cluster-down: setup ## stop what `make cluster` started and remove every trace of it
+	$(PY) -m tests.cluster down
 
 lint: setup ## style, formatting, and the docs generated from the code
 	$(VENV)/bin/ruff check .

@@ -1,0 +1,150 @@
+"""The programs of the control plane, built from the Go module proxy and kept outside the checkout.
+
+`python -m tests.cluster.build [NAME ...]` builds them all, or the ones named, and prints where they are.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+MODULES = Path(__file__).parent / "tools"
+KUBERNETES = "1.36.3"
+_STRIP = "-s -w"
+
+
+class BuildError(Exception):
+    """A program cannot be built; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Tool:
+    """family: the folder with the go.mod that pins it; package: what `go build` builds."""
+
+    family: str
+    package: str
+
+    @property
+    def ldflags(self) -> str:
+        # Without the stamps the API server calls itself v0.0.0, and clients take it for a very old one.
+        return f"{_STRIP} {_version_stamps()}" if self.family == "kubernetes" else _STRIP
+
+
+TOOLS = {
+    "kube-apiserver": Tool("kubernetes", "k8s.io/kubernetes/cmd/kube-apiserver"),
+    "kube-controller-manager": Tool("kubernetes", "k8s.io/kubernetes/cmd/kube-controller-manager"),
+    "kube-scheduler": Tool("kubernetes", "k8s.io/kubernetes/cmd/kube-scheduler"),
+    "kubectl": Tool("kubernetes", "k8s.io/kubernetes/cmd/kubectl"),
+    "jobset": Tool("kubernetes", "sigs.k8s.io/jobset"),
+    "kueue": Tool("kubernetes", "sigs.k8s.io/kueue/cmd/kueue"),
+    "kwok": Tool("kubernetes", "sigs.k8s.io/kwok/cmd/kwok"),
+    "etcd": Tool("etcd", "go.etcd.io/etcd/server/v3"),
+    "helm": Tool("helm", "helm.sh/helm/v4/cmd/helm"),
+    "kubeconform": Tool("kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform"),
+}
+
+
+def tool(name: str) -> Path:
+    """The program `name`, built if it is not there yet. Processes that ask at the same time build it once.
+
+    Raises:
+        BuildError: no Go compiler, or the build failed.
+    """
+    wanted = TOOLS[name]
+    target = _cache_root() / _digest(wanted) / name
+    if target.exists():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with _lock(target.with_suffix(".lock")):
+        if not target.exists():
+            _build(wanted, target)
+    return target
+
+
+@cache
+def module_dir(module: str, family: str = "kubernetes") -> Path:
+    """Where the sources of a pinned module lie: some carry charts and other files besides code."""
+    answer = _go("list", "-m", "-f", "{{.Dir}}", module, family=family)
+    if not answer:
+        _go("mod", "download", module, family=family)
+        answer = _go("list", "-m", "-f", "{{.Dir}}", module, family=family)
+    return Path(answer)
+
+
+def _version_stamps() -> str:
+    major, minor, _ = KUBERNETES.split(".")
+    stamps = {"gitVersion": f"v{KUBERNETES}", "gitMajor": major, "gitMinor": minor}
+    packages = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
+    return " ".join(f"-X {package}.{key}={value}" for package in packages for key, value in stamps.items())
+
+
+def _cache_root() -> Path:
+    cache_home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(os.environ.get("OCTJOB_TOOLS") or cache_home / "octjob" / "tools")
+
+
+def _digest(wanted: Tool) -> str:
+    """Changes with everything that the program follows from."""
+    folder = MODULES / wanted.family
+    parts = [(folder / "go.mod").read_bytes(), (folder / "go.sum").read_bytes()]
+    parts += [wanted.ldflags.encode(), _go_version().encode()]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    with path.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _build(wanted: Tool, target: Path) -> None:
+    partial = target.with_suffix(f".{os.getpid()}")
+    flags = ("-trimpath", "-ldflags", wanted.ldflags, "-o", str(partial))
+    try:
+        _go("build", *flags, wanted.package, family=wanted.family)
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@cache
+def _go_version() -> str:
+    return _go("version", family="kubernetes")
+
+
+def _go(*arguments: str, family: str) -> str:
+    if shutil.which("go") is None:
+        raise BuildError(
+            "no Go compiler (`go`) on the PATH; the control plane is built from source.\n"
+            "Install Go 1.26 or newer (https://go.dev/dl/), or set OCTJOB_TEST_KUBECONFIG to a cluster that "
+            "has JobSet and Kueue."
+        )
+    done = subprocess.run(["go", *arguments], cwd=MODULES / family, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise BuildError(f"`go {' '.join(arguments)}` in {family}/ failed:\n{done.stderr[-3000:]}")
+    return done.stdout.strip()
+
+
+def main(names: list[str]) -> None:
+    if unknown := sorted(set(names) - set(TOOLS)):
+        raise SystemExit(f"error: unknown: {', '.join(unknown)}; known: {', '.join(TOOLS)}")
+    for name in names or TOOLS:
+        sys.stdout.write(f"{tool(name)}\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except BuildError as error:
+        raise SystemExit(f"error: {error}") from None

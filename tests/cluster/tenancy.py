@@ -1,0 +1,83 @@
+"""What an administrator sets up for sweeps, made directly: queues, priorities, a namespace to run in.
+
+The chart in charts/octjob does the same for users; tests that are not about the chart need less of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .access import ClusterAccess
+from .nodes import CHIPS_PER_NODE, NODES_PER_POOL, TPU_LABELS, TPU_TAINT, cpu_pool, tpu_pool
+
+Document = dict[str, Any]
+
+QUEUE = "tpu"
+FLAVOR = "v4"
+SLICES = 2
+PRIORITIES = {"low": 100, "high": 1000}
+RUN_ACCOUNT = "octjob-run"
+SUBMIT_ACCOUNT = "octjob-submit"
+_KUEUE = "kueue.x-k8s.io/v1beta2"
+
+
+def make_nodes(cluster: ClusterAccess, pools: int = SLICES) -> None:
+    """That many v4-32 node pools and one node without TPU; returns once kwok, which must run, has them ready."""
+    nodes = [node for index in range(pools) for node in tpu_pool(index)] + cpu_pool()
+    cluster.apply(*nodes)
+    names = [f"node/{node['metadata']['name']}" for node in nodes]
+    cluster.kubectl("wait", "--for=condition=Ready", *names, "--timeout=60s")
+
+
+def make_queues(cluster: ClusterAccess, slices: int = SLICES) -> None:
+    """The ClusterQueue `tpu` with that many v4-32 slices of quota, its flavor, the priorities `low` and `high`."""
+    flavor = {"nodeLabels": TPU_LABELS, "nodeTaints": [TPU_TAINT]}
+    cluster.apply(
+        _object(_KUEUE, "ResourceFlavor", FLAVOR, spec=flavor),
+        _object(_KUEUE, "ClusterQueue", QUEUE, spec=_quota(slices)),
+        *(_object(_KUEUE, "WorkloadPriorityClass", name, value=value) for name, value in PRIORITIES.items()),
+    )
+
+
+def make_namespace(cluster: ClusterAccess, name: str) -> None:
+    """A namespace that enforces the `restricted` Pod Security level, with a LocalQueue and two ServiceAccounts.
+
+    Needs `make_queues`.
+    """
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+    cluster.apply(
+        _object("v1", "ServiceAccount", RUN_ACCOUNT, name),
+        _object("v1", "ServiceAccount", SUBMIT_ACCOUNT, name),
+        _object(_KUEUE, "LocalQueue", QUEUE, name, spec={"clusterQueue": QUEUE}),
+    )
+
+
+def remove_namespace(cluster: ClusterAccess, name: str, timeout_s: float = 60.0) -> None:
+    """Delete it, and return once its runs no longer hold quota or nodes; the rest goes in its own time."""
+    scope = ("--namespace", name, "--all", "--ignore-not-found", "--wait=false")
+    cluster.kubectl("delete", "jobsets,jobs", *scope)
+    cluster.kubectl("delete", "pods", *scope, "--force", "--grace-period=0")
+    cluster.kubectl("delete", "namespace", name, "--ignore-not-found", "--wait=false")
+
+    def empty() -> bool:
+        return not cluster.list("jobsets,pods,workloads", name)
+
+    cluster.wait_until(empty, f"namespace {name} is empty", timeout_s)
+
+
+def _quota(slices: int) -> Document:
+    chips = slices * NODES_PER_POOL * CHIPS_PER_NODE
+    resource = {"name": "google.com/tpu", "nominalQuota": str(chips)}
+    flavors = [{"name": FLAVOR, "resources": [resource]}]
+    return {
+        "namespaceSelector": {},
+        "queueingStrategy": "BestEffortFIFO",
+        "preemption": {"withinClusterQueue": "LowerPriority"},
+        "resourceGroups": [{"coveredResources": ["google.com/tpu"], "flavors": flavors}],
+    }
+
+
+def _object(version: str, kind: str, name: str, namespace: str | None = None, **content: Any) -> Document:
+    metadata = {"name": name, **({"namespace": namespace} if namespace else {})}
+    return {"apiVersion": version, "kind": kind, "metadata": metadata, **content}
