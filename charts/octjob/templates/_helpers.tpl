@@ -1,0 +1,113 @@
+{{/* The release's own name, which objects without a name in the values begin with. */}}
+{{- define "octjob.fullname" -}}
+{{- if contains .Chart.Name .Release.Name -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Cluster-scoped names tell namespaces apart. */}}
+{{- define "octjob.clusterName" -}}
+{{- printf "%s-%s" .Release.Namespace (include "octjob.fullname" .) | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* part-of, not name: runs are found by app.kubernetes.io/name=octjob, and these objects are none. */}}
+{{- define "octjob.labels" -}}
+app.kubernetes.io/part-of: octjob
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
+{{- end -}}
+
+{{- define "octjob.kueueApiVersion" -}}
+{{- if .Values.kueue.apiVersion -}}
+kueue.x-k8s.io/{{ .Values.kueue.apiVersion }}
+{{- else if .Capabilities.APIVersions.Has "kueue.x-k8s.io/v1beta2" -}}
+kueue.x-k8s.io/v1beta2
+{{- else if .Capabilities.APIVersions.Has "kueue.x-k8s.io/v1beta1" -}}
+kueue.x-k8s.io/v1beta1
+{{- else -}}
+kueue.x-k8s.io/v1beta2
+{{- end -}}
+{{- end -}}
+
+{{/*
+The flavors of one queue of kueue.cluster.queues as YAML: name, chips, nodeLabels, nodeTaints. Takes the root and the
+queue. Labels are those that octjob puts into a run's nodeSelector. A Spot flavor carries the Spot taint, which only
+Spot runs tolerate: the others do not ask for the opposite and would be given it.
+*/}}
+{{- define "octjob.flavors" -}}
+{{- $known := .root.Files.Get "files/accelerators.yaml" | fromYaml -}}
+{{- $queue := .queue -}}
+{{- if and $queue.spot $queue.reservation -}}
+{{- fail (printf "kueue.cluster.queues: %s: reserved nodes are not Spot nodes" $queue.name) -}}
+{{- end -}}
+{{- $flavors := list -}}
+{{- $names := list -}}
+{{- range $queue.accelerators -}}
+{{- $key := .accelerator -}}
+{{- if .machineType -}}{{- $key = printf "%s/%s" .accelerator .machineType -}}{{- end -}}
+{{- $row := get $known $key -}}
+{{- if not $row -}}{{- include "octjob.unknownAccelerator" (dict "key" $key "known" $known) -}}{{- end -}}
+{{- $labels := deepCopy $row.nodeLabels -}}
+{{- $taints := list (dict "key" "google.com/tpu" "value" "present" "effect" "NoSchedule") -}}
+{{- $name := $key | replace "/" "-" -}}
+{{- if $queue.spot -}}
+{{- $_ := set $labels "cloud.google.com/gke-spot" "true" -}}
+{{- $taints = append $taints (dict "key" "cloud.google.com/gke-spot" "value" "true" "effect" "NoSchedule") -}}
+{{- $name = printf "%s-spot" $name -}}
+{{- end -}}
+{{- if $queue.reservation -}}
+{{- $parts := splitList "/" $queue.reservation -}}
+{{- $_ := set $labels "cloud.google.com/reservation-name" (last $parts) -}}
+{{- if gt (len $parts) 1 -}}{{- $_ := set $labels "cloud.google.com/reservation-project" (first $parts) -}}{{- end -}}
+{{- $name = printf "%s-%s" $name (last $parts) -}}
+{{- end -}}
+{{- $name = default $name .flavor -}}
+{{- if has $name $names -}}
+{{- fail (printf "kueue.cluster.queues: %s: two flavors are named %s; set `flavor` on one" $queue.name $name) -}}
+{{- end -}}
+{{- $names = append $names $name -}}
+{{- $flavors = append $flavors (dict "name" $name "chips" (mul (int $row.chips) (int .slices)) "nodeLabels" $labels "nodeTaints" $taints) -}}
+{{- end -}}
+{{- dict "flavors" $flavors | toYaml -}}
+{{- end -}}
+
+{{- define "octjob.unknownAccelerator" -}}
+{{- $close := list -}}
+{{- $wanted := first (splitList "/" .key) -}}
+{{- range $name, $_ := .known -}}
+{{- if hasPrefix $wanted $name -}}{{- $close = append $close ($name | replace "/" " with machineType ") -}}{{- end -}}
+{{- end -}}
+{{- $hint := "files/accelerators.yaml has the names" -}}
+{{- if $close -}}{{- $hint = printf "there is: %s" (join ", " $close) -}}{{- end -}}
+{{- fail (printf "kueue.cluster.queues: there is no %s; %s" .key $hint) -}}
+{{- end -}}
+
+{{/* What the pods of this chart have in common with those of runs: the `restricted` level and nothing to write to. */}}
+{{- define "octjob.podSecurity" -}}
+automountServiceAccountToken: false
+enableServiceLinks: false
+restartPolicy: Never
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 10001
+  runAsGroup: 10001
+  fsGroup: 10001
+  seccompProfile: {type: RuntimeDefault}
+{{- end -}}
+
+{{- define "octjob.containerSecurity" -}}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities: {drop: [ALL]}
+{{- end -}}
+
+{{- define "octjob.needImage" -}}
+{{- if not .Values.image -}}
+{{- fail "image: is needed by the collector; name the sweeps' image by digest" -}}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,133 @@
+"""charts/octjob: queues and flavors that admit what octjob submits, and nothing that could not run."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+from doubles.cluster_runs import container, jobset
+
+from octjob.spec.accelerator import SLICES
+from tests.cluster.charts import (
+    CHART,
+    Document,
+    kubeconform,
+    named,
+    of_kind,
+    rendered,
+)
+
+
+@pytest.fixture(scope="module")
+def default() -> list[Document]:
+    return rendered()
+
+
+@pytest.fixture(scope="module")
+def full() -> list[Document]:
+    return rendered(values="full")
+
+
+def test_the_accelerators_are_octjobs(request: pytest.FixtureRequest) -> None:
+    path = CHART / "files/accelerators.yaml"
+    text = "".join(re.findall(r"^#.*\n", path.read_text(), re.MULTILINE))
+    for row in SLICES:
+        name = f"{row.name}/{row.machine_type}" if row.ambiguous else row.name
+        text += f"{name}:\n  chips: {row.chips}\n  nodeLabels:\n"
+        text += "".join(f"    {key}: {value}\n" for key, value in row.node_selector.items())
+    if request.config.getoption("--update-goldens"):
+        path.write_text(text)
+    assert path.read_text() == text, "pytest --update-goldens writes it anew"
+
+
+def admitted_to(documents: list[Document], queue: str, run: Document) -> list[str]:
+    """Flavors of a ClusterQueue that Kueue 0.19 gives a run: kueue pkg/scheduler/flavorassigner, labels and taints.
+
+    Of the run's nodeSelector only those keys count that the flavor has itself.
+    """
+    (group,) = named(documents, "ClusterQueue", queue)["spec"]["resourceGroups"]
+    pod = run["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
+    tolerated = {(one["key"], one["value"], one["effect"]) for one in pod["tolerations"]}
+    found = []
+    for name in [one["name"] for one in group["flavors"]]:
+        flavor = named(documents, "ResourceFlavor", name)["spec"]
+        labels = flavor["nodeLabels"]
+        wanted = {key: value for key, value in pod["nodeSelector"].items() if key in labels}
+        taints = {(one["key"], one["value"], one["effect"]) for one in flavor["nodeTaints"]}
+        if wanted.items() <= labels.items() and taints <= tolerated:
+            found.append(name)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("queue", "compute", "flavors"),
+    [
+        ("octjob", {}, ["v4-32"]),
+        ("octjob", {"accelerator": "v5litepod-16"}, ["v5litepod-16"]),
+        ("octjob", {"accelerator": "v6e-8", "machine_type": "ct6e-standard-8t"}, ["trillium-8"]),
+        ("octjob", {"accelerator": "v6e-8", "machine_type": "ct6e-standard-4t"}, []),
+        ("octjob", {"accelerator": "v4-64"}, []),
+        ("octjob-spot", {"spot": True}, ["v4-32-spot"]),
+        ("octjob-spot", {}, []),
+        ("octjob-reserved", {"reservation": "shared-project/oct"}, ["v4-32-oct"]),
+        ("octjob-reserved", {"reservation": "shared-project/other"}, []),
+        ("nightly", {}, ["v4-32"]),
+    ],
+)
+def test_a_run_gets_the_flavor_of_its_slice(
+    full: list[Document], queue: str, compute: dict[str, Any], flavors: list[str]
+) -> None:
+    assert admitted_to(full, queue, jobset(**compute)) == flavors
+
+
+def test_no_queue_mixes_capacities(full: list[Document]) -> None:
+    capacity = ("cloud.google.com/gke-spot", "cloud.google.com/reservation-name")
+    for queue in of_kind(full, "ClusterQueue"):
+        (group,) = queue["spec"]["resourceGroups"]
+        labels = [
+            named(full, "ResourceFlavor", one["name"])["spec"]["nodeLabels"] for one in group["flavors"]
+        ]
+        assert len({tuple(one.get(key) for key in capacity) for one in labels}) == 1
+
+
+def test_quota_is_whole_slices_of_the_chips_that_pods_ask_for(default: list[Document]) -> None:
+    (group,) = named(default, "ClusterQueue", "octjob")["spec"]["resourceGroups"]
+    (flavor,) = group["flavors"]
+    run = jobset()
+    chips = int(container(run)["resources"]["limits"]["google.com/tpu"])
+    pods = run["spec"]["replicatedJobs"][0]["template"]["spec"]["parallelism"]
+    assert flavor["resources"] == [{"name": "google.com/tpu", "nominalQuota": str(2 * pods * chips)}]
+    assert {*container(run)["resources"]["requests"]} <= {*group["coveredResources"]}
+    assert named(default, "LocalQueue", "tpu")["spec"]["clusterQueue"] == "octjob"
+
+
+def test_flavors_cover_the_same_resources_as_their_queue(full: list[Document]) -> None:
+    for queue in of_kind(full, "ClusterQueue"):
+        (group,) = queue["spec"]["resourceGroups"]
+        for flavor in group["flavors"]:
+            assert [one["name"] for one in flavor["resources"]] == group["coveredResources"]
+    local = {one["metadata"]["name"]: one["spec"]["clusterQueue"] for one in of_kind(full, "LocalQueue")}
+    assert set(local.values()) == {queue["metadata"]["name"] for queue in of_kind(full, "ClusterQueue")}
+
+
+@pytest.mark.parametrize(
+    ("api", "served", "cohort"),
+    [
+        (None, "v1beta2", "cohortName"),
+        ("kueue.x-k8s.io/v1beta1", "v1beta1", "cohort"),
+        ("kueue.x-k8s.io/v1beta1,kueue.x-k8s.io/v1beta2", "v1beta2", "cohortName"),
+    ],
+)
+def test_the_version_of_kueue_that_is_served_is_used(api: str | None, served: str, cohort: str) -> None:
+    documents = rendered("kueue.cluster.cohort=research", api=api)
+    kueues = [one for one in documents if one["apiVersion"].startswith("kueue.x-k8s.io/")]
+    assert len(kueues) == 6
+    assert {one["apiVersion"] for one in kueues} == {f"kueue.x-k8s.io/{served}"}
+    assert named(documents, "ClusterQueue", "octjob")["spec"][cohort] == "research"
+    assert kubeconform(documents) == []
+
+
+def test_without_kueue_there_is_nothing_of_kueues() -> None:
+    assert "kueue" not in json.dumps(rendered(values="no-kueue"))
