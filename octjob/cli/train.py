@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import click
 
 from octjob.errors import SpecError
+
+if TYPE_CHECKING:
+    from octjob.results.records import Progress
 
 
 @click.command()
@@ -23,6 +28,8 @@ def train(run_uri: str, verbose: bool) -> None:
 
     Reads <URI>/spec.json, which `octjob submit` wrote, and ends by writing <URI>/result.json. SIGTERM and Ctrl-C
     save the state and exit 75; the same command then continues, with the same result as an uninterrupted run.
+    Where OCTJOB_NUM_HOSTS says that there are several hosts, host 0 does this; the others wait for it and end as it
+    ends.
 
     \b
     Example:
@@ -33,18 +40,35 @@ def train(run_uri: str, verbose: bool) -> None:
 
 
 def _train(run_uri: str, verbose: bool) -> None:
-    require_trainer()
-    from octjob.cli.bars import training_bar
-    from octjob.train.job import run_job
+    from octjob.train.hosts import follow_run, read_host
+    from octjob.train.termination import last_words
 
+    _log_to_stdout(verbose)
+    with last_words(run_uri, os.environ) as words:
+        words.host = read_host(os.environ)
+        if not words.host.is_leader:
+            words.result = follow_run(run_uri, words.listen, words.host)
+            return
+        require_trainer()
+        from octjob.cli.bars import training_bar
+        from octjob.train.job import run_job
+
+        with training_bar() as show:
+
+            def listen(progress: Progress) -> None:
+                words.listen(progress)
+                show(progress)
+
+            words.result = run_job(run_uri, listen, words.host)
+
+
+def _log_to_stdout(verbose: bool) -> None:
     logging.basicConfig(
         level=logging.INFO, stream=sys.stdout, format="%(asctime)s %(levelname)s %(message)s", force=True
     )
     if not verbose:
         for name in ("b2sdk", "google", "urllib3", "pydicom", "wandb", "pylibjpeg"):
             logging.getLogger(name).setLevel(logging.WARNING)
-    with training_bar() as listener:
-        run_job(run_uri, listener)
 
 
 @contextmanager

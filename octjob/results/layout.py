@@ -3,6 +3,8 @@
     <output>/<sweep>/sweep.json              the plan as submitted
                      runs/<run id>/spec.json, progress.json, history.jsonl, predictions.parquet, result.json
                      runs/<run id>/checkpoint/   resume state and weights
+                     runs/<run id>/logs/attempt-<n>.host-<i>.log   what attempt n (from 1) logged on host i of the
+                                              slice (from 0): its last 4 MiB, complete when the attempt has ended
                      leaderboard/             what collect wrote
 
 `result.json` is written last and create-only: that it exists is the fact that the run is finished.
@@ -11,7 +13,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -30,6 +34,7 @@ HISTORY = "history.jsonl"
 PREDICTIONS = "predictions.parquet"
 RESULT = "result.json"
 LEADERBOARD = "leaderboard"
+_ATTEMPT_LOG = re.compile(r"logs/attempt-([1-9]\d*)\.host-(\d+)\.log")
 
 
 def run_key(run_id: str, name: str) -> str:
@@ -69,12 +74,26 @@ def write_sweep(store: ObjectStore, record: SweepRecord, *, update: bool = False
     if there == record:
         return
     if not update:
-        raise SpecError(
-            f"{store.uri(SWEEP)}: holds a sweep of this name with a different spec"
-            f" ({_differences(there, record)})",
-            "Rename the sweep, or add --update to submit the changed runs beside the finished ones.",
-        )
+        raise _other_sweep(store, there, record)
     store.put(SWEEP, encode(record))
+
+
+def has_sweep(store: ObjectStore, record: SweepRecord, *, update: bool = False) -> bool:
+    """Whether this very plan is stored; raises `SpecError` where `write_sweep` would."""
+    try:
+        there = _read(store, SWEEP, SweepRecord)
+    except ObjectNotFoundError:
+        return False
+    if there != record and not update:
+        raise _other_sweep(store, there, record)
+    return there == record
+
+
+def _other_sweep(store: ObjectStore, there: SweepRecord, record: SweepRecord) -> SpecError:
+    return SpecError(
+        f"{store.uri(SWEEP)}: holds a sweep of this name with a different spec ({_differences(there, record)})",
+        "Rename the sweep, or add --update to submit the changed runs beside the finished ones.",
+    )
 
 
 def _differences(old: SweepRecord, new: SweepRecord) -> str:
@@ -156,6 +175,47 @@ def write_history(store: ObjectStore, run_id: str, lines: Iterable[dict[str, Any
     """One JSON line per epoch, the whole history each time (object stores do not append)."""
     text = "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines)
     store.put(run_key(run_id, HISTORY), text.encode())
+
+
+@dataclass(frozen=True, order=True)
+class StoredLog:
+    """The log of one attempt on one host. attempt: from 1. host: from 0, the leader. size: bytes."""
+
+    attempt: int
+    host: int
+    size: int
+
+
+def attempt_log_key(run_id: str, attempt: int, host: int) -> str:
+    """The key of an attempt's log."""
+    return run_key(run_id, f"logs/attempt-{attempt}.host-{host}.log")
+
+
+def list_attempt_logs(store: ObjectStore, run_id: str) -> list[StoredLog]:
+    """The run's logs by attempt and host, from one listing; none before its first attempt."""
+    prefix = run_key(run_id, "")
+    found = [
+        StoredLog(int(match[1]), int(match[2]), info.size)
+        for info in store.list(run_key(run_id, "logs/"))
+        if (match := _ATTEMPT_LOG.fullmatch(info.key.removeprefix(prefix)))
+    ]
+    return sorted(found)
+
+
+def read_attempt_log(store: ObjectStore, run_id: str, attempt: int, host: int = 0) -> str:
+    """The text of an attempt's log; its first line says so where the beginning was cut.
+
+    Raises `ObjectNotFoundError` where that attempt left none.
+    """
+    key = attempt_log_key(run_id, attempt, host)
+    try:
+        return store.get(key).decode(errors="replace")
+    except ObjectNotFoundError:
+        known = ", ".join(str(n) for n in sorted({one.attempt for one in list_attempt_logs(store, run_id)}))
+        raise ObjectNotFoundError(
+            f"{store.uri(key)}: attempt {attempt} left no log of host {host}",
+            f"Logs are there of attempt {known}." if known else "No attempt of this run has left a log yet.",
+        ) from None
 
 
 def _read_optional(store: ObjectStore, key: str, model: type[M]) -> M | None:

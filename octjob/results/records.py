@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict
 SCHEMA_VERSION = 1
 
 Stage = Literal["starting", "data", "encoding", "training", "evaluating", "finished", "failed", "interrupted"]
+# The stages after which an attempt says nothing more.
+ENDED: tuple[Stage, ...] = ("finished", "failed", "interrupted")
 
 
 class Record(BaseModel):
@@ -44,13 +46,20 @@ class Failure(Record):
 
 
 class Progress(Record):
-    """`progress.json`: a run's heartbeat. Times are seconds since the epoch, UTC."""
+    """`progress.json`: a run's heartbeat. Times are seconds since the epoch, UTC.
+
+    attempt: counts every start of the run, from 1. restart: JobSet's own count, from 0, with the pod and the node
+    that this attempt runs on; on Kubernetes only.
+    """
 
     run_id: str
     stage: Stage
     attempt: int
     host: str
     pid: int
+    pod: str | None = None
+    node: str | None = None
+    restart: int | None = None
     started_at: float
     updated_at: float
     done: int = 0

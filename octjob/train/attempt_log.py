@@ -16,7 +16,7 @@ from contextlib import contextmanager
 
 from octjob.errors import Interrupted, OctjobError
 from octjob.results.layout import attempt_log_key
-from octjob.results.records import Progress
+from octjob.results.records import ENDED, Progress
 from octjob.storage.base import ObjectStore
 from octjob.train.redact import Redactor
 
@@ -75,6 +75,8 @@ class AttemptLog(logging.Handler):
 
     def listen(self, progress: Progress) -> None:
         """Hears every heartbeat; writes where it is time to."""
+        if progress.stage in ENDED:
+            return  # `ended` writes then, with the last words.
         entered = progress.stage != self._stage
         self._stage = progress.stage
         if entered or self.clock() - self._written_at >= INTERVAL_S:
@@ -116,9 +118,7 @@ class AttemptLog(logging.Handler):
 
 
 @contextmanager
-def keep_attempt_log(
-    store: ObjectStore, run_id: str, attempt: int | None, host: int
-) -> Iterator[AttemptLog]:
+def keep_attempt_log(store: ObjectStore, run_id: str, attempt: int | None, host: int) -> Iterator[AttemptLog]:
     """Keep what any logger says in the block, and how the block ended."""
     kept = AttemptLog(store, run_id, attempt, host, redact=Redactor(os.environ))
     root = logging.getLogger()

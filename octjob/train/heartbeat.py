@@ -10,13 +10,12 @@ from typing import Any
 
 from octjob.errors import AccessError, OctjobError
 from octjob.results.layout import PROGRESS, encode, read_progress, run_key
-from octjob.results.records import Failure, Progress, Stage
+from octjob.results.records import ENDED, Failure, Progress, Stage
 from octjob.storage.base import ObjectStore
+from octjob.train.hosts import Host, Listener
 
-Listener = Callable[[Progress], None]
 _INTERVAL_S = 2.0
 _STALE_S = 600.0
-_ENDED: tuple[Stage, ...] = ("finished", "failed", "interrupted")
 
 
 def refuse_if_running(progress: Progress | None, clock: Callable[[], float] = time.time) -> None:
@@ -25,7 +24,7 @@ def refuse_if_running(progress: Progress | None, clock: Callable[[], float] = ti
     Two attempts side by side would overwrite each other's resume state. On other machines it is for whoever
     starts attempts (Kubernetes, the user) to start one at a time.
     """
-    if progress is None or progress.stage in _ENDED or progress.host != socket.gethostname():
+    if progress is None or progress.stage in ENDED or progress.host != socket.gethostname():
         return
     recent = clock() - progress.updated_at < _STALE_S
     if recent and progress.pid != os.getpid() and _is_alive(progress.pid):
@@ -46,14 +45,20 @@ def _is_alive(pid: int) -> bool:
 
 
 class Heartbeat:
-    """Knows where a run stands and says so."""
+    """Knows where a run stands and says so, in the store and to its listeners."""
 
     def __init__(
-        self, store: ObjectStore, run_id: str, listener: Listener, clock: Callable[[], float] = time.time
+        self,
+        store: ObjectStore,
+        run_id: str,
+        listener: Listener,
+        host: Host | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         before = read_progress(store, run_id)
+        where = host or Host()
         self.store = store
-        self.listener = listener
+        self.listeners = [listener]
         self.clock = clock
         self._stage_at = self._written_at = now = clock()
         self.progress = Progress(
@@ -62,6 +67,9 @@ class Heartbeat:
             attempt=before.attempt + 1 if before else 1,
             host=socket.gethostname(),
             pid=os.getpid(),
+            pod=where.pod,
+            node=where.node,
+            restart=where.restart,
             started_at=now,
             updated_at=now,
         )
@@ -91,7 +99,8 @@ class Heartbeat:
 
     def _update(self, **values: Any) -> None:
         self.progress = self.progress.model_copy(update={**values, "updated_at": self.clock()})
-        self.listener(self.progress)
+        for listener in self.listeners:
+            listener(self.progress)
 
     def _write(self) -> None:
         self._written_at = self.clock()

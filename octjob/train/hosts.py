@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from octjob.errors import Interrupted, OctjobError, SpecError
 from octjob.results.layout import read_progress, read_result, read_spec, split_run_uri
-from octjob.results.records import Progress, Result
+from octjob.results.records import ENDED, Progress, Result
 from octjob.storage.base import ObjectStore
 from octjob.storage.open import open_store
 from octjob.train.attempt_log import AttemptLog, keep_attempt_log
@@ -160,7 +160,7 @@ class Follower:
         before = self.before
         if before is None or (progress.attempt, progress.started_at) != (before.attempt, before.started_at):
             return True
-        return before.stage not in ("finished", "failed", "interrupted")
+        return before.stage not in ENDED
 
     def _expected_attempt(self) -> int:
         before = self.before

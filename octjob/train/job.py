@@ -33,11 +33,14 @@ from octjob.results.layout import (
 )
 from octjob.results.predictions import write_predictions
 from octjob.results.records import Result
+from octjob.spec.run import Run
 from octjob.storage.base import AlreadyExistsError, ObjectStore
 from octjob.storage.open import open_store
 from octjob.tracking.tracker import NoTracker, Tracker, open_tracker
+from octjob.train.attempt_log import keep_attempt_log
 from octjob.train.facts import TRAIN_METRICS, data_facts, training_facts
-from octjob.train.heartbeat import Heartbeat, Listener, refuse_if_running
+from octjob.train.heartbeat import Heartbeat, refuse_if_running
+from octjob.train.hosts import Host, Listener
 from octjob.train.inputs import load_cohort, load_encoder, make_reader
 from octjob.train.resume import ResumeStore
 from octjob.train.runtime import environment, make_deterministic, select_device
@@ -53,50 +56,61 @@ log = logging.getLogger(__name__)
 CROSS_VALIDATED = "cv"
 
 
-def run_job(run_uri: str, listener: Listener) -> None:
-    """Carry a run out, or continue it; a finished run is left alone.
+def run_job(run_uri: str, listener: Listener, host: Host | None = None) -> Result:
+    """Carry a run out, or continue it, and return its result; a finished run is left alone.
+
+    host: where this is, for the heartbeat; the run is carried out whatever its index.
 
     Raises `Interrupted` after a signal, with the state saved, and `OctjobError` for what a user can mend.
     """
     output, run_id = split_run_uri(run_uri)
     store = open_store(output)
     run = read_spec(store, run_id)
-    if read_result(store, run_id) is not None:
+    result = read_result(store, run_id)
+    if result is not None:
         log.info("run %s is finished; nothing to do", run_id)
-        return
+        return result
     refuse_if_running(read_progress(store, run_id))
     stop = Stop()
     with catch_signals(stop):
-        heartbeat = Heartbeat(store, run_id, listener)
-        log.info("run %s, attempt %d", run_id, heartbeat.progress.attempt)
-        tracker: Tracker = NoTracker()
-        try:
-            make_deterministic()
-            device = select_device()
-            tracker = open_tracker(run)
-            session = Session(
-                run=run,
-                store=store,
-                cache=open_store(run.cache),
-                heartbeat=heartbeat,
-                stop=stop,
-                resume=ResumeStore(store, run_id),
-                tracker=tracker,
-                device=device,
-            )
-            _attempt(session)
-        except Interrupted:
-            heartbeat.stage("interrupted")
-            tracker.finish({}, failed=True)
-            raise
-        except BaseException as error:
-            heartbeat.failed(error)
-            tracker.finish({}, failed=True)
-            raise
-        heartbeat.stage("finished")
+        heartbeat = Heartbeat(store, run_id, listener, host)
+        with keep_attempt_log(store, run_id, heartbeat.progress.attempt, host.index if host else 0) as kept:
+            heartbeat.listeners.append(kept.listen)
+            log.info("run %s, attempt %d", run_id, heartbeat.progress.attempt)
+            return _carry_out(run, store, heartbeat, stop)
 
 
-def _attempt(session: Session) -> None:
+def _carry_out(run: Run, store: ObjectStore, heartbeat: Heartbeat, stop: Stop) -> Result:
+    """The attempt, with its end in the heartbeat and in W&B."""
+    tracker: Tracker = NoTracker()
+    try:
+        make_deterministic()
+        device = select_device()
+        tracker = open_tracker(run)
+        session = Session(
+            run=run,
+            store=store,
+            cache=open_store(run.cache),
+            heartbeat=heartbeat,
+            stop=stop,
+            resume=ResumeStore(store, run.run_id),
+            tracker=tracker,
+            device=device,
+        )
+        result = _attempt(session)
+    except Interrupted:
+        heartbeat.stage("interrupted")
+        tracker.finish({}, failed=True)
+        raise
+    except BaseException as error:
+        heartbeat.failed(error)
+        tracker.finish({}, failed=True)
+        raise
+    heartbeat.stage("finished")
+    return result
+
+
+def _attempt(session: Session) -> Result:
     run, heartbeat = session.run, session.heartbeat
     session.continue_from_saved()
     heartbeat.stage("data")
@@ -117,7 +131,7 @@ def _attempt(session: Session) -> None:
             heartbeat.tick(0, 0, seed=unit.seed, fold=unit.fold)
             session.finish_unit(unit.name, _keep(session, unit, trainer.train(unit)))
     heartbeat.stage("evaluating")
-    _finish(session, loaded, cohort, quarantine, scorer, units)
+    return _finish(session, loaded, cohort, quarantine, scorer, units)
 
 
 def _prepare(
@@ -184,8 +198,8 @@ def _finish(
     quarantine: Quarantine,
     scorer: Scorer,
     units: Sequence[Unit],
-) -> None:
-    """Write predictions, then the result, last and create-only."""
+) -> Result:
+    """Write predictions, then the result, last and create-only; the result that stands comes back."""
     run, config = session.run, session.run.config
     num_classes = config.classes.num_classes
     outcomes = [session.done[unit.name] for unit in units]
@@ -227,15 +241,18 @@ def _finish(
         duration_s=now - progress.started_at,
         attempts=progress.attempt,
     )
-    _write_result(session.store, result)
+    result = _write_result(session.store, result)
     metrics = evaluation.to_dict()["metrics"]
     session.tracker.finish({f"final/{k}": v for k, v in metrics.items() if isinstance(v, int | float)})
     for reason in evaluation.verdict.reasons:
         log.warning("%s", reason)
+    return result
 
 
-def _write_result(store: ObjectStore, result: Result) -> None:
+def _write_result(store: ObjectStore, result: Result) -> Result:
     try:
         store.put(run_key(result.run_id, RESULT), encode(result), if_absent=True)
     except AlreadyExistsError:
         log.info("another attempt finished run %s first; its result stands", result.run_id)
+        return read_result(store, result.run_id) or result
+    return result

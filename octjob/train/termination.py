@@ -2,9 +2,9 @@
 
 `kubectl describe pod` shows it. The kubelet reads at most 4096 bytes; what we write is valid JSON within them.
 
-    {"run": "…/runs/<run id>", "state": "failed", "exit_code": 3, "message": "…", "hint": "…", "host": 0, "restart": 1,
-     "attempt": 2, "stage": "training", "epoch": 7, "num_epochs": 50, "metrics": {"balanced_accuracy": 0.61},
-     "collapsed": false}
+    {"run": "…/runs/<run id>", "state": "failed", "exit_code": 3, "message": "…", "hint": "…", "host": 0,
+     "restart": 1, "attempt": 2, "stage": "training", "epoch": 7, "num_epochs": 50, "metrics":
+     {"balanced_accuracy": 0.61}, "collapsed": false}
 
 Keys without a value are left out; `state` is succeeded, failed or interrupted. `metrics` are the result's; of an
 unfinished run the best so far.
@@ -117,7 +117,11 @@ def _outcome(error: BaseException | None) -> dict[str, Any]:
             "message": error.message,
             "hint": error.hint,
         }
-    return {"state": "failed", "exit_code": OctjobError.exit_code, "message": f"{type(error).__name__}: {error}"}
+    return {
+        "state": "failed",
+        "exit_code": OctjobError.exit_code,
+        "message": f"{type(error).__name__}: {error}",
+    }
 
 
 def _progress_facts(progress: Progress) -> dict[str, Any]:
@@ -136,6 +140,8 @@ def _result_facts(result: Result) -> dict[str, Any]:
     values = result.evaluation.get("metrics", {})
     return {
         "attempt": result.attempts,
+        # A follower may have missed the leader's last heartbeats.
+        "stage": "finished",
         "metrics": {name: values[name] for name in _METRICS if values.get(name) is not None},
         "collapsed": bool(result.evaluation.get("verdict", {}).get("collapsed")),
     }

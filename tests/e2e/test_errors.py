@@ -22,7 +22,7 @@ from doubles.tiny_sweep import fill_bucket, prepared, save_checkpoint, sweep_fil
 
 from octjob.cli import run as octjob
 from octjob.errors import FailedRunsError, Interrupted
-from octjob.results.layout import PROGRESS, RESULT, read_progress, read_result, run_key
+from octjob.results.layout import PROGRESS, RESULT, read_attempt_log, read_progress, read_result, run_key
 from octjob.results.records import Progress
 from octjob.storage.open import open_store
 from octjob.targets.local import LocalTarget
@@ -255,7 +255,8 @@ def assert_failed_cleanly(store: Any, run_id: str, code: int, pattern: str) -> N
     assert progress.failure.exit_code == code
     assert re.search(pattern, progress.failure.message)
     names = {info.key.rpartition("/")[2] for info in store.list()}
-    assert names == {"sweep.json", "spec.json", "progress.json"}
+    assert names == {"sweep.json", "spec.json", "progress.json", "attempt-1.host-0.log"}
+    assert f"error: {progress.failure.message}" in read_attempt_log(store, run_id, 1)
 
 
 def test_another_file_than_the_one_pinned_is_refused(folder: Path, say: Callable[..., Said]) -> None:
