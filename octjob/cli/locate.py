@@ -24,3 +24,59 @@ def open_sweep(text: str) -> ObjectStore:
 
         return open_store(plan_sweep(Path(text)).output)
     return open_store(text)
+
+
+def on_cluster(text: str, context: str | None = None, namespace: str | None = None) -> bool:
+    """Whether `text` means runs on a cluster: a name, the file of a sweep with target kubernetes, or said so by
+    the options. URIs and directories mean the store.
+
+    Raises `SpecError` for a sweep file that is missing or invalid.
+    """
+    from octjob.targets.kubernetes.select import is_store
+
+    if context is not None or namespace is not None:
+        return True
+    if text.endswith(_SWEEP_FILES):
+        from octjob.plan.expand import locate_sweep
+
+        return locate_sweep(Path(text))[0].compute.target == "kubernetes"
+    return not is_store(text) and not Path(text).is_dir()
+
+
+def split_run(text: str) -> tuple[str, str]:
+    """A run as (sweep, run): of `SWEEP.yaml/RUN` or a run's URI; the sweep is empty for names on a cluster."""
+    for suffix in _SWEEP_FILES:
+        head, found, run = text.partition(f"{suffix}/")
+        if found and run:
+            return head + suffix, run
+    head, found, run = text.rstrip("/").rpartition("/runs/")
+    return (head, run) if found and head else ("", text)
+
+
+def find_run(store: ObjectStore, name: str) -> str:
+    """The id of the run of a submitted sweep that `name` means: an id, CHECKPOINT.CONFIG or a unique prefix.
+
+    Raises:
+        AccessError: none of them; names the nearest.
+        SpecError: several.
+    """
+    import difflib
+
+    from octjob.errors import AccessError, SpecError
+    from octjob.results.layout import read_sweep
+
+    runs = read_sweep(store).runs
+    for found in (
+        [one.run_id for one in runs if one.run_id == name],
+        [one.run_id for one in runs if f"{one.checkpoint}.{one.config}" == name],
+        [one.run_id for one in runs if one.run_id.startswith(name)],
+    ):
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise SpecError(
+                f"{name}: {len(found)} runs begin so: {', '.join(found[:5])}", "Give more of the id."
+            )
+    near = difflib.get_close_matches(name, [one.run_id for one in runs], n=3, cutoff=0.5)
+    hint = f"There is {', '.join(near)}." if near else f"`octjob status {store.root}` shows its runs."
+    raise AccessError(f"no run {name} in {store.root}", hint)

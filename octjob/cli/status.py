@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import sys
-import time
 from typing import TYPE_CHECKING
 
 import click
 
+from octjob.cli.cluster import cluster_options
+
 if TYPE_CHECKING:
-    from octjob.storage.base import ObjectStore
+    from octjob.cli.watch import Read
 
 _FORMATS = ("table", "wide", "json")
 
 
 @click.command()
-@click.argument("sweep")
+@click.argument("target")
 @click.option(
     "--watch", is_flag=True, help="Keep the table up to date until every run is finished or failed."
 )
@@ -29,37 +30,90 @@ _FORMATS = ("table", "wide", "json")
 @click.option(
     "-o", "--output", type=click.Choice(_FORMATS), default="table", show_default=True, help="What to print."
 )
-def status(sweep: str, watch: bool, interval: float, output: str) -> None:
-    """Show where each run of SWEEP stands: pending, running, interrupted, failed or succeeded.
+@cluster_options
+def status(
+    target: str, watch: bool, interval: float, output: str, context: str | None, namespace: str | None
+) -> None:
+    """Show where each run of TARGET stands, and why.
 
-    SWEEP is a sweep's URI or directory, or its YAML file. Read from the heartbeats in the store, so it works
-    from any machine and for any target. `Stalled?` is a running run that was silent for ten minutes.
+    TARGET is a sweep's URI or directory, or its YAML file; on a cluster also the name of a sweep, a run or
+    SWEEP/RUN. A URI or directory is read from the store alone, by heartbeats and results, so it works from any
+    machine; everything else of the kubernetes target asks the cluster too. `Stalled?` is a running run that was
+    silent for ten minutes, `stuck` one that waiting does not help. With --context or --namespace a URI's sweep is
+    looked for on the cluster too.
 
     \b
     Example:
       octjob status demo-out/sweeps/demo
       octjob status gs://bucket/sweeps/phase3 --watch
       octjob status sweeps/phase3.yaml -o json
+      octjob status phase3 -n team-a -o wide
     """
-    from octjob.cli.locate import open_sweep
     from octjob.errors import SpecError
 
     if watch and (output == "json" or not sys.stdout.isatty()):
         raise SpecError("--watch needs a terminal and a table", "Leave out --watch, or -o json and the pipe.")
-    store = open_sweep(sweep)
+    read = _reader(target, context, namespace, patient=not watch)
     if watch:
-        _watch(store, interval, wide=output == "wide")
+        _watch(read, interval, wide=output == "wide")
     else:
-        _show(store, output)
+        _show(read, output)
 
 
-def _show(store: ObjectStore, output: str) -> None:
+def _reader(target: str, context: str | None, namespace: str | None, *, patient: bool) -> Read:
+    """What looks at the target: the store alone, or cluster and store.
+
+    patient: wait for a cluster that does not answer for a while.
+    """
+    from octjob.cli.locate import on_cluster, open_sweep
+    from octjob.results.status import RunStatus, sweep_status
+
+    if not on_cluster(target, context, namespace):
+        store = open_sweep(target)
+        seen: list[RunStatus] = []
+
+        def read_store() -> tuple[str, list[RunStatus]]:
+            nonlocal seen
+            seen = sweep_status(store, before=seen)
+            return store.root, seen
+
+        return read_store
+    from octjob.cli.cluster import connect
+    from octjob.results.layout import read_sweep
+    from octjob.targets.kubernetes.refusal import Unreachable
+    from octjob.targets.kubernetes.select import is_store
+    from octjob.targets.kubernetes.status import SweepView
+
+    try:
+        cluster = connect(context, namespace, target)
+    except Unreachable as error:
+        uri = target if is_store(target) else _store_of(target)
+        raise Unreachable(
+            error.message, f"{error.hint} `octjob status {uri}` reads the store alone."
+        ) from None
+    if not patient:
+        cluster.retry_s = 0.0
+    view = SweepView(cluster, read_sweep(open_sweep(target)).name if is_store(target) else target)
+
+    def read_cluster() -> tuple[str, list[RunStatus]]:
+        look = view.look()
+        return look.selection.output, look.runs
+
+    return read_cluster
+
+
+def _store_of(target: str) -> str:
+    from octjob.targets.kubernetes.select import parse_target
+
+    return parse_target(target).output or "<output>/<sweep>"
+
+
+def _show(read: Read, output: str) -> None:
     from octjob.results.render_status import status_json, status_rich, status_text
-    from octjob.results.status import sweep_status
 
-    statuses = sweep_status(store)
+    sweep, statuses = read()
     if output == "json":
-        click.echo(status_json(store.root, statuses), nl=False)
+        click.echo(status_json(sweep, statuses), nl=False)
     elif sys.stdout.isatty():
         from rich.console import Console
 
@@ -69,20 +123,23 @@ def _show(store: ObjectStore, output: str) -> None:
         click.echo(status_text(statuses, wide=output == "wide"), nl=False)
 
 
-def _watch(store: ObjectStore, interval: float, wide: bool) -> None:
+def _watch(read: Read, interval: float, wide: bool) -> None:
     """Redraw until nothing can change any more, or Ctrl-C."""
     from rich.live import Live
+    from rich.text import Text
 
+    from octjob.cli.watch import watch
     from octjob.results.render_status import status_rich
-    from octjob.results.status import sweep_status
+    from octjob.results.status import RunStatus
 
-    statuses = sweep_status(store)
+    def show(statuses: list[RunStatus], trouble: str) -> None:
+        text = status_rich(statuses, live.console.width, wide=wide)
+        if trouble:
+            text = Text.assemble((f"{trouble}\n", "bold yellow"), text)
+        live.update(text, refresh=True)
+
     try:
         with Live(auto_refresh=False) as live:
-            live.update(status_rich(statuses, live.console.width, wide=wide), refresh=True)
-            while not all(one.final for one in statuses):
-                time.sleep(interval)
-                statuses = sweep_status(store)
-                live.update(status_rich(statuses, live.console.width, wide=wide), refresh=True)
+            watch(read, show, interval)
     except KeyboardInterrupt:
         click.echo("Stopped watching; the runs go on.", err=True)

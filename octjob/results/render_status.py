@@ -15,15 +15,21 @@ if TYPE_CHECKING:
 WIDTH = 110
 _NOTHING = "-"
 _MAIN = ("CHECKPOINT", "CONFIG", "STATE", "PROGRESS", "BEST", "ETA", "HEARTBEAT")
-_WIDE = (*_MAIN, "DURATION", "ATTEMPT", "HOST", "RUN")
+_WIDE = (*_MAIN, "DURATION", "ATTEMPT", "HOST", "NODES", "RUN", "REASON")
 _NUM_KEPT = 4
 _NAMES = (0, 1)
 _STATE = 2
 _MESSAGE_WIDTH = 400
+_REASON_WIDTH = 120
 _STYLES = {
     "Pending": "dim",
+    "Queued": "dim",
+    "Paused": "yellow",
+    "Starting": "blue",
     "Running": "cyan",
+    "Restarting": "yellow",
     "Interrupted": "yellow",
+    "Invalid": "bold red",
     "Failed": "bold red",
     "Succeeded": "green",
 }
@@ -55,7 +61,8 @@ def status_rich(statuses: Sequence[RunStatus], width: int, *, wide: bool = False
     text.append(f"{heading}\n{rule}\n", "dim")
     for one, line in zip(statuses, lines, strict=True):
         styled = Text(f"{line}\n")
-        styled.stylize("bold yellow" if one.stalled or one.collapsed else _STYLES[one.state], start, end)
+        doubtful = one.stalled or one.collapsed or one.stuck
+        styled.stylize("bold yellow" if doubtful else _STYLES[one.state], start, end)
         text.append(styled)
     return text.append("\n".join(["", *_messages(statuses)]))
 
@@ -70,11 +77,10 @@ def _table(statuses: Sequence[RunStatus], wide: bool, width: int) -> tuple[list[
 
 
 def _main_cells(one: RunStatus) -> list[str]:
-    state = f"{one.state} (collapsed)" if one.collapsed else "Stalled?" if one.stalled else one.state
     return [
         one.checkpoint,
         one.config,
-        state,
+        _state(one),
         _progress(one),
         _NOTHING if one.best_metric is None else f"{one.metric_name or 'metric'} {one.best_metric:.3f}",
         duration(one.eta_s),
@@ -84,13 +90,29 @@ def _main_cells(one: RunStatus) -> list[str]:
 
 def _wide_cells(one: RunStatus) -> list[str]:
     attempt = _NOTHING if one.attempt is None else str(one.attempt)
-    return [duration(one.duration_s), attempt, one.host or _NOTHING, one.run_id]
+    nodes = ",".join(one.nodes) or _NOTHING
+    reason = shortened(" ".join((one.reason or one.message).split()), _REASON_WIDTH) or _NOTHING
+    return [duration(one.duration_s), attempt, one.host or _NOTHING, nodes, one.run_id, reason]
+
+
+def _state(one: RunStatus) -> str:
+    if one.collapsed:
+        return f"{one.state} (collapsed)"
+    if one.stalled:
+        return "Stalled?"
+    if one.stuck:
+        return f"{one.state} (stuck)"
+    if one.state == "Restarting":
+        return f"{one.state} {one.restarts_counted} of {one.max_restarts or 0}"
+    return one.state
 
 
 def _progress(one: RunStatus) -> str:
-    """`training fold 1 seed 2 epoch 3/50`, `encoding 120/743`."""
+    """`training fold 1 seed 2 epoch 3/50`, `encoding 120/743`, `2 of 7 in queue tpu`."""
     if one.final:
         return _NOTHING
+    if one.position is not None:
+        return f"{one.position} of {one.queue_length} in queue {one.queue}"
     parts = [one.stage or _NOTHING]
     parts += [
         f"{word} {value}" for word, value in (("fold", one.fold), ("seed", one.seed)) if value is not None
@@ -117,13 +139,23 @@ def duration(seconds: float | None) -> str:
 
 
 def _messages(statuses: Sequence[RunStatus]) -> list[str]:
+    """Why runs failed or collapsed, one by one; then what the others wait for, runs of one reason together."""
     lines = []
     for one in statuses:
         if not one.message:
             continue
-        what = "failed" if one.state == "Failed" else "collapsed"
+        what = {"Failed": "failed", "Invalid": "invalid"}.get(one.state, "collapsed")
         text = " ".join(one.message.split())
         lines.append(f"{one.checkpoint}.{one.config} {what}: {shortened(text, _MESSAGE_WIDTH)}")
         if one.hint:
             lines.append(f"  {one.hint}")
+    waiting: dict[tuple[str, str], list[RunStatus]] = {}
+    for one in statuses:
+        if one.reason and not one.final:
+            waiting.setdefault((one.state, " ".join(one.reason.split())), []).append(one)
+    for (state, reason), runs in waiting.items():
+        who = f"{runs[0].checkpoint}.{runs[0].config}" if len(runs) == 1 else f"{len(runs)} runs"
+        lines.append(f"{who} {state}: {shortened(reason, _MESSAGE_WIDTH)}")
+        if hint := next((one.hint for one in runs if one.hint and not one.message), ""):
+            lines.append(f"  {hint}")
     return lines

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from octjob.results.layout import PROGRESS, RESULT, read_progress, read_result, read_sweep
 from octjob.results.records import Progress, Result, RunEntry
@@ -16,17 +16,35 @@ NUM_THREADS = 16
 # A heartbeat comes every epoch or batch of volumes; a run silent for longer may have lost its machine.
 STALLED_AFTER_S = 600.0
 
-RunState = Literal["Pending", "Running", "Interrupted", "Failed", "Succeeded"]
-FINAL: tuple[RunState, ...] = ("Failed", "Succeeded")
+# A store alone knows Pending, Running, Interrupted, Failed and Succeeded; a cluster the others too.
+RunState = Literal[
+    "Succeeded",
+    "Running",
+    "Restarting",
+    "Starting",
+    "Interrupted",
+    "Queued",
+    "Paused",
+    "Pending",
+    "Invalid",
+    "Failed",
+]
+STATES: tuple[RunState, ...] = get_args(RunState)
+FINAL: tuple[RunState, ...] = ("Failed", "Succeeded", "Invalid")
 
 
 @dataclass(frozen=True)
 class RunStatus:
-    """One run, as far as the store knows it.
+    """One run, as far as the store knows it and, where one was asked, the cluster.
 
     best_metric: the best so far while it runs, balanced accuracy once it has succeeded.
     heartbeat_age_s: seconds since its last sign of life. stalled: it runs, but was silent for ten minutes.
     message: why it failed, or why a finished run has collapsed.
+    restart: JobSet's restart that the heartbeat is of.
+
+    Of a cluster: reason: why it is in this state. stuck: waiting does not mend that. position, queue_length: its
+    place among those that wait in its queue, from 1. restarts: so many, of which restarts_counted count towards
+    max_restarts. exit_code: of the container that failed first. nodes: of its pods, by worker.
     """
 
     run_id: str
@@ -51,6 +69,17 @@ class RunStatus:
     duration_s: float | None = None
     message: str = ""
     hint: str = ""
+    restart: int | None = None
+    reason: str = ""
+    stuck: bool = False
+    queue: str = ""
+    position: int | None = None
+    queue_length: int | None = None
+    restarts: int = 0
+    restarts_counted: int = 0
+    max_restarts: int | None = None
+    exit_code: int | None = None
+    nodes: tuple[str, ...] = ()
 
     @property
     def final(self) -> bool:
@@ -62,8 +91,16 @@ class RunStatus:
         return asdict(self)
 
 
-def sweep_status(store: ObjectStore, now: float | None = None) -> list[RunStatus]:
+def sweep_status(
+    store: ObjectStore,
+    now: float | None = None,
+    before: Sequence[RunStatus] = (),
+    only: Collection[str] | None = None,
+) -> list[RunStatus]:
     """The status of every run, in the sweep's order. `now`: seconds since the epoch, default the clock's.
+
+    before: an earlier look, of which what cannot change any more is taken instead of read.
+    only: ids of the runs to look at.
 
     Raises:
         ObjectNotFoundError: no sweep here.
@@ -72,8 +109,14 @@ def sweep_status(store: ObjectStore, now: float | None = None) -> list[RunStatus
     sweep = read_sweep(store)
     present = {info.key for info in store.list("runs/")}
     moment = time.time() if now is None else now
+    finished = {one.run_id: one for one in before if one.state == "Succeeded"}
+    entries = [entry for entry in sweep.runs if only is None or entry.run_id in only]
+
+    def look(entry: RunEntry) -> RunStatus:
+        return finished.get(entry.run_id) or _status(store, entry, present, moment)
+
     with ThreadPoolExecutor(NUM_THREADS) as pool:
-        return list(pool.map(lambda entry: _status(store, entry, present, moment), sweep.runs))
+        return list(pool.map(look, entries))
 
 
 def _status(store: ObjectStore, entry: RunEntry, present: set[str], now: float) -> RunStatus:
@@ -137,19 +180,22 @@ def unfinished(entry: RunEntry, progress: Progress, now: float) -> RunStatus:
         duration_s=max(0.0, progress.updated_at - progress.started_at),
         message=failure.message if failure else "",
         hint=failure.hint if failure else "",
+        restart=progress.restart,
+        exit_code=failure.exit_code if failure else None,
     )
 
 
 def summary(statuses: Sequence[RunStatus]) -> str:
     """`3 Succeeded (1 collapsed), 1 Running (1 stalled?), 2 Pending`."""
     parts = []
-    for state in ("Succeeded", "Running", "Interrupted", "Pending", "Failed"):
+    for state in STATES:
         of_state = [one for one in statuses if one.state == state]
         notes = [
             f"{sum(flags)} {word}"
             for word, flags in (
                 ("collapsed", [one.collapsed for one in of_state]),
                 ("stalled?", [one.stalled for one in of_state]),
+                ("stuck", [one.stuck for one in of_state]),
             )
             if any(flags)
         ]

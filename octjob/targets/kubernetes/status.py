@@ -1,0 +1,160 @@
+"""Where the runs of a sweep stand, by a cluster and its store together.
+
+Three list calls a look, whatever the number of runs: JobSets, Workloads (of the whole namespace, since a place in a
+queue depends on all), pods. A fourth, of events, only where a run has no Jobs or pods though time has passed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from octjob.results.status import RunStatus, sweep_status
+from octjob.storage import open_store
+from octjob.storage.base import ObjectNotFoundError
+from octjob.targets.kubernetes.control import by_jobset, uid_of
+from octjob.targets.kubernetes.names import job_name
+from octjob.targets.kubernetes.pods import JOBSET_NAME
+from octjob.targets.kubernetes.refusal import NotServed
+from octjob.targets.kubernetes.resources import EVENTS, PODS, WORKLOADS
+from octjob.targets.kubernetes.select import NoSuchTarget, Selection, annotation, parse_target, select
+from octjob.targets.kubernetes.state import Seen, run_state, wants_events
+from octjob.targets.kubernetes.waiting import Place, places
+
+if TYPE_CHECKING:
+    from octjob.storage.base import ObjectStore
+    from octjob.targets.kubernetes.api import Cluster, Document
+
+_EVENT_REASONS = ("JobCreationFailed", "HeadlessServiceCreationFailed", "FailedCreate")
+_JOBSET_UID = "jobset.sigs.k8s.io/jobset-uid"
+
+
+@dataclass(frozen=True)
+class Look:
+    """One look at a sweep. runs: in the sweep's order; of a run that was named only that one."""
+
+    selection: Selection
+    runs: list[RunStatus]
+
+    @property
+    def final(self) -> bool:
+        """Nothing more happens without a new submission."""
+        return all(one.final for one in self.runs)
+
+
+class SweepView:
+    """Looks at what a user's TARGET means, again and again; see `select` for TARGET."""
+
+    def __init__(
+        self, cluster: Cluster, text: str, open_at: Callable[[str], ObjectStore] = open_store
+    ) -> None:
+        self.cluster = cluster
+        self.target = parse_target(text)
+        self._open_at = open_at
+        self._store: ObjectStore | None = None
+        self._selection: Selection | None = None
+        self._before: list[RunStatus] = []
+
+    def look(self, now: float | None = None) -> Look:
+        """The runs' states now. `now`: seconds since the epoch, default the clock's.
+
+        Raises:
+            NoSuchTarget: nothing of that name, at the first look; later it means that all JobSets are gone.
+            ClusterError, AccessError, DataError: as the cluster and the store raise them.
+        """
+        with ThreadPoolExecutor(3) as pool:
+            workloads = pool.submit(self._workloads)
+            pods = pool.submit(self.cluster.list, PODS, self.target.selector)
+            selection = self._select()
+            seen = self._join(selection, workloads.result(), pods.result())
+        moment = time.time() if now is None else now
+        seen = self._with_events(seen, moment)
+        # After the cluster: a run writes its result before its pods end, so none is called failed for want of it.
+        known = self._known(selection, moment)
+        runs = [run_state(one, seen.get(one.run_id, Seen()), moment) for one in known]
+        self._selection, self._before = selection, runs
+        return Look(selection, runs)
+
+    def _select(self) -> Selection:
+        try:
+            return select(self.cluster, self.target.text)
+        except NoSuchTarget:
+            if self._selection is None:
+                raise
+            return replace(self._selection, jobsets=[])
+
+    def _workloads(self) -> list[Document]:
+        try:
+            return self.cluster.list(WORKLOADS)
+        except NotServed:
+            return []  # A cluster without Kueue: JobSets run at once.
+
+    def _join(
+        self, selection: Selection, workloads: Sequence[Document], pods: Iterable[Document]
+    ) -> dict[str, Seen]:
+        """What the cluster shows of each run, by run id; each list is gone through once."""
+        of_jobset = by_jobset(workloads)
+        place = places(workloads)
+        of_name = defaultdict(list)
+        for pod in pods:
+            of_name[pod["metadata"].get("labels", {}).get(JOBSET_NAME)].append(pod)
+        return {
+            annotation(jobset, "run"): _seen(jobset, of_jobset, place, of_name[jobset["metadata"]["name"]])
+            for jobset in selection.jobsets
+        }
+
+    def _with_events(self, seen: dict[str, Seen], now: float) -> dict[str, Seen]:
+        wanting = {run: one for run, one in seen.items() if wants_events(one, now)}
+        if not wanting:
+            return seen
+        texts = defaultdict(list)
+        for event in sorted(self.cluster.list(EVENTS, fields="type=Warning"), key=_event_time):
+            if event.get("reason") in _EVENT_REASONS:
+                involved = event["involvedObject"]
+                texts[involved["kind"], involved["name"]].append(event.get("message", ""))
+        return seen | {
+            run: replace(one, events=texts["JobSet", name] + of_job, has_job=bool(of_job))
+            for run, one in wanting.items()
+            if one.jobset is not None and (name := one.jobset["metadata"]["name"])
+            for of_job in [texts["Job", job_name(name)]]
+        }
+
+    def _known(self, selection: Selection, now: float) -> list[RunStatus]:
+        """What the store knows of the runs that are meant; those that it does not know come last."""
+        if self._store is None:
+            self._store = self._open_at(selection.output)
+        on_cluster = {annotation(one, "run"): one for one in selection.jobsets}
+        only = (set(on_cluster) or {one.run_id for one in self._before}) if self.target.run else None
+        try:
+            known = sweep_status(self._store, now, self._before, only)
+        except ObjectNotFoundError:
+            if not on_cluster:
+                raise
+            known = []  # Applied by other means than `octjob submit`: the JobSets are all there is.
+        there = {one.run_id for one in known}
+        return known + [
+            RunStatus(run, annotation(one, "checkpoint"), annotation(one, "config"), "Pending")
+            for run, one in on_cluster.items()
+            if run not in there
+        ]
+
+
+def _seen(
+    jobset: Document, of_jobset: dict[str, Document], place: dict[str, Place], pods: Sequence[Document]
+) -> Seen:
+    uid = uid_of(jobset)
+    workload = of_jobset.get(uid)
+    # Pods of an earlier JobSet of this name may still be ending.
+    own = [pod for pod in pods if pod["metadata"]["labels"].get(_JOBSET_UID, uid) == uid]
+    return Seen(jobset, workload, own, place.get(workload["metadata"]["uid"]) if workload else None)
+
+
+def _event_time(event: Document) -> str:
+    series = event.get("series") or {}
+    moment = series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime")
+    moment = moment or event["metadata"]["creationTimestamp"]
+    return str(moment)
