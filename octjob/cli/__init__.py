@@ -21,11 +21,20 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "render": ("octjob.cli.render:render", "Write a sweep's Kubernetes documents as files."),
     "submit": ("octjob.cli.submit:submit", "Carry out a sweep's unfinished runs."),
     "status": ("octjob.cli.status:status", "Show where a sweep's runs stand."),
+    "logs": ("octjob.cli.logs:logs", "Show what a run says, or what its attempts said."),
     "collect": ("octjob.cli.collect:collect", "Join a sweep's results into the leaderboard."),
+    "cancel": ("octjob.cli.control:cancel", "Stop runs on a cluster; their results and saved states stay."),
+    "pause": ("octjob.cli.control:pause", "Stop runs for now and give their chips back."),
+    "resume": ("octjob.cli.control:resume", "Let paused runs go on."),
+    "retry": ("octjob.cli.control:retry", "Run failed runs again from their last saved state."),
     "train": ("octjob.cli.train:train", "Carry out or continue one run."),
     "checkpoint": ("octjob.cli.checkpoint:checkpoint", "Look into pretrained weights."),
     "data": ("octjob.cli.data:data", "Index, check or synthesize an AI-READI data set."),
     "schema": ("octjob.cli.schema:schema", "Print the JSON Schema of sweeps or configs, for editors."),
+    "completion": (
+        "octjob.cli.completion:completion",
+        "Print a script that makes the shell complete octjob.",
+    ),
 }
 
 

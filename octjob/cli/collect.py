@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
+from octjob.cli.cluster import cluster_options
+from octjob.cli.complete import complete_target
+from octjob.cli.duration import DURATION
+
 if TYPE_CHECKING:
     from octjob.results.leaderboard import Leaderboard
+    from octjob.results.wait import Look, Standings
     from octjob.storage.base import ObjectStore
 
 _METRICS = ("macro_auroc", "balanced_accuracy", "macro_f1", "accuracy", "quadratic_kappa")
+_SWEEP_FILES = (".yaml", ".yml")
 _FORMATS = ("table", "wide", "json", "csv", "md")
 
 
 @click.command()
-@click.argument("sweep")
+@click.argument("sweep", shell_complete=complete_target)
 @click.option(
     "--metric", type=click.Choice(_METRICS), default=_METRICS[0], show_default=True, help="Rank by it."
 )
@@ -24,23 +31,67 @@ _FORMATS = ("table", "wide", "json", "csv", "md")
     "-o", "--output", type=click.Choice(_FORMATS), default="table", show_default=True, help="What to print."
 )
 @click.option("--no-publish", is_flag=True, help="Only print; write nothing to the store.")
-def collect(sweep: str, metric: str, output: str, no_publish: bool) -> None:
+@click.option("--wait", is_flag=True, help="First wait until every run has a result or has failed.")
+@click.option(
+    "--timeout", type=DURATION, default="24h", show_default=True, help="With --wait: at most this long."
+)
+@cluster_options
+def collect(
+    sweep: str,
+    metric: str,
+    output: str,
+    no_publish: bool,
+    wait: bool,
+    timeout: float,
+    context: str | None,
+    namespace: str | None,
+) -> None:
     """Join the results of SWEEP into a leaderboard, print it and store it beside the runs.
 
-    SWEEP is a sweep's URI or directory, or its YAML file. Every run has a row; those that collapsed, cannot
-    be told from chance, failed or are missing have no rank. The files go to SWEEP/leaderboard/ as CSV,
-    Markdown, JSON and Parquet. Exits with 5 if runs failed.
+    SWEEP is a sweep's URI or directory, its YAML file, or its name on a cluster. Every run has a row; those that
+    collapsed, cannot be told from chance, failed or are missing have no rank. The files go to SWEEP/leaderboard/ as
+    CSV, Markdown, JSON and Parquet. Exits with 5 if runs failed, with 75 if --timeout passed first.
 
     \b
     Example:
       octjob collect gs://bucket/sweeps/phase3
       octjob collect sweeps/phase3.yaml --metric balanced_accuracy -o wide
+      octjob collect phase3 --wait --timeout 2d
       octjob collect gs://bucket/sweeps/phase3 -o csv --no-publish > phase3.csv
     """
-    from octjob.cli.locate import open_sweep
+    store, look = _open(sweep, wait, context, namespace)
+    seen = _wait(look, timeout) if wait else None
+    leaderboard = print_leaderboard(store, metric, output, publish=not no_publish)
+    _report_unfinished(leaderboard, sweep, seen)
 
-    leaderboard = print_leaderboard(open_sweep(sweep), metric, output, publish=not no_publish)
-    _report_unfinished(leaderboard, sweep)
+
+def _open(sweep: str, wait: bool, context: str | None, namespace: str | None) -> tuple[ObjectStore, Look]:
+    """The sweep's store, and how to see where its runs stand; the cluster is asked only where it must be."""
+    from octjob.cli.locate import on_cluster, open_sweep
+    from octjob.results.wait import look_in_store
+
+    said_by_file = sweep.endswith(_SWEEP_FILES) and not wait
+    if said_by_file or not on_cluster(sweep, context, namespace):
+        store = open_sweep(sweep)
+        return store, lambda: look_in_store(store)
+    from octjob.cli.cluster import connect
+    from octjob.errors import SpecError
+    from octjob.storage.open import open_store
+    from octjob.targets.kubernetes.select import select
+    from octjob.targets.kubernetes.standing import look_at
+
+    cluster = connect(context, namespace, sweep)
+    selection = select(cluster, sweep)
+    if not selection.entire:
+        raise SpecError(f"{sweep}: a run, not a sweep", f"octjob collect {selection.sweep}")
+    there = open_store(selection.output)
+    return there, lambda: look_at(cluster, there, selection.sweep)
+
+
+def _wait(look: Look, timeout_s: float) -> Standings:
+    from octjob.results.wait import wait_for_results
+
+    return wait_for_results(look, timeout_s, lambda line: click.echo(line, err=True))
 
 
 def print_leaderboard(
@@ -71,7 +122,11 @@ def _show(leaderboard: Leaderboard, output: str) -> None:
         click.echo(render.to_text(leaderboard, wide=output == "wide"), nl=False)
 
 
-def _report_unfinished(leaderboard: Leaderboard, sweep: str) -> None:
+def _report_unfinished(leaderboard: Leaderboard, sweep: str, seen: Standings | None) -> None:
+    """Say which runs have no result. seen: what --wait saw last.
+
+    Raises `FailedRunsError` where runs failed, and after --wait where runs will not come.
+    """
     from octjob.errors import FailedRunsError
 
     total = len(leaderboard.rows)
@@ -81,10 +136,23 @@ def _report_unfinished(leaderboard: Leaderboard, sweep: str) -> None:
         counts["interrupted"] = len(open_rows) - sum(counts.values())
         parts = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
         click.echo(f"Without a result yet: {len(open_rows)} of {total} runs ({parts}).", err=True)
-    failed = leaderboard.in_state("failed")
+    failed = [row.run_id for row in leaderboard.in_state("failed")]
+    lost: list[str] = []
+    if seen is not None:
+        # A run that was killed could not say so in the store; the cluster knows.
+        failed = sorted({*failed, *seen.ids("failed")} - set(seen.ids("gone")))
+        lost = seen.ids("gone")
     if failed:
-        names = ", ".join(row.run_id for row in failed[:5]) + (" ..." if len(failed) > 5 else "")
         raise FailedRunsError(
-            f"{len(failed)} of {total} runs failed: {names}",
+            f"{len(failed)} of {total} runs failed: {_some(failed)}",
             f"`octjob status {sweep}` says why; submit the sweep again once mended: finished runs are kept.",
         )
+    if lost:
+        raise FailedRunsError(
+            f"{len(lost)} of {total} runs have neither a result nor a JobSet: {_some(lost)}",
+            "They were cancelled, removed or never submitted; submitting the sweep again continues them.",
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")

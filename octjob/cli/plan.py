@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from octjob.cli.cluster import cluster_options
+
 if TYPE_CHECKING:
     from octjob.plan.expand import Plan
+    from octjob.targets.kubernetes.chip_hours import ChipHours
+    from octjob.targets.kubernetes.outlook import Outlook
 
 MATRIX = click.option(
     "--matrix",
@@ -22,14 +27,37 @@ MATRIX = click.option(
 )
 
 
+@dataclass(frozen=True)
+class _Known:
+    """What store and cluster said; None: not asked. problem: why the cluster has no answer."""
+
+    finished: set[str] | None = None
+    outlook: Outlook | None = None
+    cost: ChipHours | None = None
+    problem: str = ""
+
+    def state(self, run_id: str) -> str | None:
+        """Where a run stands, None where that is unknown."""
+        if self.finished is None:
+            return None
+        if self.outlook is not None:
+            return self.outlook.state(run_id, self.finished)
+        if run_id in self.finished:
+            return "finished"
+        return None if self.problem else "to do"
+
+
 @click.command()
 @MATRIX
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
-@click.option("--offline", is_flag=True, help="Do not ask the store which runs are finished.")
-def plan(matrix: Path, output: str, offline: bool) -> None:
+@click.option("--offline", is_flag=True, help="Ask neither store nor cluster where the runs stand.")
+@cluster_options
+def plan(matrix: Path, output: str, offline: bool, context: str | None, namespace: str | None) -> None:
     """Expand a sweep into its runs, one per checkpoint and configuration, and submit nothing.
 
-    Shows what is finished, and names every key that is set without any effect.
+    Shows what is finished, and names every key that is set without any effect. For target kubernetes also what is
+    submitted, queued, running or failed there, the quota of its queue, and chip-hours. Without an answer from the
+    cluster the plan is shown all the same, with a warning and `?` for what is unknown.
 
     \b
     Example:
@@ -39,20 +67,55 @@ def plan(matrix: Path, output: str, offline: bool) -> None:
     from octjob.plan.expand import plan_sweep
 
     planned = plan_sweep(matrix)
-    finished: set[str] | None = None
-    if not offline:
-        from octjob.results.layout import finished_runs
-        from octjob.storage.open import open_store
-
-        finished = finished_runs(open_store(planned.output))
+    known = _ask(planned, matrix, offline, context, namespace)
     if output == "json":
-        click.echo(json.dumps(_as_json(planned, finished), indent=1))
+        click.echo(json.dumps(_as_json(planned, known), indent=1))
     else:
-        _print_table(planned, finished)
+        _print_table(planned, known)
 
 
-def _as_json(planned: Plan, finished: set[str] | None) -> dict[str, Any]:
-    return {
+def _ask(planned: Plan, matrix: Path, offline: bool, context: str | None, namespace: str | None) -> _Known:
+    """What store and cluster know of the sweep's runs.
+
+    Raises an `OctjobError` where the store refuses, and where a cluster that was named does.
+    """
+    on_cluster = planned.compute.target == "kubernetes" and planned.compute.accelerator is not None
+    if offline:
+        return _Known(cost=_cost(planned, None) if on_cluster else None)
+    from octjob.errors import OctjobError
+    from octjob.results.layout import finished_runs
+    from octjob.storage.open import open_store
+
+    finished = finished_runs(open_store(planned.output))
+    if not on_cluster:
+        return _Known(finished)
+    cost = _cost(planned, finished)
+    try:
+        return _Known(finished, _look(planned, matrix, context, namespace), cost)
+    except OctjobError as error:
+        if context or namespace:
+            raise
+        click.echo(f"warning: the cluster was not asked: {error.message}", err=True)
+        return _Known(finished, None, cost, error.message)
+
+
+def _look(planned: Plan, matrix: Path, context: str | None, namespace: str | None) -> Outlook:
+    from octjob.cli.cluster import connect
+    from octjob.targets.kubernetes.outlook import look
+
+    return look(connect(context, namespace, matrix), planned)
+
+
+def _cost(planned: Plan, finished: set[str] | None) -> ChipHours:
+    from octjob.storage.open import open_store
+    from octjob.targets.kubernetes.outlook import cost
+
+    return cost(planned, None if finished is None else open_store(planned.output), finished or set())
+
+
+def _as_json(planned: Plan, known: _Known) -> dict[str, Any]:
+    finished = known.finished
+    document: dict[str, Any] = {
         "name": planned.name,
         "output": planned.output,
         "cache": planned.cache,
@@ -63,13 +126,26 @@ def _as_json(planned: Plan, finished: set[str] | None) -> dict[str, Any]:
                 "uri": f"{planned.output}/runs/{run.run_id}",
                 "mode": run.config.mode,
                 "finished": None if finished is None else run.run_id in finished,
+                "state": known.state(run.run_id),
             }
             for run in planned.runs
         ],
     }
+    if known.cost is not None:
+        document["chip_hours"] = asdict(known.cost)
+    if known.outlook is not None:
+        quota = known.outlook.quota
+        document["cluster"] = {
+            "context": known.outlook.context,
+            "namespace": known.outlook.namespace,
+            "quota": asdict(quota) if quota else None,
+        }
+    elif known.problem:
+        document["cluster"] = {"error": known.problem}
+    return document
 
 
-def _print_table(planned: Plan, finished: set[str] | None) -> None:
+def _print_table(planned: Plan, known: _Known) -> None:
     from octjob.cli.table import print_table
 
     rows = [
@@ -79,7 +155,7 @@ def _print_table(planned: Plan, finished: set[str] | None) -> None:
             run.config.mode,
             run.config.train.optimizer,
             f"{len(run.seeds)}x{max(1, run.folds)}",
-            "?" if finished is None else "finished" if run.run_id in finished else "to do",
+            known.state(run.run_id) or "?",
             run.run_id.rpartition("-")[2],
         )
         for run in planned.runs
@@ -87,8 +163,27 @@ def _print_table(planned: Plan, finished: set[str] | None) -> None:
     print_table(
         ("checkpoint", "config", "mode", "optimizer", "seeds x folds", "state", "id"), rows, sys.stdout
     )
+    finished = known.finished
     done = "?" if finished is None else sum(run.run_id in finished for run in planned.runs)
     click.echo(f"\n{len(planned.runs)} runs, {done} finished; results in {planned.output}")
+    _print_cluster(planned, known)
+    _print_notes(planned)
+
+
+def _print_cluster(planned: Plan, known: _Known) -> None:
+    if known.outlook is not None:
+        states = [known.outlook.state(run.run_id, known.finished or set()) for run in planned.runs]
+        counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+        click.echo(f"cluster: {counts}; namespace {known.outlook.namespace} of {known.outlook.context}")
+        if known.outlook.quota is not None:
+            click.echo(f"quota: {known.outlook.quota}")
+    elif known.problem:
+        click.echo("cluster: ?")
+    if known.cost is not None:
+        click.echo(f"chip-hours: {known.cost}")
+
+
+def _print_notes(planned: Plan) -> None:
     notes: dict[str, list[str]] = {}
     for run in planned.runs:
         for note in run.notes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from octjob.cli.cluster import cluster_options, connect
 from octjob.cli.plan import MATRIX
 from octjob.errors import FailedRunsError, Interrupted, SpecError
 
@@ -29,22 +31,62 @@ if TYPE_CHECKING:
 )
 @click.option("--concurrency", type=click.IntRange(1), help="local: runs at a time; default one per core.")
 @click.option("--update", is_flag=True, help="Submit a changed sweep under its old name; finished runs stay.")
-def submit(matrix: Path, target: str | None, concurrency: int | None, update: bool) -> None:
+@click.option(
+    "--dry-run", is_flag=True, help="kubernetes: check everything, on the server too, and create nothing."
+)
+@cluster_options
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def submit(
+    matrix: Path,
+    target: str | None,
+    concurrency: int | None,
+    update: bool,
+    dry_run: bool,
+    context: str | None,
+    namespace: str | None,
+    output: str,
+) -> None:
     """Carry out a sweep's unfinished runs.
 
-    Finished runs are left alone, interrupted ones continue, so submitting twice is harmless. Ctrl-C lets every run
-    save its state and exits 75.
+    Finished runs are left alone, interrupted ones continue, so submitting twice is harmless.
+
+    local: runs here, until all are done; Ctrl-C lets every run save its state and exits 75.
+    kubernetes: checks the cluster, creates one JobSet per run, and returns.
 
     \b
     Example:
       octjob submit --matrix sweeps/phase3.yaml --target local
+      octjob submit --matrix sweeps/phase3.yaml --dry-run
     """
     from octjob.plan.expand import plan_sweep
 
     planned = plan_sweep(matrix)
-    if (target or planned.compute.target) != "local":
-        raise SpecError("target kubernetes is not part of this version", "Use --target local.")
-    submit_local(planned, concurrency, update=update)
+    if (target or planned.compute.target) == "local":
+        given = {"--dry-run": dry_run, "--context": context, "--namespace": namespace, "-o": output == "json"}
+        _refuse("local", [name for name, value in given.items() if value])
+        submit_local(planned, concurrency, update=update)
+    else:
+        _refuse("kubernetes", ["--concurrency"] if concurrency else [])
+        from octjob.cli.submit_kubernetes import submit_kubernetes
+
+        namespace = namespace or planned.compute.namespace
+        places = (("--context", context), ("-n", namespace))
+        submit_kubernetes(
+            planned,
+            matrix,
+            connect(context, namespace),
+            update=update,
+            dry_run=dry_run,
+            as_json=output == "json",
+            flags="".join(f" {name} {shlex.quote(value)}" for name, value in places if value),
+        )
+
+
+def _refuse(target: str, options: Sequence[str]) -> None:
+    if options:
+        raise SpecError(
+            f"{options[0]} has no effect with target {target}", f"Leave out {', '.join(options)}."
+        )
 
 
 def submit_local(planned: Plan, concurrency: int | None, *, update: bool = False) -> None:

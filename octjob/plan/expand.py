@@ -40,6 +40,19 @@ class _Config:
     idle_axes: frozenset[str] = frozenset()
 
 
+def locate_sweep(path: Path, base: Path | None = None) -> tuple[Sweep, str]:
+    """A sweep file, and the URI of the sweep's results; its configs are not read.
+
+    Raises `SpecError`.
+    """
+    sweep = validate(Sweep, load(path), str(path))
+    return sweep, _output(sweep, base or Path.cwd())
+
+
+def _output(sweep: Sweep, base: Path) -> str:
+    return join_uri(absolute_uri(sweep.output, base), sweep.name)
+
+
 def plan_sweep(path: Path, base: Path | None = None) -> Plan:
     """Load, validate and expand a sweep file.
 
@@ -52,7 +65,7 @@ def plan_sweep(path: Path, base: Path | None = None) -> Plan:
     sweep = validate(Sweep, document, str(path))
     base = base or Path.cwd()
     _check_baseline(sweep, document)
-    output = join_uri(absolute_uri(sweep.output, base), sweep.name)
+    output = _output(sweep, base)
     cache = (
         absolute_uri(sweep.cache, base)
         if sweep.cache

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from octjob.plan.expand import Plan
@@ -9,6 +11,9 @@ from octjob.results.layout import finished_runs, write_spec, write_sweep
 from octjob.results.records import RunEntry, SweepRecord
 from octjob.spec.run import Run
 from octjob.storage.base import ObjectStore
+
+# A spec costs an object store one round trip of some 50 ms.
+_NUM_WRITERS = 16
 
 
 @dataclass(frozen=True)
@@ -32,14 +37,20 @@ def record_of(plan: Plan) -> SweepRecord:
     )
 
 
-def write_plan(plan: Plan, store: ObjectStore, *, update: bool) -> Submission:
+def write_plan(
+    plan: Plan, store: ObjectStore, *, update: bool, finished: Collection[str] | None = None
+) -> Submission:
     """Store the sweep and the specs of its runs; doing it twice changes nothing.
+
+    finished: ids of the runs that have a result, where they were listed already.
 
     Raises `SpecError` where the sweep or a run is there with a different spec.
     """
     write_sweep(store, record_of(plan), update=update)
-    finished = finished_runs(store)
+    if finished is None:
+        finished = finished_runs(store)
     todo = tuple(run for run in plan.runs if run.run_id not in finished)
-    for run in todo:
-        write_spec(store, run)
+    with ThreadPoolExecutor(_NUM_WRITERS) as pool:
+        for _ in pool.map(lambda run: write_spec(store, run), todo):
+            pass
     return Submission(tuple(run for run in plan.runs if run.run_id in finished), todo)

@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 INTERVAL_S = 2.0
 # A signal is answered within this time; a sleeping process does not wake up for its handler.
 _NAP_S = 0.25
+# After the leader has failed it gets this many looks to end first: then its pod is the one that the Job ends for, and
+# the one to look at.
+NUM_LOOKS_AFTER_FAILURE = 15
 
 Listener = Callable[[Progress], None]
 
@@ -118,6 +121,8 @@ class Follower:
         self.listener, self.kept = listener, kept
         self.interval_s, self.sleep = interval_s, sleep
         self.before = read_progress(store, run_id)
+        self._failure: OctjobError | None = None
+        self._looks_left = NUM_LOOKS_AFTER_FAILURE
         if kept is not None:
             kept.attempt = self._expected_attempt()
 
@@ -135,6 +140,10 @@ class Follower:
             progress = read_progress(self.store, self.run_id)
             if progress is not None and self._is_current(progress):
                 self._note(progress)
+            if self._failure is not None:
+                self._looks_left -= 1
+                if self.stop.requested or self._looks_left <= 0:
+                    raise self._failure
             if self.stop.requested:
                 raise Interrupted(
                     f"run {self.run_id}: host {self.host.index} stopped by signal {self.stop.signal}",
@@ -147,7 +156,7 @@ class Follower:
             self.kept.attempt = progress.attempt
         self.listener(progress)
         if progress.stage == "failed":
-            raise _failure(progress)
+            self._failure = _failure(progress)
 
     def _is_current(self, progress: Progress) -> bool:
         """Whether this is the heartbeat of the attempt that this host belongs to.

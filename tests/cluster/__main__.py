@@ -14,6 +14,7 @@ from .controlplane import ControlPlane, Options
 from .kueue_certs import KueueCertsError
 from .processes import ComponentError
 from .tenancy import QUEUE, SLICES, make_namespace
+from .tryout import write_tryout
 
 NAMESPACE = "demo"
 
@@ -32,15 +33,19 @@ def up(folder: Path, options: Options, base_port: int | None) -> None:
         plane = ControlPlane.create(folder, options, base_port)
         plane.start()
         make_namespace(plane, NAMESPACE)
+        plane.kubectl("config", "set-context", "--current", "--namespace", NAMESPACE)
+    sweep = write_tryout(folder / "tryout")
     _say(f"""
-{options.pools} v4-32 slices (fake nodes), queue `{QUEUE}` in namespace `{NAMESPACE}`. Use it with:
+{options.pools} v4-32 slices (fake nodes), queue `{QUEUE}` in namespace `{NAMESPACE}`, and a small sweep. Use it with:
 
 export KUBECONFIG={plane.kubeconfig}
-export PATH={programs(folder)}:$PATH   # kubectl and helm, as pinned
+export PATH={programs(folder)}:{Path(sys.executable).parent}:$PATH   # kubectl, helm, octjob
 
-octjob submit --matrix SWEEP.yaml --namespace {NAMESPACE}
-kubectl get nodes,clusterqueues
-{_stop_command(folder)}""")
+cd {sweep.parent}
+octjob submit -f {sweep.name}
+octjob status tryout --watch
+
+docs/walkthrough.md goes on from here. `{_stop_command(folder)}` removes it all, the sweep and its results too.""")
 
 
 def programs(folder: Path) -> Path:

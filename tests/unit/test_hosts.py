@@ -19,7 +19,7 @@ from octjob.results.layout import PROGRESS, encode, run_key
 from octjob.results.records import Failure, Progress, Stage
 from octjob.storage import ObjectStore
 from octjob.train.heartbeat import Heartbeat
-from octjob.train.hosts import Follower, Host, read_host
+from octjob.train.hosts import NUM_LOOKS_AFTER_FAILURE, Follower, Host, read_host
 from octjob.train.stop import Stop, catch_signals
 
 RUN = entry("a")
@@ -138,6 +138,15 @@ def test_without_a_result_it_goes_on_for_ever(store: ObjectStore) -> None:
         world.follower.follow()
     assert caught.value.exit_code == 75
     assert len(world.heard) == 20 + 1
+
+
+def test_a_failed_leader_ends_first_unless_it_hangs(store: ObjectStore) -> None:
+    failed = [lambda: put(store, "failed", 1, failure=FAILED)]
+    world = World(store, *failed, *[lambda: None] * 100)
+    with pytest.raises(OctjobError, match="host 0 failed"):
+        world.follower.follow()
+    assert not world.stop.requested
+    assert len(world.heard) == NUM_LOOKS_AFTER_FAILURE
 
 
 def test_it_fails_as_the_leader_fails(store: ObjectStore) -> None:

@@ -99,12 +99,15 @@ class Cluster:
         asked = self._asked("get", resource.full_name, f"{resource.kind} {name}", resource)
         return self._request("GET", resource.path(self.namespace, name), asked, absent_ok=True)
 
-    def list(self, resource: Resource, selector: str = "", *, all_namespaces: bool = False) -> list[Document]:
-        """All objects that a label selector matches, in one call."""
+    def list(
+        self, resource: Resource, selector: str = "", *, all_namespaces: bool = False, fields: str = ""
+    ) -> list[Document]:
+        """All objects that a label selector and a field selector match, in one call."""
         resource = self._at_served_version(resource)
         path = resource.path("" if all_namespaces else self.namespace)
-        if selector:
-            path += "?" + urlencode({"labelSelector": selector})
+        selectors = {"labelSelector": selector, "fieldSelector": fields}
+        if query := urlencode({key: value for key, value in selectors.items() if value}):
+            path += f"?{query}"
         answer = self._request(
             "GET", path, self._asked("list", resource.full_name, resource.plural, resource)
         )
@@ -137,10 +140,15 @@ class Cluster:
         asked = self._asked("patch", resource.full_name, f"{resource.kind} {name}", resource)
         return self._request("PATCH", path, asked, patch, _MERGE, absent_ok=True)
 
-    def delete(self, resource: Resource, name: str) -> bool:
-        """Delete an object and what it owns, the owned first; False where it was not there."""
+    def delete(self, resource: Resource, name: str, *, uid: str = "") -> bool:
+        """Delete an object and what it owns, the owned first; False where it was not there.
+
+        uid: only the object with this uid; `Refused` with status 409 where another of that name is there.
+        """
         resource = self._at_served_version(resource)
-        options = {"propagationPolicy": "Foreground"}
+        options: Document = {"propagationPolicy": "Foreground"}
+        if uid:
+            options["preconditions"] = {"uid": uid}
         asked = self._asked("delete", resource.full_name, f"{resource.kind} {name}", resource)
         path = resource.path(self.namespace, name)
         return self._request("DELETE", path, asked, options, absent_ok=True) is not None
@@ -173,18 +181,46 @@ class Cluster:
             return False
         return any(kind["name"] == resource.plural for kind in answer.get("resources", []))
 
+    def schema(self, resource: Resource) -> Document | None:
+        """The kind's schema as the server publishes it to everyone who may log in; None where it has none.
+
+        Raises `NotServed` where the group is not installed.
+        """
+        asked = self._asked("get", "openapi", resource.group_version)
+        answer = self._request("GET", f"/openapi/v3/apis/{resource.group_version}", asked) or {}
+        for schema in answer.get("components", {}).get("schemas", {}).values():
+            kinds = schema.get("x-kubernetes-group-version-kind", [])
+            if any(kind["kind"] == resource.kind for kind in kinds):
+                found: Document = schema
+                return found
+        return None
+
     def logs(
-        self, pod: str, container: str, *, follow: bool = False, tail: int | None = None
+        self,
+        pod: str,
+        container: str,
+        *,
+        follow: bool = False,
+        tail: int | None = None,
+        timestamps: bool = False,
+        since: str = "",
     ) -> Iterator[bytes]:
         """The lines of a container's log, without line ends, as they come; nothing is kept.
 
-        tail: only the last lines. With follow it goes on until the container ends.
+        tail: only the last lines. timestamps: each begins with its time in RFC 3339 and a space. since: only from
+        that time on. With follow it goes on until the container ends, or the connection: then `Unreachable`.
         """
+        from urllib3.exceptions import HTTPError
+
         query: dict[str, str] = {"container": container}
         if follow:
             query["follow"] = "true"
         if tail is not None:
             query["tailLines"] = str(tail)
+        if timestamps:
+            query["timestamps"] = "true"
+        if since:
+            query["sinceTime"] = since
         path = f"{PODS.path(self.namespace, pod)}/log?{urlencode(query)}"
         response = self._send(
             "GET", path, self._asked("get", "pods/log", f"log of pod {pod}", PODS), stream=True
@@ -197,6 +233,8 @@ class Cluster:
                 if len(rest) > _MAX_LINE:
                     yield rest
                     rest = b""
+        except HTTPError as error:
+            raise unreachable(self.context, self.server, _reason(error)) from None
         finally:
             response.release_conn()
         if rest:
@@ -309,7 +347,7 @@ class Cluster:
             headers=headers,
             preload_content=not stream,
             retries=False,
-            timeout=urllib3.Timeout(connect=_CONNECT_S, read=None if stream else _READ_S),
+            timeout=urllib3.Timeout(connect=_CONNECT_S, read=_READ_S),
         )
         return response
 
@@ -317,8 +355,9 @@ class Cluster:
 class _Loader:
     """Makes the official client from a kubeconfig context, anew each time it is called."""
 
-    def __init__(self, context: str | None) -> None:
+    def __init__(self, context: str | None, file: str = "") -> None:
         self.context = context
+        self.file = file
 
     def __call__(self) -> Any:
         from kubernetes import client
@@ -328,7 +367,7 @@ class _Loader:
         if self.context is None:
             config.load_incluster_config(client_configuration=configuration)
         else:
-            config.load_kube_config(context=self.context, client_configuration=configuration)
+            config.load_kube_config(self.file, context=self.context, client_configuration=configuration)
         configuration.connection_pool_maxsize = POOL_SIZE
         return client.ApiClient(configuration)
 
@@ -336,12 +375,13 @@ class _Loader:
 def _loader(context: str | None, namespace: str | None) -> tuple[str, str, _Loader]:
     """Context (empty in-cluster), namespace and client of what the user's kubeconfig and flags say."""
     config = _config_module()
+    # The client looks at KUBECONFIG once, when it is imported.
+    place = os.environ.get("KUBECONFIG") or "~/.kube/config"
     try:
-        contexts, active = config.list_kube_config_contexts()
+        contexts, active = config.list_kube_config_contexts(place)
     except config.ConfigException as error:
         if context is None and "KUBERNETES_SERVICE_HOST" in os.environ:
             return "", namespace or _own_namespace(), _Loader(None)
-        place = os.environ.get("KUBECONFIG") or "~/.kube/config"
         raise SpecError(
             f"no cluster: {place}: {error}",
             "Set KUBECONFIG; on GKE `gcloud container clusters get-credentials <cluster> --location <location>`"
@@ -356,7 +396,7 @@ def _loader(context: str | None, namespace: str | None) -> tuple[str, str, _Load
             f"no context {name!r} in the kubeconfig; there are {', '.join(sorted(known)) or 'none'}",
             "`kubectl config get-contexts` lists them.",
         )
-    return name, namespace or known[name]["context"].get("namespace") or "default", _Loader(name)
+    return name, namespace or known[name]["context"].get("namespace") or "default", _Loader(name, place)
 
 
 def _config_module() -> Any:

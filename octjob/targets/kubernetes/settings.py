@@ -106,12 +106,12 @@ def warnings(plan: Plan, settings: Settings) -> list[str]:
     places = {"output": plan.output, "cache": plan.cache}
     for run in plan.runs:
         places[f"checkpoint {run.checkpoint_name}"] = run.checkpoint.uri
-        places[f"data.source of {run.config_name}"] = run.config.data.source or ""
-    found += [
-        f"{what}: {uri} is a directory of the pod's own, not of this machine; use gs:// or b2://"
-        for what, uri in places.items()
-        if uri.startswith("file://")
-    ]
+        places["data.source"] = run.config.data.source or ""
+    local = [what for what, uri in places.items() if uri.startswith("file://")]
+    if local:
+        found.append(
+            f"{', '.join(local)}: file:// is a directory of the pod's own, not of this machine; use gs:// or b2://"
+        )
     return found
 
 

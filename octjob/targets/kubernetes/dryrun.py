@@ -1,0 +1,70 @@
+"""A run's objects as a dry run on the server: what would be refused later is refused before anything is there."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from octjob.spec.run import Run
+from octjob.targets.kubernetes.admission import Admission, quantity, requested_resources, require_covered
+from octjob.targets.kubernetes.derived import child_job, child_pod
+from octjob.targets.kubernetes.manifest import Manifest
+from octjob.targets.kubernetes.refusal import Refused
+from octjob.targets.kubernetes.resources import JOBS, JOBSETS, PODS
+
+if TYPE_CHECKING:
+    from octjob.targets.kubernetes.api import Cluster
+
+_EXCEEDED = re.compile(
+    r"exceeded quota: (?P<name>[^,]+), requested: (?P<requested>.+), used: .+, limited: (?P<limited>.+)"
+)
+_POD_SECURITY = "violates PodSecurity"
+
+
+def dry_run(cluster: Cluster, admission: Admission | None, run: Run, jobset: Manifest) -> list[str]:
+    """Let the server check JobSet, child Job and pod of a run, in three calls; warnings.
+
+    Raises `ClusterError` that names the run and what was refused.
+    """
+    try:
+        cluster.apply(JOBSETS, jobset, dry_run=True)
+        cluster.dry_run_create(JOBS, child_job(jobset, cluster.namespace))
+        return _dry_run_pod(cluster, admission, jobset)
+    except Refused as error:
+        hint = error.hint or "Nothing was created; `octjob render` writes the documents that were refused."
+        if _POD_SECURITY in error.message:
+            hint = (
+                "Set compute.privileged: false, or let the namespace allow it: `kubectl label namespace"
+                f" {cluster.namespace} --overwrite pod-security.kubernetes.io/enforce=privileged`."
+            )
+        raise type(error)(f"run {run.run_id}: {error.message}", hint, error.status) from None
+
+
+def _dry_run_pod(cluster: Cluster, admission: Admission | None, jobset: Manifest) -> list[str]:
+    try:
+        pod = cluster.dry_run_create(PODS, child_pod(jobset, cluster.namespace))
+    except Refused as error:
+        num_pods = jobset["spec"]["replicatedJobs"][0]["template"]["spec"]["parallelism"]
+        if quota := used_up(error.message, num_pods):
+            return [f"ResourceQuota {quota} is used up for now: pods wait until it has room"]
+        raise
+    if admission is not None and admission.covered is not None:
+        # Only the server's answer shows the CPU and memory that a LimitRange adds.
+        wanted = requested_resources(pod["spec"])
+        require_covered(cluster, admission.cluster_queue, admission.covered, wanted)
+    return []
+
+
+def used_up(message: str, num_pods: int) -> str | None:
+    """The ResourceQuota that refused a pod, where it would have room for all pods of the run if nothing else ran."""
+    match = _EXCEEDED.search(message)
+    if match is None:
+        return None
+    requested, limited = _amounts(match["requested"]), _amounts(match["limited"])
+    fits = all(requested[name] * num_pods <= limited[name] for name in requested)
+    return match["name"] if fits else None
+
+
+def _amounts(text: str) -> dict[str, float]:
+    pairs = (part.split("=") for part in text.split(","))
+    return {name: float(quantity(value)) for name, value in pairs}

@@ -1,0 +1,149 @@
+"""What a cluster already has of a plan: which runs are there, unchanged, changed, ended or on their way out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from octjob.errors import SpecError
+from octjob.spec.run import Run
+from octjob.targets.kubernetes.admission import kubectl
+from octjob.targets.kubernetes.fields import differing_fields
+from octjob.targets.kubernetes.manifest import SPEC_HASH, Manifest, render_jobset
+from octjob.targets.kubernetes.names import label_value
+from octjob.targets.kubernetes.refusal import ClusterError
+from octjob.targets.kubernetes.resources import JOBSETS
+from octjob.targets.kubernetes.settings import Settings
+
+if TYPE_CHECKING:
+    from octjob.targets.kubernetes.api import Cluster, Document
+
+_NUM_NAMED = 3
+_POD_PATH = re.compile(r"^spec\.replicatedJobs\[0\]\.template\.spec\.(template\.spec\.)?")
+
+
+@dataclass
+class Existing:
+    """The runs of a plan by what the cluster has of them.
+
+    todo: nothing. there: a JobSet of these settings; unstarted: those of them that may have no Job yet. ended: the
+    same, but it ended. kept: a JobSet of other settings.
+    """
+
+    todo: list[Run] = field(default_factory=list)
+    there: list[Run] = field(default_factory=list)
+    unstarted: list[Run] = field(default_factory=list)
+    ended: list[Run] = field(default_factory=list)
+    kept: list[Run] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def sort_out(
+    cluster: Cluster,
+    sweep: str,
+    runs: Sequence[Run],
+    jobsets: Mapping[str, Manifest],
+    settings: Settings,
+    *,
+    update: bool,
+) -> Existing:
+    """Compare unfinished `runs` of a sweep with the cluster's JobSets, by one list call.
+
+    jobsets: their renderings by run id. update: keep what differs instead of refusing.
+
+    Raises:
+        SpecError: a JobSet is there with other settings.
+        ClusterError: one is still being deleted.
+    """
+    live = {each["metadata"]["name"]: each for each in cluster.list(JOBSETS, sweep_selector(sweep))}
+    found = Existing()
+    leaving: list[str] = []
+    changes: dict[str, list[str]] = {}
+    for run in runs:
+        wanted = jobsets[run.run_id]
+        there = live.get(wanted["metadata"]["name"])
+        if there is None:
+            found.todo.append(run)
+        elif there["metadata"].get("deletionTimestamp"):
+            leaving.append(there["metadata"]["name"])
+        elif not _same(there, wanted, run, settings):
+            changes[run.run_id] = describe_changes(there, wanted)
+            found.kept.append(run)
+        elif there.get("status", {}).get("terminalState"):
+            found.ended.append(run)
+        else:
+            found.there.append(run)
+            if not there.get("status", {}).get("restarts"):
+                found.unstarted.append(run)
+    if leaving:
+        raise _still_leaving(cluster, leaving)
+    if changes and not update:
+        raise _changed(sweep, changes)
+    if changes:
+        found.warnings.append(
+            f"{_named(changes)} on the cluster with other settings and left so; `octjob cancel RUN`, then submit,"
+            " gives them these"
+        )
+    return found
+
+
+def sweep_selector(sweep: str) -> str:
+    """The label selector of everything that belongs to a sweep."""
+    return f"app.kubernetes.io/name=octjob,octjob.dev/sweep={label_value(sweep)}"
+
+
+def describe_changes(live: Document, wanted: Manifest) -> list[str]:
+    """What differs, as `containers[0].image: a -> b`."""
+    ours = {
+        **wanted,
+        "metadata": {**wanted["metadata"], "annotations": dict(wanted["metadata"]["annotations"])},
+    }
+    del ours["metadata"]["annotations"][SPEC_HASH]
+    return [_POD_PATH.sub("", text) for text in differing_fields(live, ours)]
+
+
+def _same(live: Document, wanted: Manifest, run: Run, settings: Settings) -> bool:
+    """Whether a JobSet was made with these settings, by octjob, kubectl or Helm.
+
+    A hash that differs only by naming the namespace that the object is in says nothing else.
+    """
+    have = live["metadata"].get("annotations", {}).get(SPEC_HASH)
+    if have == wanted["metadata"]["annotations"][SPEC_HASH]:
+        return True
+    compute = settings.compute
+    for namespace in ("", live["metadata"]["namespace"]):
+        named = settings.with_values(settings.image, compute.queue or "", compute.priority or "", namespace)
+        if have == render_jobset(run, named)["metadata"]["annotations"][SPEC_HASH]:
+            return True
+    return False
+
+
+def _still_leaving(cluster: Cluster, names: Sequence[str]) -> ClusterError:
+    kind = "JobSet" if len(names) == 1 else "JobSets"
+    return ClusterError(
+        f"{kind} {_listed(names)}: still being deleted; nothing was created",
+        f"`{kubectl(cluster)} wait --for=delete jobset/{names[0]} --timeout=300s`, then submit again.",
+    )
+
+
+def _changed(sweep: str, changes: Mapping[str, Sequence[str]]) -> SpecError:
+    first, differences = next(iter(changes.items()))
+    what = "; ".join(differences[:_NUM_NAMED]) or "a setting that the sweep no longer has"
+    more = f" and {len(differences) - _NUM_NAMED} more" if len(differences) > _NUM_NAMED else ""
+    return SpecError(
+        f"{sweep}: {_named(changes)} on the cluster with other settings: {first}: {what}{more}",
+        f"A JobSet cannot be changed: `octjob cancel {first if len(changes) == 1 else sweep}`, then submit,"
+        " replaces it and loses no saved work; or add --update to leave such runs as they are.",
+    )
+
+
+def _named(runs: Mapping[str, object]) -> str:
+    return f"{len(runs)} run{' is' if len(runs) == 1 else 's are'}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NUM_NAMED]) + (
+        f" and {len(names) - _NUM_NAMED} more" if len(names) > _NUM_NAMED else ""
+    )

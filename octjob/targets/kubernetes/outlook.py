@@ -1,0 +1,74 @@
+"""What a plan meets on its cluster: which of its runs are there, what quota is free, what the rest may cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from octjob.plan.expand import Plan
+from octjob.spec.accelerator import parse_accelerator
+from octjob.storage.base import ObjectStore
+from octjob.targets.kubernetes.chip_hours import ChipHours, chip_hours, read_durations
+from octjob.targets.kubernetes.phase import Phase, phase
+from octjob.targets.kubernetes.quota import Quota, read_quota
+from octjob.targets.kubernetes.resources import JOBSETS
+from octjob.targets.kubernetes.select import Target, annotation
+
+if TYPE_CHECKING:
+    from octjob.targets.kubernetes.api import Cluster, Document
+
+RunState = Literal[Phase, "not submitted", "no result"]
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """The cluster's side of a plan. quota: None without a queue."""
+
+    context: str
+    namespace: str
+    phases: dict[str, Phase]
+    quota: Quota | None
+
+    def state(self, run_id: str, finished: set[str]) -> RunState:
+        """Where a run stands: the store knows what is finished, the cluster the rest.
+
+        `no result`: its JobSet completed, but the store has no result of it.
+        """
+        if run_id in finished:
+            return "finished"
+        found = self.phases.get(run_id)
+        if found is None:
+            return "not submitted"
+        return "no result" if found == "finished" else found
+
+
+def look(cluster: Cluster, plan: Plan) -> Outlook:
+    """Ask the cluster: one list call for the runs, two reads for the quota.
+
+    Raises `ClusterError`.
+    """
+    target = Target(plan.name, plan.name)
+    jobsets: list[Document] = [
+        one
+        for one in cluster.list(JOBSETS, target.selector)
+        if annotation(one, "sweep") == plan.name and annotation(one, "output") == plan.output
+    ]
+    phases = {annotation(one, "run"): phase(one) for one in jobsets}
+    quota = read_quota(cluster, plan.compute.queue) if plan.compute.queue else None
+    return Outlook(cluster.context, cluster.namespace, phases, quota)
+
+
+def cost(plan: Plan, store: ObjectStore | None, finished: set[str]) -> ChipHours:
+    """Chip-hours of the runs that are not `finished`; without a store there is no estimate.
+
+    Raises `SpecError` for an accelerator that there is none of.
+    """
+    compute = plan.compute
+    slice_ = parse_accelerator(compute.accelerator or "", compute.machine_type)
+    durations = None
+    if store is not None:
+        durations = read_durations(store, [run for run in plan.runs if run.run_id in finished])
+    unfinished = [run for run in plan.runs if run.run_id not in finished]
+    return chip_hours(
+        unfinished, slice_.chips, compute.max_runtime_hours if compute.queue else None, durations
+    )

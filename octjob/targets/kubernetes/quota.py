@@ -1,0 +1,89 @@
+"""How much of a Kueue queue's quota of chips is taken, as far as the user may read it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from octjob.targets.kubernetes.admission import TPU, quantity, readable
+from octjob.targets.kubernetes.resources import CLUSTER_QUEUES, LOCAL_QUEUES
+
+if TYPE_CHECKING:
+    from octjob.targets.kubernetes.api import Cluster, Document
+
+
+@dataclass(frozen=True)
+class Quota:
+    """Chips (`google.com/tpu`) of a queue, and runs waiting for them.
+
+    chips, chips_used, pending: of the ClusterQueue, so of all its LocalQueues; None where it may not be read.
+    here: chips used through the LocalQueue alone. pending_here: Workloads that wait in it. note: what is unknown, and
+    why.
+    """
+
+    queue: str
+    cluster_queue: str = ""
+    chips: int | None = None
+    chips_used: int | None = None
+    pending: int | None = None
+    here: int | None = None
+    pending_here: int | None = None
+    note: str = ""
+
+    def __str__(self) -> str:
+        if self.chips is None:
+            known = (
+                f", {self.here} chips in use, {self.pending_here} waiting" if self.here is not None else ""
+            )
+            return f"LocalQueue {self.queue}{known}; {self.note}"
+        return (
+            f"LocalQueue {self.queue} -> ClusterQueue {self.cluster_queue}: {self.chips_used} of {self.chips} chips"
+            f" in use, {self.pending} waiting"
+        )
+
+
+def read_quota(cluster: Cluster, queue: str) -> Quota:
+    """The quota behind a LocalQueue of the cluster's namespace; what may not be read is said in `note`."""
+    local = readable(lambda: [cluster.get(LOCAL_QUEUES, queue)])
+    if local is None:
+        return Quota(queue, note="no right to read it")
+    if local[0] is None:
+        return Quota(queue, note=f"not there in namespace {cluster.namespace}, so runs would wait for ever")
+    return quota_of(local[0], _cluster_queue(cluster, local[0]))
+
+
+def _cluster_queue(cluster: Cluster, local: Document) -> Document | None:
+    return readable(lambda: cluster.get(CLUSTER_QUEUES, local["spec"]["clusterQueue"]))
+
+
+def quota_of(local: Document, cluster_queue: Document | None) -> Quota:
+    """The same from the two documents; cluster_queue None: it may not be read, or is not there."""
+    name, home = local["metadata"]["name"], local["spec"]["clusterQueue"]
+    status = local.get("status", {})
+    here = _chips_in(status.get("flavorsReservation", []))
+    pending_here = status.get("pendingWorkloads", 0)
+    if cluster_queue is None:
+        note = f"how many there are is unknown: ClusterQueue {home} may not be read or is not there"
+        return Quota(name, home, here=here, pending_here=pending_here, note=note)
+    flavors = [
+        flavor for group in cluster_queue["spec"].get("resourceGroups", []) for flavor in group["flavors"]
+    ]
+    chips = _sum(flavors, "nominalQuota")
+    status = cluster_queue.get("status", {})
+    used = _chips_in(status.get("flavorsReservation", []))
+    return Quota(name, home, chips, used, status.get("pendingWorkloads", 0), here, pending_here)
+
+
+def _chips_in(flavors: Iterable[Document]) -> int:
+    return _sum(flavors, "total")
+
+
+def _sum(flavors: Iterable[Document], key: str) -> int:
+    values = [
+        quantity(resource.get(key, 0))
+        for flavor in flavors
+        for resource in flavor.get("resources", [])
+        if resource["name"] == TPU
+    ]
+    return int(sum(values))

@@ -1,0 +1,192 @@
+"""Run failed runs again: a JobSet cannot be started twice, so it is deleted and the same one created.
+
+Before a JobSet is deleted, the one to be created is stored beside the run as `retry.json`, and removed once it is
+on the cluster. A retry that was cut off in between is so completed by the next one.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from octjob.errors import SpecError
+from octjob.results.layout import RESULT, run_key
+from octjob.storage.base import ObjectNotFoundError, ObjectStore
+from octjob.targets.kubernetes.control import (
+    NUM_THREADS,
+    Listener,
+    Outcome,
+    by_jobset,
+    delete_all,
+    going,
+    outcome,
+    uid_of,
+)
+from octjob.targets.kubernetes.manifest import QUEUE_LABEL
+from octjob.targets.kubernetes.phase import phase
+from octjob.targets.kubernetes.resources import JOBSETS, WORKLOADS
+from octjob.targets.kubernetes.select import Selection, annotation
+
+if TYPE_CHECKING:
+    from octjob.targets.kubernetes.api import Cluster, Document
+
+RETRY = "retry.json"
+_SERVER_METADATA = ("name", "namespace", "labels", "annotations")
+# What Kueue writes into a pod template when it admits a run (kueue pkg/podset, Merge).
+_INJECTED = ("nodeSelector", "tolerations", "schedulingGates")
+
+# From a failed JobSet to the document to create in its place.
+Remake = Callable[["Document"], "Document"]
+
+
+def retry(
+    cluster: Cluster,
+    selection: Selection,
+    store: ObjectStore,
+    remake: Remake | None = None,
+    listener: Listener = lambda left: None,
+) -> list[Outcome]:
+    """Run those of the selected runs again whose JobSet has failed; they continue from their resume state.
+
+    remake: gives the documents to create; default the failed JobSets' own, see `original`.
+
+    Raises:
+        SpecError: a single run that has not failed, or a JobSet whose original cannot be told.
+        ClusterError: refused, or a JobSet is not gone in time; the same command continues.
+    """
+    finished, cut_off = _in_store(store)
+    open_runs = [one for one in selection.jobsets if annotation(one, "run") not in finished]
+    failed = [one for one in open_runs if phase(one) == "failed"]
+    going_already = [one for one in open_runs if phase(one) == "ending" and annotation(one, "run") in cut_off]
+    if not selection.entire and not failed and not going_already:
+        raise _not_failed(selection.jobsets[0], annotation(selection.jobsets[0], "run") in finished)
+    if remake is None:
+        remake = _original_of(by_jobset(cluster.list(WORKLOADS)) if failed else {})
+    wanted = {annotation(one, "run"): remake(one) for one in failed}
+    _each(lambda run: store.put(run_key(run, RETRY), json.dumps(wanted[run]).encode()), list(wanted))
+    wanted |= _kept(store, [annotation(one, "run") for one in going_already])
+    leaving = [*delete_all(cluster, failed), *going_already]
+    for gone in going(cluster, leaving, listener):
+        _create(cluster, store, {annotation(one, "run"): wanted[annotation(one, "run")] for one in gone})
+    done = {uid_of(one) for one in leaving}
+    outcomes = [_outcome(one, uid_of(one) in done, finished) for one in selection.jobsets]
+    return outcomes + _mend(cluster, store, selection, cut_off - set(wanted), finished)
+
+
+def _in_store(store: ObjectStore) -> tuple[set[str], set[str]]:
+    """Ids of runs with a result, and of runs whose retry was cut off; one listing."""
+    keys = [info.key.split("/") for info in store.list("runs/")]
+    found = {name: {key[1] for key in keys if key[2:] == [name]} for name in (RESULT, RETRY)}
+    return found[RESULT], found[RETRY]
+
+
+def _mend(
+    cluster: Cluster, store: ObjectStore, selection: Selection, cut_off: set[str], finished: set[str]
+) -> list[Outcome]:
+    """Create what earlier retries had deleted and not created again; forget what is there by other means."""
+    if not selection.entire:
+        return []
+    settled = finished | {annotation(one, "run") for one in selection.jobsets}
+    _each(lambda run: _forget(store, run), sorted(cut_off & settled))
+    wanted = _kept(store, sorted(cut_off - settled))
+    _create(cluster, store, wanted)
+    return [outcome(wanted[run], "retried", "an earlier retry was cut off") for run in wanted]
+
+
+def _kept(store: ObjectStore, runs: Sequence[str]) -> dict[str, Document]:
+    """What earlier retries meant to create."""
+    return {run: json.loads(store.get(run_key(run, RETRY))) for run in runs}
+
+
+def _create(cluster: Cluster, store: ObjectStore, documents: Mapping[str, Document]) -> None:
+    def create(run: str) -> None:
+        cluster.apply(JOBSETS, documents[run])
+        _forget(store, run)
+
+    _each(create, list(documents))
+
+
+def _forget(store: ObjectStore, run: str) -> None:
+    # A retry beside this one may have been quicker; it created the same document.
+    with suppress(ObjectNotFoundError):
+        store.delete(run_key(run, RETRY))
+
+
+def _each(act: Callable[[str], object], runs: Sequence[str]) -> None:
+    with ThreadPoolExecutor(NUM_THREADS) as pool:
+        list(pool.map(act, runs))
+
+
+def _outcome(jobset: Document, deleted: bool, finished: set[str]) -> Outcome:
+    if deleted:
+        return outcome(jobset, "retried")
+    state = phase(jobset)
+    if annotation(jobset, "run") in finished:
+        return outcome(jobset, "unchanged", "has finished")
+    return outcome(jobset, "unchanged", "was retried meanwhile" if state == "failed" else f"is {state}")
+
+
+def _not_failed(jobset: Document, finished: bool) -> SpecError:
+    state = phase(jobset)
+    run = annotation(jobset, "run")
+    if finished or state == "finished":
+        return SpecError(f"run {run}: has a result, so there is nothing to retry", "")
+    return SpecError(
+        f"run {run}: is {state}, not failed",
+        "To start it over from its last saved state: `octjob cancel` it and submit the sweep again.",
+    )
+
+
+def _original_of(workloads: Mapping[str, Document]) -> Remake:
+    return lambda jobset: original(jobset, workloads.get(uid_of(jobset)))
+
+
+def original(jobset: Document, workload: Document | None) -> Document:
+    """The document that makes the same JobSet again: without what the server and Kueue have added to it.
+
+    Kueue writes the labels of the nodes it chose into the pod template, which would bind the next attempt to the
+    same flavor; its Workload keeps the template as it was, and Kueue itself restores it from there on eviction.
+
+    Raises `SpecError` for a queued JobSet whose Workload is gone.
+    """
+    metadata = {key: jobset["metadata"][key] for key in _SERVER_METADATA if key in jobset["metadata"]}
+    annotations = metadata.get("annotations", {})
+    metadata["annotations"] = {
+        key: value for key, value in annotations.items() if not key.startswith("kubectl.kubernetes.io/")
+    }
+    document: Document = copy.deepcopy(
+        {
+            "apiVersion": jobset["apiVersion"],
+            "kind": jobset["kind"],
+            "metadata": metadata,
+            "spec": {key: value for key, value in jobset["spec"].items() if key != "suspend"},
+        }
+    )
+    if QUEUE_LABEL in metadata.get("labels", {}):
+        if workload is None:
+            raise SpecError(
+                f"run {annotation(jobset, 'run')}: its Kueue Workload is gone, so what Kueue has changed in JobSet"
+                f" {metadata['name']} cannot be told",
+                "Retry with the sweep file: `octjob retry sweeps/<sweep>.yaml`.",
+            )
+        _restore(document, workload)
+    return document
+
+
+def _restore(jobset: Document, workload: Document) -> None:
+    """Undo in place what Kueue has injected into the pod templates."""
+    templates = {pod_set["name"]: pod_set["template"] for pod_set in workload["spec"]["podSets"]}
+    for replicated in jobset["spec"]["replicatedJobs"]:
+        pod, before = replicated["template"]["spec"]["template"], templates[replicated["name"]]
+        for live, kept, keys in (
+            (pod.setdefault("metadata", {}), before.get("metadata", {}), ("labels", "annotations")),
+            (pod["spec"], before["spec"], _INJECTED),
+        ):
+            for key in keys:
+                live.pop(key, None)
+                if key in kept:
+                    live[key] = copy.deepcopy(kept[key])

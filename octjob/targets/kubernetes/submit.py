@@ -1,0 +1,178 @@
+"""Carry a plan to a cluster: check everything, then one JobSet per unfinished run, then see that they live.
+
+Every step may be repeated: specs are written once, JobSets have names that follow from sweep and run, and what is
+there already is left alone. So after any interruption the same command continues, and no run is ever there twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from octjob.errors import Interrupted, OctjobError
+from octjob.plan.expand import Plan
+from octjob.results.layout import finished_runs, has_sweep
+from octjob.spec.run import Run
+from octjob.storage.base import ObjectStore
+from octjob.targets.kubernetes.admission import kubectl
+from octjob.targets.kubernetes.batch import Listener, in_parallel
+from octjob.targets.kubernetes.dryrun import dry_run
+from octjob.targets.kubernetes.existing import sort_out
+from octjob.targets.kubernetes.fields import knows_message_patterns
+from octjob.targets.kubernetes.manifest import Manifest, render_jobset
+from octjob.targets.kubernetes.preflight import check_names, check_schema, preflight
+from octjob.targets.kubernetes.refusal import ClusterError, Forbidden
+from octjob.targets.kubernetes.resources import JOBSETS
+from octjob.targets.kubernetes.settings import Settings, warnings
+from octjob.targets.kubernetes.verify import NoJob, verify
+from octjob.targets.submit import record_of, write_plan
+
+if TYPE_CHECKING:
+    from octjob.targets.kubernetes.api import Cluster
+
+_OLD_JOBSET = (
+    "this cluster's JobSet is older than 0.10: it cannot tell exit codes apart, so a wrong spec or unusable data is"
+    " tried compute.max_restarts times again"
+)
+_SAME_COMMAND = "The same command continues."
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """Every run of the plan, in one of five groups.
+
+    finished: has a result. there: on the cluster with these settings. ended: the same, but it ended without a result.
+    kept: on the cluster with other settings, left as they are. created: now created (with only_check: would be).
+    """
+
+    namespace: str
+    finished: tuple[Run, ...]
+    there: tuple[Run, ...]
+    ended: tuple[Run, ...]
+    kept: tuple[Run, ...]
+    created: tuple[Run, ...]
+    warnings: tuple[str, ...]
+
+
+def submit(
+    plan: Plan,
+    cluster: Cluster,
+    store: ObjectStore,
+    settings: Settings,
+    *,
+    update: bool = False,
+    only_check: bool = False,
+    listener: Listener = lambda what, done, total: None,
+) -> Submitted:
+    """Create the JobSets of the plan's runs that have neither a result nor a JobSet, in the cluster's namespace.
+
+    Nothing is created before the server has accepted JobSet, child Job and pod of every run as a dry run. Costs four
+    API calls a run and some twenty in all.
+
+    update: leave runs alone that are on the cluster with other settings. only_check: create and store nothing.
+
+    Raises:
+        SpecError: the sweep, or a run on the cluster, is there with another spec.
+        ClusterError: something is missing, or a run was refused; says how many runs were created.
+        Interrupted: Ctrl-C; says the same.
+    """
+    check_names(plan)
+    stored = has_sweep(store, record_of(plan), update=update)
+    jobsets, notes = render_plan(plan, cluster, settings)
+    done = finished_runs(store)
+    runs = [run for run in plan.runs if run.run_id not in done]
+    existing = sort_out(cluster, plan.name, runs, jobsets, settings, update=update)
+    notes += existing.warnings
+    if existing.todo:
+        notes += warnings(plan, settings)
+        notes += _check(cluster, settings, [(run, jobsets[run.run_id]) for run in existing.todo], listener)
+    if not only_check:
+        if existing.todo or not stored:
+            # Before any JobSet, whose pods read their specs; and for JobSets that kubectl or Helm created.
+            write_plan(plan, store, update=update, finished=done)
+        _create(cluster, [jobsets[run.run_id] for run in existing.todo], listener)
+        begun = [jobsets[run.run_id] for run in (*existing.todo, *existing.unstarted)]
+        _verify(cluster, plan.name, begun, len(existing.todo))
+    return Submitted(
+        cluster.namespace,
+        finished=tuple(run for run in plan.runs if run.run_id in done),
+        there=tuple(existing.there),
+        ended=tuple(existing.ended),
+        kept=tuple(existing.kept),
+        created=tuple(existing.todo),
+        warnings=tuple(dict.fromkeys(notes)),
+    )
+
+
+def render_plan(plan: Plan, cluster: Cluster, settings: Settings) -> tuple[dict[str, Manifest], list[str]]:
+    """The JobSet of every run, by run id, as far as the cluster's JobSet knows the fields; and warnings.
+
+    The namespace is not part of the rendering's hash but where the sweep itself names it, so the same sweep has the
+    same hash however it reaches the cluster.
+    """
+    notes: list[str] = []
+    try:
+        schema = cluster.schema(JOBSETS)
+    except Forbidden:
+        schema = None
+    patterns = schema is None or knows_message_patterns(schema)
+    jobsets = {run.run_id: render_jobset(run, settings, message_patterns=patterns) for run in plan.runs}
+    for jobset in jobsets.values():
+        jobset["metadata"]["namespace"] = cluster.namespace
+    if schema is None:
+        notes.append("the schema of the cluster's JobSet may not be read: fields are checked by dry run only")
+    else:
+        check_schema(next(iter(jobsets.values())), schema, cluster.server)
+    if not patterns:
+        notes.append(_OLD_JOBSET)
+    return jobsets, notes
+
+
+def _check(
+    cluster: Cluster, settings: Settings, todo: Sequence[tuple[Run, Manifest]], listener: Listener
+) -> list[str]:
+    """Preflight and dry runs of all runs; warnings. Nothing is created."""
+    found = preflight(cluster, settings, todo[0][1], len(todo))
+    notes = list(found.warnings)
+    outcome = in_parallel(lambda each: dry_run(cluster, found.admission, *each), todo, "checked", listener)
+    if isinstance(outcome.problem, KeyboardInterrupt):
+        raise Interrupted("nothing was created", _SAME_COMMAND) from None
+    if outcome.problem is not None:
+        raise outcome.problem
+    for note in outcome.results:
+        notes += note
+    return notes
+
+
+def _create(cluster: Cluster, jobsets: Sequence[Manifest], listener: Listener) -> None:
+    outcome = in_parallel(lambda each: cluster.apply(JOBSETS, each), jobsets, "created", listener)
+    if outcome.problem is not None:
+        raise _cut_off(cluster, outcome.problem, f"{len(outcome.results)} of {len(jobsets)} runs created")
+
+
+def _verify(cluster: Cluster, sweep: str, jobsets: Sequence[Manifest], num_created: int) -> None:
+    try:
+        verify(cluster, sweep, jobsets)
+    except NoJob:
+        raise
+    except (ClusterError, KeyboardInterrupt) as problem:
+        raise _cut_off(cluster, problem, f"{num_created} of {num_created} runs created") from None
+
+
+def _cut_off(cluster: Cluster, problem: OctjobError | KeyboardInterrupt, done: str) -> OctjobError:
+    """`problem` as an error that says how far it got."""
+    if isinstance(problem, KeyboardInterrupt):
+        return Interrupted(done, f"They go on. {_SAME_COMMAND} `{_list(cluster)}` lists them.")
+    if not isinstance(problem, ClusterError):
+        return problem
+    hint = (
+        problem.hint
+        if "same command continues" in problem.hint
+        else f"{problem.hint} {_SAME_COMMAND}".strip()
+    )
+    return type(problem)(f"{done}, then {problem.message}", hint, problem.status)
+
+
+def _list(cluster: Cluster) -> str:
+    return f"{kubectl(cluster)} get jobsets"
