@@ -311,6 +311,17 @@ def test_accepted_jobset_with_refused_job_is_invalid() -> None:
     assert "octjob cancel" in one.hint
 
 
+def test_a_job_that_jobset_does_not_count_is_not_missing() -> None:
+    """One whose pods are being stopped, or were refused, is neither active nor ready nor failed."""
+    js = jobset("a", jobs="")
+    ending = state(beating(), js, admitted(), [pod(js, 0, ended(137)), *pods(js)[1:]], events=[FOLLOWER])
+    assert (ending.state, ending.final) == ("Running", False)
+    assert ending.reason.startswith("worker 0: exit 137")
+    refused = 'Error creating: pods "x" is forbidden: exceeded quota: chips'
+    waiting = state(known(), js, admitted(ago_s=60), events=[refused], has_job=True)
+    assert (waiting.state, waiting.reason) == ("Starting", f"no pods yet: {refused}")
+
+
 def test_no_jobs_is_not_held_against_a_fresh_jobset() -> None:
     js = jobset("a", jobs="", suspend=True, age_s=5)
     assert state(known(), js, workload("a", pending(QUOTA))).state == "Queued"

@@ -33,7 +33,7 @@ def pod_rules(container: str, *, message_patterns: bool = True) -> Rules:
     """
     disrupted: dict[str, Any] = {
         "action": "FailJob",
-        # JobSet up to 0.12 requires the status that Kubernetes would default.
+        # JobSet 0.10 requires the status, which later ones leave to Kubernetes to default.
         "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
     }
     rules = [disrupted, _on_exit(container, RESTART_CODES)]
