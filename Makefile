@@ -7,10 +7,10 @@ DEMO_DIR ?= demo-out
 # Trust what the machine trusts: behind a company's proxy uv's own certificates do not reach anything.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: help setup demo test test-fast test-cluster cluster cluster-down lint types imports check lock docs site base-check clean
+.PHONY: help setup demo test test-fast test-cluster phase3 cluster cluster-down lint types imports check lock docs site base-check clean
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s $$'\t'
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s $$'\t'
 
 .uv/bin/uv:
 	python3.11 -m venv .uv
@@ -36,6 +36,9 @@ test-fast: setup ## the unit tests only
 
 test-cluster: setup ## the tests on a real Kubernetes control plane, started for them on loopback (needs Go)
 	OMP_NUM_THREADS=1 $(PY) -m pytest tests/cluster
+
+phase3: setup ## sweeps/phase3.yaml on such a control plane, from `helm install` to the table, with timings
+	OMP_NUM_THREADS=1 $(PY) -m pytest -s tests/cluster/test_phase3.py
 
 cluster: setup ## start a control plane that stays, with fake TPU slices, and print its KUBECONFIG line
 	$(PY) -m tests.cluster up

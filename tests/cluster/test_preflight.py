@@ -272,6 +272,12 @@ def test_a_flavor_stands_for_a_pool_without_nodes(
     assert submit(queue=cluster_queue(flavor=namespace), accelerator="v4-64").code == 0
 
 
+def test_spot_in_a_queue_that_promises_none(submit: Submit) -> None:
+    ended = submit(queue=QUEUE, spot=True)
+    assert ended.code == 0
+    assert "no node has tpu-v4-podslice 2x2x4 gke-spot=true now" in ended.err
+
+
 def test_a_flavor_whose_taint_is_not_tolerated(
     submit: Submit, control_plane: ClusterAccess, namespace: str, cluster_queue: Callable[..., str]
 ) -> None:

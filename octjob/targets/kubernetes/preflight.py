@@ -208,10 +208,12 @@ def check_secrets(cluster: Cluster, secrets: Mapping[str, Sequence[str]]) -> lis
 def check_nodes(cluster: Cluster, selector: Mapping[str, str], admission: Admission | None) -> list[str]:
     """Warnings; raises `ClusterError` where neither a node nor a flavor of the queue has the labels asked for.
 
-    A flavor suffices: autoscaled node pools may have no node yet.
+    A flavor suffices: autoscaled node pools may have no node yet. One that does not name all labels (no Spot, no
+    reservation) admits the run all the same, which then holds quota until there is such a node: a warning.
     """
     flavors = admission.flavors if admission and admission.flavors else ()
-    if any(flavor["spec"].get("nodeLabels", {}).get(TOPOLOGY_LABEL) for flavor in flavors):
+    promised = [flavor["spec"].get("nodeLabels", {}) for flavor in flavors]
+    if any(selector.items() <= labels.items() for labels in promised):
         return []
     wanted = f"{selector[ACCELERATOR_LABEL]} {selector[TOPOLOGY_LABEL]}"
     nodes = readable(lambda: cluster.list(NODES, TOPOLOGY_LABEL))
@@ -220,6 +222,11 @@ def check_nodes(cluster: Cluster, selector: Mapping[str, str], admission: Admiss
     labels = [node["metadata"].get("labels", {}) for node in nodes]
     if any(selector.items() <= each.items() for each in labels):
         return []
+    if any(TOPOLOGY_LABEL in each for each in promised):
+        return [
+            f"no node has {_described(selector)} now, and no flavor of the queue promises one: a run holds its quota"
+            " until such a node pool grows"
+        ]
     if not nodes:
         return [f"no TPU node is there now: runs wait until a node pool of {wanted} grows"]
     raise ClusterError(
