@@ -12,7 +12,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -46,6 +46,7 @@ _READ_S = 60.0
 _MAX_LINE = 1 << 20
 _JSON = "application/json"
 _APPLY = "application/apply-patch+yaml"
+_METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 _MERGE = "application/merge-patch+json"
 
 
@@ -100,17 +101,25 @@ class Cluster:
         return self._request("GET", resource.path(self.namespace, name), asked, absent_ok=True)
 
     def list(
-        self, resource: Resource, selector: str = "", *, all_namespaces: bool = False, fields: str = ""
+        self,
+        resource: Resource,
+        selector: str = "",
+        *,
+        all_namespaces: bool = False,
+        fields: str = "",
+        names_only: bool = False,
     ) -> list[Document]:
-        """All objects that a label selector and a field selector match, in one call."""
+        """All objects that a label selector and a field selector match, in one call.
+
+        names_only: their metadata without spec and status, which costs server and client far less.
+        """
         resource = self._at_served_version(resource)
         path = resource.path("" if all_namespaces else self.namespace)
         selectors = {"labelSelector": selector, "fieldSelector": fields}
         if query := urlencode({key: value for key, value in selectors.items() if value}):
             path += f"?{query}"
-        answer = self._request(
-            "GET", path, self._asked("list", resource.full_name, resource.plural, resource)
-        )
+        asked = self._asked("list", resource.full_name, resource.plural, resource)
+        answer = self._request("GET", path, asked, accept=_METADATA if names_only else _JSON)
         return list(answer["items"]) if answer else []
 
     def apply(self, resource: Resource, document: Document, *, dry_run: bool = False) -> Document:
@@ -270,9 +279,10 @@ class Cluster:
         body: Document | None = None,
         content_type: str = _JSON,
         *,
+        accept: str = _JSON,
         absent_ok: bool = False,
     ) -> Document | None:
-        response = self._send(method, path, asked, body, content_type, absent_ok=absent_ok)
+        response = self._send(method, path, asked, body, content_type, accept=accept, absent_ok=absent_ok)
         if response.status == 404:
             return None
         document: Document = json.loads(response.data)
@@ -286,6 +296,7 @@ class Cluster:
         body: Document | None = None,
         content_type: str = _JSON,
         *,
+        accept: str = _JSON,
         absent_ok: bool = False,
         stream: bool = False,
     ) -> urllib3.BaseHTTPResponse:
@@ -293,12 +304,15 @@ class Cluster:
         from urllib3.exceptions import HTTPError
 
         data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
+        headers = {"Accept": "*/*" if stream else accept, "User-Agent": FIELD_MANAGER}
+        if data is not None:
+            headers["Content-Type"] = content_type
         deadline = time.monotonic() + self.retry_s
         delay_s, reloaded = 0.25, False
         while True:
             wait_until, wait_s = deadline, delay_s
             try:
-                response = self._once(method, path, data, content_type, stream)
+                response = self._once(method, path, data, headers, stream)
             except HTTPError as error:
                 problem: ClusterError = unreachable(self.context, self.server, _reason(error))
             else:
@@ -324,16 +338,12 @@ class Cluster:
             delay_s = min(delay_s * 2, 5.0)
 
     def _once(
-        self, method: str, path: str, data: bytes | None, content_type: str, stream: bool
+        self, method: str, path: str, data: bytes | None, headers: Mapping[str, str], stream: bool
     ) -> urllib3.BaseHTTPResponse:
         import urllib3
 
         client = self._client
-        headers = {"Accept": _JSON, "User-Agent": FIELD_MANAGER}
-        if stream:
-            headers["Accept"] = "*/*"
-        if data is not None:
-            headers["Content-Type"] = content_type
+        headers = dict(headers)
         with self._lock:
             self._num_calls += 1
             # May call the context's credential plugin, once for all threads.

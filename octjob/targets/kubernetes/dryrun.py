@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import re
 from typing import TYPE_CHECKING
 
@@ -21,13 +23,28 @@ _EXCEEDED = re.compile(
 _POD_SECURITY = "violates PodSecurity"
 
 
-def dry_run(cluster: Cluster, admission: Admission | None, run: Run, jobset: Manifest) -> list[str]:
-    """Let the server check JobSet, child Job and pod of a run, in three calls; warnings.
+def shape(jobset: Manifest) -> str:
+    """What the Jobs and pods of a JobSet have in common with those of other runs.
+
+    All but names, labels, annotations and the run's URI: runs of one sweep mostly have one shape.
+    """
+    template = copy.deepcopy(jobset["spec"]["replicatedJobs"][0]["template"])
+    del template["metadata"], template["spec"]["template"]["metadata"]
+    template["spec"]["template"]["spec"]["containers"][0]["command"].pop()
+    return json.dumps(template, sort_keys=True)
+
+
+def dry_run(
+    cluster: Cluster, admission: Admission | None, run: Run, jobset: Manifest, *, children: bool = True
+) -> list[str]:
+    """Let the server check the JobSet of a run, with `children` its Job and pod too (three calls); warnings.
 
     Raises `ClusterError` that names the run and what was refused.
     """
     try:
         cluster.apply(JOBSETS, jobset, dry_run=True)
+        if not children:
+            return []
         cluster.dry_run_create(JOBS, child_job(jobset, cluster.namespace))
         return _dry_run_pod(cluster, admission, jobset)
     except Refused as error:

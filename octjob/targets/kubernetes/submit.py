@@ -17,7 +17,7 @@ from octjob.spec.run import Run
 from octjob.storage.base import ObjectStore
 from octjob.targets.kubernetes.admission import kubectl
 from octjob.targets.kubernetes.batch import Listener, in_parallel
-from octjob.targets.kubernetes.dryrun import dry_run
+from octjob.targets.kubernetes.dryrun import dry_run, shape
 from octjob.targets.kubernetes.existing import sort_out
 from octjob.targets.kubernetes.fields import knows_message_patterns
 from octjob.targets.kubernetes.manifest import Manifest, render_jobset
@@ -67,8 +67,8 @@ def submit(
 ) -> Submitted:
     """Create the JobSets of the plan's runs that have neither a result nor a JobSet, in the cluster's namespace.
 
-    Nothing is created before the server has accepted JobSet, child Job and pod of every run as a dry run. Costs four
-    API calls a run and some twenty in all.
+    Nothing is created before the server has accepted, as a dry run, the JobSet of every run and the Job and pod of
+    every shape of run. Costs two API calls a run and some twenty in all.
 
     update: leave runs alone that are on the cluster with other settings. only_check: create and store nothing.
 
@@ -93,7 +93,7 @@ def submit(
             write_plan(plan, store, update=update, finished=done)
         _create(cluster, [jobsets[run.run_id] for run in existing.todo], listener)
         begun = [jobsets[run.run_id] for run in (*existing.todo, *existing.unstarted)]
-        _verify(cluster, plan.name, begun, len(existing.todo))
+        notes += _verify(cluster, plan.name, begun, len(existing.todo))
     return Submitted(
         cluster.namespace,
         finished=tuple(run for run in plan.runs if run.run_id in done),
@@ -135,7 +135,14 @@ def _check(
     """Preflight and dry runs of all runs; warnings. Nothing is created."""
     found = preflight(cluster, settings, todo[0][1], len(todo))
     notes = list(found.warnings)
-    outcome = in_parallel(lambda each: dry_run(cluster, found.admission, *each), todo, "checked", listener)
+    first = {shape(jobset): run.run_id for run, jobset in reversed(todo)}
+    leaders = set(first.values())
+    outcome = in_parallel(
+        lambda each: dry_run(cluster, found.admission, *each, children=each[0].run_id in leaders),
+        todo,
+        "checked",
+        listener,
+    )
     if isinstance(outcome.problem, KeyboardInterrupt):
         raise Interrupted("nothing was created", _SAME_COMMAND) from None
     if outcome.problem is not None:
@@ -151,9 +158,9 @@ def _create(cluster: Cluster, jobsets: Sequence[Manifest], listener: Listener) -
         raise _cut_off(cluster, outcome.problem, f"{len(outcome.results)} of {len(jobsets)} runs created")
 
 
-def _verify(cluster: Cluster, sweep: str, jobsets: Sequence[Manifest], num_created: int) -> None:
+def _verify(cluster: Cluster, sweep: str, jobsets: Sequence[Manifest], num_created: int) -> list[str]:
     try:
-        verify(cluster, sweep, jobsets)
+        return verify(cluster, sweep, jobsets)
     except NoJob:
         raise
     except (ClusterError, KeyboardInterrupt) as problem:

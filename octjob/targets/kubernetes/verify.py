@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 TIMEOUT_S = 15.0
 _POLL_S = 0.5
+# A Job that appeared this recently shows that the controller is at work.
+_PROGRESS_S = 5.0
 _REASONS = ("JobCreationFailed", "HeadlessServiceCreationFailed", "FailedCreate")
 
 
@@ -28,42 +30,57 @@ class NoJob(ClusterError):
     """A JobSet was created and has no Job."""
 
 
-def verify(cluster: Cluster, sweep: str, jobsets: Sequence[Manifest], timeout_s: float = TIMEOUT_S) -> None:
-    """Return once every JobSet has its Job; one list call a look.
+def verify(
+    cluster: Cluster, sweep: str, jobsets: Sequence[Manifest], timeout_s: float = TIMEOUT_S
+) -> list[str]:
+    """Return once every JobSet has its Job, or `timeout_s` later while Jobs still appear; warnings.
 
-    timeout_s: how long to wait without a new Job appearing.
+    JobSet's controller works through a large sweep one by one: that it does, and refuses none, is what can be seen.
 
-    Raises `NoJob` that says why, as far as the cluster says it.
+    Raises `NoJob` that says why there is none, as far as the cluster says it.
     """
-    runs = {job_name(each["metadata"]["name"]): each for each in jobsets}
-    missing = dict(runs)
-    deadline = time.monotonic() + timeout_s
+    missing = {job_name(each["metadata"]["name"]): each for each in jobsets}
+    deadline, appeared, shown = time.monotonic() + timeout_s, 0.0, len(missing)
     while missing:
-        jobs = {each["metadata"]["name"] for each in cluster.list(JOBS, sweep_selector(sweep))}
-        still = {name: each for name, each in missing.items() if name not in jobs}
-        if len(still) < len(missing):
-            deadline = time.monotonic() + timeout_s
-        missing = still
-        if missing and time.monotonic() > deadline:
-            raise _lifeless(cluster, missing, len(runs))
+        begun = time.monotonic()
+        jobs = {
+            each["metadata"]["name"] for each in cluster.list(JOBS, sweep_selector(sweep), names_only=True)
+        }
+        missing = {name: each for name, each in missing.items() if name not in jobs}
+        now = time.monotonic()
+        if len(missing) < shown:
+            appeared, shown = now, len(missing)
+        if missing and now > deadline:
+            if now - appeared < _PROGRESS_S and not _reasons(cluster, missing):
+                return [
+                    f"{len(missing)} of {len(jobsets)} runs have no Job yet: JobSet's controller is at it"
+                ]
+            raise _lifeless(cluster, missing, len(jobsets))
         if missing:
-            time.sleep(_POLL_S)
+            # A long list is work for the server, which has the Jobs to make.
+            time.sleep(max(_POLL_S, 4 * (now - begun)))
+    return []
+
+
+def _reasons(cluster: Cluster, missing: Mapping[str, Manifest]) -> dict[str, str]:
+    """What events say of JobSets and Jobs, by the name of the Job that is missing."""
+    said = {
+        event["involvedObject"]["name"]: f"{event['reason']}: {event.get('message', '')}"
+        for event in cluster.list(EVENTS, fields="type=Warning")
+        if event.get("reason") in _REASONS
+    }
+    found = {job: said.get(jobset["metadata"]["name"]) or said.get(job) for job, jobset in missing.items()}
+    return {job: reason for job, reason in found.items() if reason}
 
 
 def _lifeless(cluster: Cluster, missing: Mapping[str, Manifest], num_runs: int) -> NoJob:
-    reasons: dict[str, str] = {}
-    for event in cluster.list(EVENTS, fields="type=Warning"):
-        if event.get("reason") in _REASONS:
-            reasons[event["involvedObject"]["name"]] = f"{event['reason']}: {event.get('message', '')}"
-    for job, jobset in missing.items():
-        name = jobset["metadata"]["name"]
-        reason = reasons.get(name) or reasons.get(job)
-        if reason:
-            run = jobset["metadata"]["annotations"]["octjob.dev/run"]
-            return NoJob(
-                f"{len(missing)} of {num_runs} runs were created but have no Job; run {run}: {reason}",
-                f"`{kubectl(cluster)} describe jobset {name}` shows more; `octjob cancel` removes them.",
-            )
+    for job, reason in _reasons(cluster, missing).items():
+        run = missing[job]["metadata"]["annotations"]["octjob.dev/run"]
+        name = missing[job]["metadata"]["name"]
+        return NoJob(
+            f"{len(missing)} of {num_runs} runs were created but have no Job; run {run}: {reason}",
+            f"`{kubectl(cluster)} describe jobset {name}` shows more; `octjob cancel` removes them.",
+        )
     return NoJob(
         f"{len(missing)} of {num_runs} runs were created but have no Job, and no event says why:"
         " JobSet's controller seems to be away",
