@@ -33,6 +33,7 @@ def test_the_walkthrough_prints_what_it_says(
     walk = steps(page)
     outputs = {step.command: carry_out(step, folder, env) for step in walk}
     remove_namespace(plane, NAMESPACE)
+    assert not [said for said in outputs.values() if "Traceback" in said]
     if request.config.getoption("--update-goldens"):
         PAGE.write_text(rewritten(page, outputs, folder))
         page = PAGE.read_text()

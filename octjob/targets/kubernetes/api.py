@@ -120,7 +120,8 @@ class Cluster:
             path += f"?{query}"
         asked = self._asked("list", resource.full_name, resource.plural, resource)
         answer = self._request("GET", path, asked, accept=_METADATA if names_only else _JSON)
-        return list(answer["items"]) if answer else []
+        # An empty list of metadata alone comes as null.
+        return list((answer or {}).get("items") or [])
 
     def apply(self, resource: Resource, document: Document, *, dry_run: bool = False) -> Document:
         """Create or change an object by server-side apply; dry_run: let the server check it only."""
