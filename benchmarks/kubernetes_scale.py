@@ -24,10 +24,10 @@ import yaml
 from octjob.plan.expand import plan_sweep
 from octjob.storage.open import open_store
 from octjob.targets.kubernetes.api import Cluster
-from octjob.targets.kubernetes.render import write_files, yaml_files
-from octjob.targets.kubernetes.settings import resolve_settings
-from octjob.targets.kubernetes.status import SweepView
-from octjob.targets.kubernetes.submit import submit
+from octjob.targets.kubernetes.documents.render import write_files, yaml_files
+from octjob.targets.kubernetes.documents.settings import resolve_settings
+from octjob.targets.kubernetes.observation.status import SweepView
+from octjob.targets.kubernetes.submission.submit import submit
 from tests.cluster.access import ClusterAccess
 from tests.cluster.controlplane import ControlPlane, Options
 from tests.cluster.tenancy import make_namespace, remove_namespace

@@ -77,8 +77,8 @@ def _open(sweep: str, wait: bool, context: str | None, namespace: str | None) ->
     from octjob.cli.cluster import connect
     from octjob.errors import SpecError
     from octjob.storage.open import open_store
+    from octjob.targets.kubernetes.outlook.standing import look_at
     from octjob.targets.kubernetes.select import select
-    from octjob.targets.kubernetes.standing import look_at
 
     cluster = connect(context, namespace, sweep)
     selection = select(cluster, sweep)

@@ -144,8 +144,8 @@ def _rendering(cluster: Cluster, file: Path) -> Callable[[Document], Document]:
     """Gives the JobSet of a run as its sweep file says it now."""
     from octjob.plan.expand import plan_sweep
     from octjob.spec.yaml import load
-    from octjob.targets.kubernetes.settings import resolve_settings
-    from octjob.targets.kubernetes.submit import render_plan
+    from octjob.targets.kubernetes.documents.settings import resolve_settings
+    from octjob.targets.kubernetes.submission.submit import render_plan
 
     planned = plan_sweep(file)
     jobsets, notes = render_plan(planned, cluster, resolve_settings(planned.compute, load(file)))

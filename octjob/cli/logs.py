@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from octjob.results.status import RunStatus
     from octjob.results.textlog import Line
     from octjob.storage.base import ObjectStore
-    from octjob.targets.kubernetes.status import Look
+    from octjob.targets.kubernetes.observation.status import Look
 
 
 @dataclass(frozen=True)
@@ -115,8 +115,8 @@ def _from_cluster(text: str, wanted: Wanted, context: str | None, namespace: str
     from octjob.cli.cluster import connect
     from octjob.results.layout import read_progress
     from octjob.storage import open_store
-    from octjob.targets.kubernetes.logs import PodLogs
-    from octjob.targets.kubernetes.status import SweepView
+    from octjob.targets.kubernetes.observation.logs import PodLogs
+    from octjob.targets.kubernetes.observation.status import SweepView
 
     cluster = connect(context, namespace, text)
     view = SweepView(cluster, text)

@@ -14,8 +14,8 @@ from octjob.cli.cluster import cluster_options
 
 if TYPE_CHECKING:
     from octjob.plan.expand import Plan
-    from octjob.targets.kubernetes.chip_hours import ChipHours
-    from octjob.targets.kubernetes.outlook import Outlook
+    from octjob.targets.kubernetes.outlook.chip_hours import ChipHours
+    from octjob.targets.kubernetes.outlook.outlook import Outlook
 
 MATRIX = click.option(
     "--matrix",
@@ -101,14 +101,14 @@ def _ask(planned: Plan, matrix: Path, offline: bool, context: str | None, namesp
 
 def _look(planned: Plan, matrix: Path, context: str | None, namespace: str | None) -> Outlook:
     from octjob.cli.cluster import connect
-    from octjob.targets.kubernetes.outlook import look
+    from octjob.targets.kubernetes.outlook.outlook import look
 
     return look(connect(context, namespace, matrix), planned)
 
 
 def _cost(planned: Plan, finished: set[str] | None) -> ChipHours:
     from octjob.storage.open import open_store
-    from octjob.targets.kubernetes.outlook import cost
+    from octjob.targets.kubernetes.outlook.outlook import cost
 
     return cost(planned, None if finished is None else open_store(planned.output), finished or set())
 

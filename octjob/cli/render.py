@@ -38,9 +38,9 @@ def render(matrix: Path, directory: Path, format_: str, write_specs: bool) -> No
     """
     from octjob.plan.expand import plan_sweep
     from octjob.spec.yaml import load
-    from octjob.targets.kubernetes.names import dns_label
-    from octjob.targets.kubernetes.render import Format, render_files, write_files
-    from octjob.targets.kubernetes.settings import resolve_settings, warnings
+    from octjob.targets.kubernetes.documents.names import dns_label
+    from octjob.targets.kubernetes.documents.render import Format, render_files, write_files
+    from octjob.targets.kubernetes.documents.settings import resolve_settings, warnings
 
     planned = plan_sweep(matrix)
     settings = resolve_settings(planned.compute, load(matrix))

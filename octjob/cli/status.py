@@ -80,9 +80,9 @@ def _reader(target: str, context: str | None, namespace: str | None, *, patient:
         return read_store
     from octjob.cli.cluster import connect
     from octjob.results.layout import read_sweep
+    from octjob.targets.kubernetes.observation.status import SweepView
     from octjob.targets.kubernetes.refusal import Unreachable
     from octjob.targets.kubernetes.select import is_store
-    from octjob.targets.kubernetes.status import SweepView
 
     try:
         cluster = connect(context, namespace, target)

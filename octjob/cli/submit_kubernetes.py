@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from octjob.plan.expand import Plan
     from octjob.spec.run import Run
     from octjob.targets.kubernetes.api import Cluster
-    from octjob.targets.kubernetes.batch import Listener
-    from octjob.targets.kubernetes.submit import Submitted
+    from octjob.targets.kubernetes.submission.batch import Listener
+    from octjob.targets.kubernetes.submission.submit import Submitted
 
 
 def submit_kubernetes(
@@ -33,12 +33,12 @@ def submit_kubernetes(
 
     flags: what the user must add to further commands to reach the same place.
 
-    Raises what `octjob.targets.kubernetes.submit.submit` does.
+    Raises what `octjob.targets.kubernetes.submission.submit.submit` does.
     """
     from octjob.spec.yaml import load
     from octjob.storage.open import open_store
-    from octjob.targets.kubernetes.settings import resolve_settings
-    from octjob.targets.kubernetes.submit import submit
+    from octjob.targets.kubernetes.documents.settings import resolve_settings
+    from octjob.targets.kubernetes.submission.submit import submit
 
     settings = resolve_settings(planned.compute, load(matrix))
     store = open_store(planned.output)
@@ -54,7 +54,7 @@ def submit_kubernetes(
 
 def as_document(planned: Plan, cluster: Cluster, done: Submitted, *, dry_run: bool) -> dict[str, Any]:
     """What happened, for programs: every run with its JobSet and state."""
-    from octjob.targets.kubernetes.names import jobset_name
+    from octjob.targets.kubernetes.documents.names import jobset_name
 
     states = {run.run_id: state for state, runs in _groups(done, dry_run=dry_run) for run in runs}
     return {
@@ -94,7 +94,7 @@ def _print_text(planned: Plan, done: Submitted, flags: str, *, dry_run: bool) ->
 
 def _next_commands(planned: Plan, done: Submitted, flags: str, *, dry_run: bool) -> list[str]:
     """What a person may want to type now."""
-    from octjob.targets.kubernetes.names import label_value
+    from octjob.targets.kubernetes.documents.names import label_value
 
     commands = []
     if done.ended:

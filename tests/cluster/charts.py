@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from octjob.targets.kubernetes.yamltext import to_yaml
+from octjob.targets.kubernetes.documents.yamltext import to_yaml
 from tests.cluster.build import tool
 from tests.cluster.schemas import schema_location
 

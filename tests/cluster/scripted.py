@@ -9,7 +9,7 @@ from doubles.cluster_runs import make_run, make_settings
 from doubles.sweep_results import entry, submit
 
 from octjob.storage.open import open_store
-from octjob.targets.kubernetes.manifest import render_jobset
+from octjob.targets.kubernetes.documents.manifest import render_jobset
 from tests.cluster.access import ClusterAccess
 from tests.cluster.tenancy import RUN_ACCOUNT
 

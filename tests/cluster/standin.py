@@ -14,7 +14,7 @@ import sys
 import threading
 from pathlib import Path
 
-from tests.cluster.certs import Authority
+from tests.cluster.certs import LOOPBACK, Authority
 from tests.cluster.kubelet.api import Api
 from tests.cluster.kubelet.kubelet import Kubelet
 from tests.cluster.kubelet.logs import LogServer
@@ -24,7 +24,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.cluster.standin", description=__doc__)
     parser.add_argument("--kubeconfig", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True, help="the pods' directories")
-    parser.add_argument("--port", type=int, required=True, help="of the kubelets' endpoint, TLS on loopback")
+    parser.add_argument("--port", type=int, required=True, help="of the kubelets' endpoint, TLS")
+    parser.add_argument("--host", default=LOOPBACK, help="where the API server reaches it; default: %(default)s")
     parser.add_argument("--bin", type=Path, default=Path(sys.executable).parent, help="where octjob is")
     chosen = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -37,7 +38,7 @@ def main() -> None:
     identity = Authority(data / "pki").sign("kubelet", "kubelet")
     api = Api(chosen.kubeconfig, stopping)
     kubelet = Kubelet(api, data, chosen.bin.absolute())
-    server = LogServer(kubelet, chosen.port, identity)
+    server = LogServer(kubelet, (chosen.host, chosen.port), identity)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     kubelet.start()
     while not stopping.wait(1.0):

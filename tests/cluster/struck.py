@@ -23,7 +23,7 @@ from octjob.results.layout import PREDICTIONS, read_progress, read_result, run_k
 from octjob.results.records import Result
 from octjob.storage.base import ObjectStore
 from octjob.storage.open import open_store
-from octjob.targets.kubernetes.pods import worker
+from octjob.targets.kubernetes.observation.pods import worker
 from tests.cluster.access import ClusterAccess, Document, condition_status
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.submission import IMAGE, Ended, octjob

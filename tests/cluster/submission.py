@@ -16,9 +16,9 @@ from octjob.cli import run as run_command
 from octjob.plan.expand import plan_sweep
 from octjob.storage.open import open_store
 from octjob.targets.kubernetes.api import Cluster
-from octjob.targets.kubernetes.batch import Listener
-from octjob.targets.kubernetes.settings import resolve_settings
-from octjob.targets.kubernetes.submit import Submitted, submit
+from octjob.targets.kubernetes.documents.settings import resolve_settings
+from octjob.targets.kubernetes.submission.batch import Listener
+from octjob.targets.kubernetes.submission.submit import Submitted, submit
 from tests.cluster.access import ClusterAccess
 from tests.cluster.tenancy import QUEUE, RUN_ACCOUNT
 

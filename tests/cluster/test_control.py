@@ -17,8 +17,8 @@ from octjob.results.records import RunEntry, SweepRecord
 from octjob.storage.open import open_store
 from octjob.targets.kubernetes import retry as retrying
 from octjob.targets.kubernetes.api import Cluster
-from octjob.targets.kubernetes.fields import differing_fields
-from octjob.targets.kubernetes.manifest import render_jobset
+from octjob.targets.kubernetes.documents.fields import differing_fields
+from octjob.targets.kubernetes.documents.manifest import render_jobset
 from octjob.targets.kubernetes.phase import phase
 from octjob.targets.kubernetes.refusal import Refused
 from octjob.targets.kubernetes.resources import JOBSETS

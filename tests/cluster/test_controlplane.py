@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from doubles.cluster_runs import make_run, make_settings, pod_spec
 
-from octjob.targets.kubernetes.manifest import render_jobset
+from octjob.targets.kubernetes.documents.manifest import render_jobset
 from tests.cluster.access import ClusterAccess, CommandError, condition_status
 from tests.cluster.build import KUBERNETES
 from tests.cluster.controlplane import ControlPlane

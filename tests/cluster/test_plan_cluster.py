@@ -10,7 +10,7 @@ import pytest
 from octjob.plan.expand import plan_sweep
 from octjob.results.layout import run_key
 from octjob.storage.open import open_store
-from octjob.targets.kubernetes.outlook import look
+from octjob.targets.kubernetes.outlook.outlook import look
 from octjob.targets.kubernetes.resources import JOBSETS
 from tests.cluster.access import ClusterAccess
 from tests.cluster.submission import HELD, connect, grant, make_ready, octjob, submit_file, write_sweep

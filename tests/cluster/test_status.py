@@ -11,7 +11,7 @@ from doubles.sweep_results import beat, finish, labels, skilled
 
 from octjob.cli.watch import watch
 from octjob.results.status import RunStatus
-from octjob.targets.kubernetes.status import SweepView
+from octjob.targets.kubernetes.observation.status import SweepView
 from tests.cluster.access import ClusterAccess
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.scripted import SLEEP, Scripted, container

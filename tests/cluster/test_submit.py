@@ -9,11 +9,11 @@ import pytest
 
 from octjob.plan.expand import plan_sweep
 from octjob.targets.kubernetes.api import Cluster
-from octjob.targets.kubernetes.manifest import Manifest, render_jobset
+from octjob.targets.kubernetes.documents.manifest import Manifest, render_jobset
+from octjob.targets.kubernetes.documents.settings import resolve_settings
 from octjob.targets.kubernetes.refusal import ClusterError
 from octjob.targets.kubernetes.resources import JOBSETS
-from octjob.targets.kubernetes.settings import resolve_settings
-from octjob.targets.kubernetes.verify import verify
+from octjob.targets.kubernetes.submission.verify import verify
 from tests.cluster.access import ClusterAccess
 from tests.cluster.submission import (
     CANARY,

@@ -7,8 +7,8 @@ from typing import Any
 from octjob.spec.experiment import Experiment
 from octjob.spec.run import Run
 from octjob.spec.sweep import Checkpoint, Compute
-from octjob.targets.kubernetes.manifest import render_jobset
-from octjob.targets.kubernetes.settings import Settings, resolve_settings
+from octjob.targets.kubernetes.documents.manifest import render_jobset
+from octjob.targets.kubernetes.documents.settings import Settings, resolve_settings
 
 IMAGE = f"europe-docker.pkg.dev/project/octjob/octjob@sha256:{'0123456789abcdef' * 4}"
 COMPUTE: dict[str, Any] = {

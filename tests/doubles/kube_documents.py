@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from doubles.cluster_runs import make_run, make_settings
-from octjob.targets.kubernetes.manifest import render_jobset
+from octjob.targets.kubernetes.documents.manifest import render_jobset
 
 Document = dict[str, Any]
 

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from octjob.errors import SpecError
 from octjob.plan.expand import Plan
-from octjob.targets.kubernetes.admission import quantity, requested_resources, suits, tolerated
-from octjob.targets.kubernetes.dryrun import used_up
-from octjob.targets.kubernetes.existing import describe_changes
-from octjob.targets.kubernetes.manifest import render_jobset
-from octjob.targets.kubernetes.preflight import MAX_RUN_ID, check_names, check_schema, pod_spec
+from octjob.targets.kubernetes.documents.manifest import render_jobset
 from octjob.targets.kubernetes.refusal import ClusterError
+from octjob.targets.kubernetes.submission.admission import quantity, requested_resources, suits, tolerated
+from octjob.targets.kubernetes.submission.dryrun import used_up
+from octjob.targets.kubernetes.submission.existing import describe_changes
+from octjob.targets.kubernetes.submission.preflight import MAX_RUN_ID, check_names, check_schema, pod_spec
 
 TAINT = {"key": "google.com/tpu", "value": "present", "effect": "NoSchedule"}
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from doubles.cluster_runs import container, jobset
 
-from octjob.targets.kubernetes.derived import child_pod
+from octjob.targets.kubernetes.documents.derived import child_pod
 from tests.cluster.charts import CHART, Document, helm_template
 
 RUN = {"app.kubernetes.io/name": "octjob", "app.kubernetes.io/component": "run"}

@@ -11,11 +11,11 @@ from doubles.cluster_runs import COMPUTE, make_run, make_settings
 
 from octjob.plan.expand import plan_sweep
 from octjob.spec.accelerator import SLICES, Slice
-from octjob.targets.kubernetes.derived import child_job, child_pod
-from octjob.targets.kubernetes.manifest import render_jobset
-from octjob.targets.kubernetes.render import render_files, write_files
-from octjob.targets.kubernetes.settings import Settings, resolve_settings
-from octjob.targets.kubernetes.yamltext import to_yaml
+from octjob.targets.kubernetes.documents.derived import child_job, child_pod
+from octjob.targets.kubernetes.documents.manifest import render_jobset
+from octjob.targets.kubernetes.documents.render import render_files, write_files
+from octjob.targets.kubernetes.documents.settings import Settings, resolve_settings
+from octjob.targets.kubernetes.documents.yamltext import to_yaml
 from tests.cluster.charts import HelmError, helm, helm_template, kubeconform
 
 GOLDEN = Path(__file__).parents[1] / "golden"

@@ -14,7 +14,7 @@ from octjob.spec.experiment import Experiment
 from octjob.spec.sweep import Compute, Sweep
 from octjob.spec.validate import validate
 from octjob.spec.yaml import loads
-from octjob.targets.kubernetes.settings import resolve_settings, warnings
+from octjob.targets.kubernetes.documents.settings import resolve_settings, warnings
 
 Document = dict[str, Any]
 

@@ -146,11 +146,14 @@ def test_every_config_in_the_pages_loads(checkout: Path, body: str) -> None:
 
 
 def command_lines(program: str) -> Iterator[tuple[str, list[str]]]:
-    for where, _, body in blocks("bash", "console"):
-        for line in body.replace("\\\n", " ").splitlines():
-            words = shlex.split(re.split(r"[|>]", line.removeprefix("$ "))[0], comments=True)
-            if words[:1] == [program]:
-                yield where, words[1:]
+    for kind in ("bash", "console"):
+        for where, _, body in blocks(kind):
+            for line in body.replace("\\\n", " ").splitlines():
+                if kind == "console" and not line.startswith("$ "):
+                    continue  # What a command prints.
+                words = shlex.split(re.split(r"[|]|\d?>", line.removeprefix("$ "))[0], comments=True)
+                if words[:1] == [program]:
+                    yield where, words[1:]
 
 
 def parse(arguments: list[str]) -> None:

@@ -11,9 +11,9 @@ import pytest
 from doubles.cluster_runs import container, jobset, make_run, make_settings, pod_spec
 
 from octjob.spec.experiment import Experiment
-from octjob.targets.kubernetes.derived import child_job, child_pod
-from octjob.targets.kubernetes.manifest import SPEC_HASH, render_jobset
-from octjob.targets.kubernetes.yamltext import to_yaml
+from octjob.targets.kubernetes.documents.derived import child_job, child_pod
+from octjob.targets.kubernetes.documents.manifest import SPEC_HASH, render_jobset
+from octjob.targets.kubernetes.documents.yamltext import to_yaml
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 MACHINE = {"v6e-8": "ct6e-standard-8t"}

@@ -13,10 +13,10 @@ import yaml
 from doubles.cluster_runs import container, jobset, make_run, make_settings, pod_spec
 
 from octjob.spec.experiment import Experiment
-from octjob.targets.kubernetes.derived import child_job, child_pod
-from octjob.targets.kubernetes.fields import check_fields, differing_fields, knows_message_patterns
-from octjob.targets.kubernetes.manifest import SPEC_HASH, render_jobset
-from octjob.targets.kubernetes.yamltext import to_yaml
+from octjob.targets.kubernetes.documents.derived import child_job, child_pod
+from octjob.targets.kubernetes.documents.fields import check_fields, differing_fields, knows_message_patterns
+from octjob.targets.kubernetes.documents.manifest import SPEC_HASH, render_jobset
+from octjob.targets.kubernetes.documents.yamltext import to_yaml
 
 Document = dict[str, Any]
 

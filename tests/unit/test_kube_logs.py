@@ -13,8 +13,8 @@ from octjob.cli import run as octjob
 from octjob.results.layout import attempt_log_key
 from octjob.results.textlog import NoLogError, stored_attempt, stored_lines
 from octjob.storage import ObjectStore
-from octjob.targets.kubernetes import logs as podlogs
-from octjob.targets.kubernetes.logs import PodLogs
+from octjob.targets.kubernetes.observation import logs as podlogs
+from octjob.targets.kubernetes.observation.logs import PodLogs
 from octjob.targets.kubernetes.refusal import Forbidden, Unreachable
 
 RUN = entry("a")

@@ -26,8 +26,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from octjob.results.status import RunStatus
-from octjob.targets.kubernetes.state import Seen, run_state, wants_events
-from octjob.targets.kubernetes.waiting import Place, places, waits_for
+from octjob.targets.kubernetes.observation.state import Seen, run_state, wants_events
+from octjob.targets.kubernetes.observation.waiting import Place, places, waits_for
 
 QUOTA = (
     "couldn't assign flavors to pod set w: insufficient unused quota for google.com/tpu in flavor v4,"

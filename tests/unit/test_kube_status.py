@@ -18,9 +18,9 @@ from octjob.results.layout import PROGRESS, RESULT, run_key
 from octjob.results.render_status import status_json, status_rich, status_text
 from octjob.results.status import RunStatus
 from octjob.storage import ObjectStore
+from octjob.targets.kubernetes.observation.status import SweepView
 from octjob.targets.kubernetes.refusal import Forbidden, NotServed, Unreachable
 from octjob.targets.kubernetes.select import NoSuchTarget
-from octjob.targets.kubernetes.status import SweepView
 
 QUOTA = "insufficient unused quota for google.com/tpu in flavor v4, 16 more needed"
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from octjob.spec.accelerator import SLICES
-from octjob.targets.kubernetes.names import derived_names, dns_label, jobset_name, label_value
+from octjob.targets.kubernetes.documents.names import derived_names, dns_label, jobset_name, label_value
 
 DNS_1035 = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 LABEL = re.compile(r"([A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?)?")

@@ -9,9 +9,9 @@ import pytest
 
 from octjob.errors import Interrupted
 from octjob.results.wait import Standing, Standings, wait_for_results
-from octjob.targets.kubernetes.chip_hours import chip_hours
-from octjob.targets.kubernetes.outlook import Outlook
-from octjob.targets.kubernetes.quota import quota_of
+from octjob.targets.kubernetes.outlook.chip_hours import chip_hours
+from octjob.targets.kubernetes.outlook.outlook import Outlook
+from octjob.targets.kubernetes.outlook.quota import quota_of
 from tests.doubles.cluster_runs import make_run
 
 RUNS = [make_run("logistic"), make_run("logistic"), make_run("finetune")]

@@ -15,10 +15,10 @@ from doubles.cluster_runs import COMPUTE, IMAGE
 
 from octjob.cli import run as octjob
 from octjob.plan.expand import plan_sweep
-from octjob.targets.kubernetes.manifest import render_jobset
-from octjob.targets.kubernetes.render import MARKER, render_files, write_files
-from octjob.targets.kubernetes.settings import Settings, resolve_settings
-from octjob.targets.kubernetes.yamltext import to_yaml
+from octjob.targets.kubernetes.documents.manifest import render_jobset
+from octjob.targets.kubernetes.documents.render import MARKER, render_files, write_files
+from octjob.targets.kubernetes.documents.settings import Settings, resolve_settings
+from octjob.targets.kubernetes.documents.yamltext import to_yaml
 
 Documents = dict[str, dict[str, Any]]
 

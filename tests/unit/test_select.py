@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from octjob.errors import SpecError
-from octjob.targets.kubernetes.names import label_value
+from octjob.targets.kubernetes.documents.names import label_value
 from octjob.targets.kubernetes.select import (
     NoSuchTarget,
     Target,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from octjob.errors import SpecError
-from octjob.targets.kubernetes.manifest import GRACE_PERIOD_S, QUEUE_LABEL
+from octjob.targets.kubernetes.documents.manifest import GRACE_PERIOD_S, QUEUE_LABEL
 from octjob.targets.kubernetes.phase import phase
 from octjob.targets.kubernetes.refusal import ClusterError, Refused
 from octjob.targets.kubernetes.resources import JOBSETS, WORKLOADS

@@ -26,7 +26,7 @@ from octjob.targets.kubernetes.control import (
     outcome,
     uid_of,
 )
-from octjob.targets.kubernetes.manifest import QUEUE_LABEL
+from octjob.targets.kubernetes.documents.manifest import QUEUE_LABEL
 from octjob.targets.kubernetes.phase import phase
 from octjob.targets.kubernetes.resources import JOBSETS, WORKLOADS
 from octjob.targets.kubernetes.select import Selection, annotation

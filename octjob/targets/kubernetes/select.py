@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from octjob.errors import AccessError, SpecError
-from octjob.targets.kubernetes.names import label_value
+from octjob.targets.kubernetes.documents.names import label_value
 from octjob.targets.kubernetes.resources import JOBSETS
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
-from tests.cluster.certs import LOOPBACK, Identity
+from tests.cluster.certs import Identity
 
 from .container import Container
 from .kubelet import Kubelet
@@ -25,8 +25,8 @@ class LogServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, kubelet: Kubelet, port: int, identity: Identity) -> None:
-        super().__init__((LOOPBACK, port), _Handler)
+    def __init__(self, kubelet: Kubelet, address: tuple[str, int], identity: Identity) -> None:
+        super().__init__(address, _Handler)
         self.kubelet = kubelet
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(identity.cert, identity.key)

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from octjob.targets.kubernetes.admission import TPU, quantity, readable
 from octjob.targets.kubernetes.resources import CLUSTER_QUEUES, LOCAL_QUEUES
+from octjob.targets.kubernetes.submission.admission import TPU, quantity, readable
 
 if TYPE_CHECKING:
     from octjob.targets.kubernetes.api import Cluster, Document

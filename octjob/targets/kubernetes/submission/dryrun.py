@@ -8,11 +8,16 @@ import re
 from typing import TYPE_CHECKING
 
 from octjob.spec.run import Run
-from octjob.targets.kubernetes.admission import Admission, quantity, requested_resources, require_covered
-from octjob.targets.kubernetes.derived import child_job, child_pod
-from octjob.targets.kubernetes.manifest import Manifest
+from octjob.targets.kubernetes.documents.derived import child_job, child_pod
+from octjob.targets.kubernetes.documents.manifest import Manifest
 from octjob.targets.kubernetes.refusal import Refused
 from octjob.targets.kubernetes.resources import JOBS, JOBSETS, PODS
+from octjob.targets.kubernetes.submission.admission import (
+    Admission,
+    quantity,
+    requested_resources,
+    require_covered,
+)
 
 if TYPE_CHECKING:
     from octjob.targets.kubernetes.api import Cluster

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from octjob import __version__
 from octjob.errors import SpecError
 from octjob.plan.expand import Plan
-from octjob.targets.kubernetes.manifest import (
+from octjob.targets.kubernetes.documents.manifest import (
     MAX_EXEC_LABEL,
     PRIORITY_LABEL,
     QUEUE_LABEL,
@@ -19,9 +19,9 @@ from octjob.targets.kubernetes.manifest import (
     base_hash,
     render_jobset,
 )
-from octjob.targets.kubernetes.names import dns_label, jobset_name, label_value
-from octjob.targets.kubernetes.settings import Settings
-from octjob.targets.kubernetes.yamltext import to_yaml
+from octjob.targets.kubernetes.documents.names import dns_label, jobset_name, label_value
+from octjob.targets.kubernetes.documents.settings import Settings
+from octjob.targets.kubernetes.documents.yamltext import to_yaml
 
 Format = Literal["yaml", "helm"]
 Files = dict[str, str]

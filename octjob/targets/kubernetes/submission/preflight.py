@@ -15,15 +15,9 @@ from typing import TYPE_CHECKING, Any
 from octjob.errors import SpecError
 from octjob.plan.expand import Plan
 from octjob.spec.accelerator import ACCELERATOR_LABEL, TOPOLOGY_LABEL
-from octjob.targets.kubernetes.admission import (
-    Admission,
-    check_admission,
-    check_priority,
-    kubectl,
-    readable,
-)
-from octjob.targets.kubernetes.fields import Schema, check_fields
-from octjob.targets.kubernetes.manifest import Manifest
+from octjob.targets.kubernetes.documents.fields import Schema, check_fields
+from octjob.targets.kubernetes.documents.manifest import Manifest
+from octjob.targets.kubernetes.documents.settings import Settings
 from octjob.targets.kubernetes.refusal import ClusterError, Forbidden
 from octjob.targets.kubernetes.resources import (
     JOBS,
@@ -35,7 +29,13 @@ from octjob.targets.kubernetes.resources import (
     SERVICE_ACCOUNTS,
     Resource,
 )
-from octjob.targets.kubernetes.settings import Settings
+from octjob.targets.kubernetes.submission.admission import (
+    Admission,
+    check_admission,
+    check_priority,
+    kubectl,
+    readable,
+)
 
 if TYPE_CHECKING:
     from octjob.targets.kubernetes.api import Cluster, Document

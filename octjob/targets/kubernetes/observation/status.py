@@ -17,13 +17,13 @@ from octjob.results.status import RunStatus, sweep_status
 from octjob.storage import open_store
 from octjob.storage.base import ObjectNotFoundError
 from octjob.targets.kubernetes.control import by_jobset, uid_of
-from octjob.targets.kubernetes.names import job_name
-from octjob.targets.kubernetes.pods import JOBSET_NAME
+from octjob.targets.kubernetes.documents.names import job_name
+from octjob.targets.kubernetes.observation.pods import JOBSET_NAME
+from octjob.targets.kubernetes.observation.state import Seen, run_state, wants_events
+from octjob.targets.kubernetes.observation.waiting import Place, places
 from octjob.targets.kubernetes.refusal import NotServed
 from octjob.targets.kubernetes.resources import EVENTS, PODS, WORKLOADS
 from octjob.targets.kubernetes.select import NoSuchTarget, Selection, annotation, parse_target, select
-from octjob.targets.kubernetes.state import Seen, run_state, wants_events
-from octjob.targets.kubernetes.waiting import Place, places
 
 if TYPE_CHECKING:
     from octjob.storage.base import ObjectStore

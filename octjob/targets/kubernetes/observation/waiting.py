@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from octjob.targets.kubernetes.conditions import condition, true
+from octjob.targets.kubernetes.observation.conditions import condition, true
 
 if TYPE_CHECKING:
     from octjob.targets.kubernetes.api import Document

@@ -11,8 +11,8 @@ import copy
 import hashlib
 from typing import Any
 
-from octjob.targets.kubernetes.manifest import Manifest
-from octjob.targets.kubernetes.names import job_name, pod_name
+from octjob.targets.kubernetes.documents.manifest import Manifest
+from octjob.targets.kubernetes.documents.names import job_name, pod_name
 
 _PREFIX = "jobset.sigs.k8s.io/"
 _EXCLUSIVE = "alpha.jobset.sigs.k8s.io/exclusive-topology"

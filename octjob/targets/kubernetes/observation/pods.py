@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from octjob.targets.kubernetes.conditions import condition, seconds, true
-from octjob.targets.kubernetes.manifest import CONTAINER
+from octjob.targets.kubernetes.documents.manifest import CONTAINER
+from octjob.targets.kubernetes.observation.conditions import condition, seconds, true
 
 if TYPE_CHECKING:
     from octjob.targets.kubernetes.api import Document

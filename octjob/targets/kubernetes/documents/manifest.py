@@ -12,9 +12,9 @@ import jinja2
 import yaml
 
 from octjob.spec.run import Run
-from octjob.targets.kubernetes.names import REPLICATED_JOB, jobset_name, label_value
-from octjob.targets.kubernetes.policy import jobset_rules, pod_rules
-from octjob.targets.kubernetes.settings import Settings
+from octjob.targets.kubernetes.documents.names import REPLICATED_JOB, jobset_name, label_value
+from octjob.targets.kubernetes.documents.policy import jobset_rules, pod_rules
+from octjob.targets.kubernetes.documents.settings import Settings
 
 Manifest = dict[str, Any]
 
@@ -56,7 +56,7 @@ def render_jobset(run: Run, settings: Settings, *, message_patterns: bool = True
     """The JobSet of `run`, with a hash of what octjob decides about it as annotation `octjob.dev/spec-hash`.
 
     message_patterns: whether the cluster's JobSet knows `onJobFailureMessagePatterns` (0.10 and later); see
-    `octjob.targets.kubernetes.policy` for what is lost without.
+    `octjob.targets.kubernetes.documents.policy` for what is lost without.
     """
     document = _render(run, settings, message_patterns)
     # The hash describes what was asked for, so an upgrade of the cluster's JobSet does not change it.
@@ -123,7 +123,7 @@ def _mounts(run: Run) -> list[dict[str, str]]:
 @lru_cache
 def _template(name: str) -> jinja2.Template:
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("octjob.targets.kubernetes"),
+        loader=jinja2.PackageLoader("octjob.targets.kubernetes.documents"),
         undefined=jinja2.StrictUndefined,
         autoescape=False,
     )

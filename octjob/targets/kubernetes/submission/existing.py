@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from octjob.errors import SpecError
 from octjob.spec.run import Run
-from octjob.targets.kubernetes.admission import kubectl
-from octjob.targets.kubernetes.fields import differing_fields
-from octjob.targets.kubernetes.manifest import SPEC_HASH, Manifest, render_jobset
-from octjob.targets.kubernetes.names import label_value
+from octjob.targets.kubernetes.documents.fields import differing_fields
+from octjob.targets.kubernetes.documents.manifest import SPEC_HASH, Manifest, render_jobset
+from octjob.targets.kubernetes.documents.names import label_value
+from octjob.targets.kubernetes.documents.settings import Settings
 from octjob.targets.kubernetes.refusal import ClusterError
 from octjob.targets.kubernetes.resources import JOBSETS
-from octjob.targets.kubernetes.settings import Settings
+from octjob.targets.kubernetes.submission.admission import kubectl
 
 if TYPE_CHECKING:
     from octjob.targets.kubernetes.api import Cluster, Document

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Literal
 from octjob.plan.expand import Plan
 from octjob.spec.accelerator import parse_accelerator
 from octjob.storage.base import ObjectStore
-from octjob.targets.kubernetes.chip_hours import ChipHours, chip_hours, read_durations
+from octjob.targets.kubernetes.outlook.chip_hours import ChipHours, chip_hours, read_durations
+from octjob.targets.kubernetes.outlook.quota import Quota, read_quota
 from octjob.targets.kubernetes.phase import Phase, phase
-from octjob.targets.kubernetes.quota import Quota, read_quota
 from octjob.targets.kubernetes.resources import JOBSETS
 from octjob.targets.kubernetes.select import Target, annotation
 

@@ -15,17 +15,17 @@ from octjob.plan.expand import Plan
 from octjob.results.layout import finished_runs, has_sweep
 from octjob.spec.run import Run
 from octjob.storage.base import ObjectStore
-from octjob.targets.kubernetes.admission import kubectl
-from octjob.targets.kubernetes.batch import Listener, in_parallel
-from octjob.targets.kubernetes.dryrun import dry_run, shape
-from octjob.targets.kubernetes.existing import sort_out
-from octjob.targets.kubernetes.fields import knows_message_patterns
-from octjob.targets.kubernetes.manifest import Manifest, render_jobset
-from octjob.targets.kubernetes.preflight import check_names, check_schema, preflight
+from octjob.targets.kubernetes.documents.fields import knows_message_patterns
+from octjob.targets.kubernetes.documents.manifest import Manifest, render_jobset
+from octjob.targets.kubernetes.documents.settings import Settings, warnings
 from octjob.targets.kubernetes.refusal import ClusterError, Forbidden
 from octjob.targets.kubernetes.resources import JOBSETS
-from octjob.targets.kubernetes.settings import Settings, warnings
-from octjob.targets.kubernetes.verify import NoJob, verify
+from octjob.targets.kubernetes.submission.admission import kubectl
+from octjob.targets.kubernetes.submission.batch import Listener, in_parallel
+from octjob.targets.kubernetes.submission.dryrun import dry_run, shape
+from octjob.targets.kubernetes.submission.existing import sort_out
+from octjob.targets.kubernetes.submission.preflight import check_names, check_schema, preflight
+from octjob.targets.kubernetes.submission.verify import NoJob, verify
 from octjob.targets.submit import record_of, write_plan
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from octjob.results.status import STALLED_AFTER_S, RunState, RunStatus
-from octjob.targets.kubernetes import pods as podlist
-from octjob.targets.kubernetes.conditions import condition, seconds, true
-from octjob.targets.kubernetes.manifest import QUEUE_LABEL
-from octjob.targets.kubernetes.waiting import Place, Wait, waits_for
+from octjob.targets.kubernetes.documents.manifest import QUEUE_LABEL
+from octjob.targets.kubernetes.observation import pods as podlist
+from octjob.targets.kubernetes.observation.conditions import condition, seconds, true
+from octjob.targets.kubernetes.observation.waiting import Place, Wait, waits_for
 
 if TYPE_CHECKING:
     from octjob.targets.kubernetes.api import Document

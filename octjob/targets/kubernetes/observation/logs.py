@@ -15,9 +15,15 @@ from queue import Empty, Full, Queue
 from typing import TYPE_CHECKING
 
 from octjob.results.textlog import Line
-from octjob.targets.kubernetes.manifest import CONTAINER
+from octjob.targets.kubernetes.documents.manifest import CONTAINER
+from octjob.targets.kubernetes.observation.pods import (
+    JOBSET_NAME,
+    container_state,
+    has_begun,
+    restart,
+    worker,
+)
 from octjob.targets.kubernetes.phase import phase
-from octjob.targets.kubernetes.pods import JOBSET_NAME, container_state, has_begun, restart, worker
 from octjob.targets.kubernetes.refusal import ClusterError
 from octjob.targets.kubernetes.resources import JOBSETS, PODS
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from octjob.targets.kubernetes.manifest import Manifest
+from octjob.targets.kubernetes.documents.manifest import Manifest
 
 Schema = dict[str, Any]
 

@@ -9,12 +9,12 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from octjob.targets.kubernetes.admission import kubectl
-from octjob.targets.kubernetes.existing import sweep_selector
-from octjob.targets.kubernetes.manifest import Manifest
-from octjob.targets.kubernetes.names import job_name
+from octjob.targets.kubernetes.documents.manifest import Manifest
+from octjob.targets.kubernetes.documents.names import job_name
 from octjob.targets.kubernetes.refusal import ClusterError
 from octjob.targets.kubernetes.resources import EVENTS, JOBS
+from octjob.targets.kubernetes.submission.admission import kubectl
+from octjob.targets.kubernetes.submission.existing import sweep_selector
 
 if TYPE_CHECKING:
     from octjob.targets.kubernetes.api import Cluster

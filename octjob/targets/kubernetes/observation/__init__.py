@@ -1,0 +1,1 @@
+"""Where runs stand, why, and what they say."""

@@ -1,0 +1,1 @@
+"""From a plan to JobSets: checked, tried, created, and seen to live."""
