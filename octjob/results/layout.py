@@ -5,6 +5,7 @@
                      runs/<run id>/checkpoint/   resume state and weights
                      runs/<run id>/logs/attempt-<n>.host-<i>.log   what attempt n (from 1) logged on host i of the
                                               slice (from 0): its last 4 MiB, complete when the attempt has ended
+                     runs/<run id>/retry.json   the JobSet to create, while a retry has deleted the old one
                      leaderboard/             what collect wrote
 
 `result.json` is written last and create-only: that it exists is the fact that the run is finished.

@@ -18,18 +18,12 @@ from doubles.vjepa3d import save_original_checkpoint
 from octjob.data.synthesize import SynthesisRecipe, synthesize
 from octjob.share import shared_file
 from octjob.storage.open import forget_stores, open_store
+from tests.cluster.tryout import ENCODER
 
 DATA = "b2://eye-dataset/ai-readi/dataset"
 RECIPE = SynthesisRecipe(
     seed=7, participants={"train": 64, "val": 24, "test": 4}, devices_per_participant=1, eyes="one"
 )
-ENCODER: dict[str, Any] = {
-    "volume_size": (8, 32, 32),
-    "patch_size": (4, 8, 8),
-    "embed_dim": 64,
-    "depth": 2,
-    "num_heads": 1,
-}
 # What time forbids on two cores, and the size of the small encoders; nothing else of the shipped sweep changes.
 SMALLER: dict[str, Any] = {
     "model.emb_dim": None,

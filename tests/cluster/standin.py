@@ -25,7 +25,9 @@ def main() -> None:
     parser.add_argument("--kubeconfig", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True, help="the pods' directories")
     parser.add_argument("--port", type=int, required=True, help="of the kubelets' endpoint, TLS")
-    parser.add_argument("--host", default=LOOPBACK, help="where the API server reaches it; default: %(default)s")
+    parser.add_argument(
+        "--host", default=LOOPBACK, help="where the API server reaches it; default: %(default)s"
+    )
     parser.add_argument("--bin", type=Path, default=Path(sys.executable).parent, help="where octjob is")
     chosen = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")

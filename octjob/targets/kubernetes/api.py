@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from octjob.errors import SpecError
+from octjob.targets.kubernetes.kubeconfig import ClientLoader, locate_cluster
 from octjob.targets.kubernetes.refusal import (
     Answer,
     ClusterError,
@@ -37,7 +38,6 @@ Document = dict[str, Any]
 
 FIELD_MANAGER = "octjob"
 RETRY_ENV = "OCTJOB_CLUSTER_RETRY_S"
-POOL_SIZE = 16
 _RETRY_S = 60.0
 # A webhook that refuses connections is down rather than busy.
 _WEBHOOK_RETRY_S = 8.0
@@ -58,7 +58,7 @@ class Cluster:
     requests may be repeated.
     """
 
-    def __init__(self, context: str, namespace: str, load: _Loader) -> None:
+    def __init__(self, context: str, namespace: str, load: ClientLoader) -> None:
         self.context = context
         self.namespace = namespace
         self._load = load
@@ -66,7 +66,7 @@ class Cluster:
         self._lock = threading.Lock()
         self._num_calls = 0
         self._kueue_version: str | None = None
-        self.retry_s = float(os.environ.get(RETRY_ENV, _RETRY_S))
+        self.retry_s = _retry_s()
 
     @classmethod
     def connect(cls, context: str | None = None, namespace: str | None = None) -> Cluster:
@@ -78,7 +78,7 @@ class Cluster:
             SpecError: no kubeconfig, or not this context in it.
             Unreachable: the server does not answer within seconds.
         """
-        cluster = cls(*_loader(context, namespace))
+        cluster = cls(*locate_cluster(context, namespace))
         retry_s, cluster.retry_s = cluster.retry_s, 0.0
         cluster._request("GET", "/version", cluster._asked("get", "version", "version"))
         cluster.retry_s = retry_s
@@ -363,63 +363,12 @@ class Cluster:
         return response
 
 
-class _Loader:
-    """Makes the official client from a kubeconfig context, anew each time it is called."""
-
-    def __init__(self, context: str | None, file: str = "") -> None:
-        self.context = context
-        self.file = file
-
-    def __call__(self) -> Any:
-        from kubernetes import client
-
-        config = _config_module()
-        configuration = client.Configuration()
-        if self.context is None:
-            config.load_incluster_config(client_configuration=configuration)
-        else:
-            config.load_kube_config(self.file, context=self.context, client_configuration=configuration)
-        configuration.connection_pool_maxsize = POOL_SIZE
-        return client.ApiClient(configuration)
-
-
-def _loader(context: str | None, namespace: str | None) -> tuple[str, str, _Loader]:
-    """Context (empty in-cluster), namespace and client of what the user's kubeconfig and flags say."""
-    config = _config_module()
-    # The client looks at KUBECONFIG once, when it is imported.
-    place = os.environ.get("KUBECONFIG") or "~/.kube/config"
+def _retry_s() -> float:
+    text = os.environ.get(RETRY_ENV, str(_RETRY_S))
     try:
-        contexts, active = config.list_kube_config_contexts(place)
-    except config.ConfigException as error:
-        if context is None and "KUBERNETES_SERVICE_HOST" in os.environ:
-            return "", namespace or _own_namespace(), _Loader(None)
-        raise SpecError(
-            f"no cluster: {place}: {error}",
-            "Set KUBECONFIG; on GKE `gcloud container clusters get-credentials <cluster> --location <location>`"
-            " writes it.",
-        ) from None
-    known = {one["name"]: one for one in contexts}
-    if context is None and active is None:
-        raise SpecError("the kubeconfig has no current context", "Pass --context NAME.")
-    name = context or active["name"]
-    if name not in known:
-        raise SpecError(
-            f"no context {name!r} in the kubeconfig; there are {', '.join(sorted(known)) or 'none'}",
-            "`kubectl config get-contexts` lists them.",
-        )
-    return name, namespace or known[name]["context"].get("namespace") or "default", _Loader(name, place)
-
-
-def _config_module() -> Any:
-    """The client's kubeconfig reader, which has no types."""
-    from kubernetes import config
-
-    return config
-
-
-def _own_namespace() -> str:
-    with open("/var/run/secrets/kubernetes.io/serviceaccount/namespace", encoding="utf-8") as file:
-        return file.read().strip()
+        return float(text)
+    except ValueError:
+        raise SpecError(f"{RETRY_ENV}={text!r} is not a number of seconds", f"Set {RETRY_ENV}=60.") from None
 
 
 def _reason(error: Exception) -> str:
