@@ -81,9 +81,9 @@ def cluster() -> FakeCluster:
     )
 
 
-def event(kind: str, name: str, reason: str, message: str) -> Document:
+def event(kind: str, name: str, reason: str, message: str, moment: str = "2023-11-14T22:13:20Z") -> Document:
     return {
-        "metadata": {"creationTimestamp": "2023-11-14T22:13:20Z"},
+        "metadata": {"creationTimestamp": moment},
         "involvedObject": {"kind": kind, "name": name},
         "reason": reason,
         "message": message,
@@ -92,6 +92,16 @@ def event(kind: str, name: str, reason: str, message: str) -> Document:
 
 def states(runs: list[RunStatus]) -> dict[str, str]:
     return {one.checkpoint: one.state for one in runs}
+
+
+def test_an_event_from_before_the_jobset_is_not_its_own(cluster: FakeCluster, store: ObjectStore) -> None:
+    job = f"{jobset('bad')['metadata']['name']}-w-0"
+    cluster.documents["events"].append(
+        event("Job", job, "FailedCreate", "quota", moment="2001-01-01T00:00:00Z")
+    )
+    assert states(view(cluster, store).look(NOW).runs)["bad"] == "Invalid"
+    cluster.documents["events"].append(event("Job", job, "FailedCreate", "quota"))
+    assert states(view(cluster, store).look(NOW).runs)["bad"] == "Queued"
 
 
 def test_cluster_and_store_are_joined(cluster: FakeCluster, store: ObjectStore) -> None:

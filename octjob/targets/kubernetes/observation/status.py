@@ -111,16 +111,18 @@ class SweepView:
         wanting = {run: one for run, one in seen.items() if wants_events(one, now)}
         if not wanting:
             return seen
-        texts = defaultdict(list)
+        of_object = defaultdict(list)
         for event in sorted(self.cluster.list(EVENTS, fields="type=Warning"), key=_event_time):
             if event.get("reason") in _EVENT_REASONS:
                 involved = event["involvedObject"]
-                texts[involved["kind"], involved["name"]].append(event.get("message", ""))
+                of_object[involved["kind"], involved["name"]].append(event)
         return seen | {
-            run: replace(one, events=texts["JobSet", name] + of_job, has_job=bool(of_job))
+            run: replace(
+                one, events=_texts(of_object["JobSet", name], metadata) + of_job, has_job=bool(of_job)
+            )
             for run, one in wanting.items()
-            if one.jobset is not None and (name := one.jobset["metadata"]["name"])
-            for of_job in [texts["Job", job_name(name)]]
+            if one.jobset is not None and (metadata := one.jobset["metadata"]) and (name := metadata["name"])
+            for of_job in [_texts(of_object["Job", job_name(name)], metadata)]
         }
 
     def _known(self, selection: Selection, now: float) -> list[RunStatus]:
@@ -151,6 +153,11 @@ def _seen(
     # Pods of an earlier JobSet of this name may still be ending.
     own = [pod for pod in pods if pod["metadata"]["labels"].get(_JOBSET_UID, uid) == uid]
     return Seen(jobset, workload, own, place.get(workload["metadata"]["uid"]) if workload else None)
+
+
+def _texts(events: Sequence[Document], jobset: Document) -> list[str]:
+    """What events say; those from before the JobSet are of an earlier one of its name. jobset: its metadata."""
+    return [one.get("message", "") for one in events if _event_time(one) >= jobset["creationTimestamp"]]
 
 
 def _event_time(event: Document) -> str:
