@@ -34,8 +34,10 @@ test: setup ## the default test suite
 test-fast: setup ## the unit tests only
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --dist worksteal tests/unit
 
+# Ten programs share two cores with the tests: what fails must fail twice.
+CLUSTER_TESTS := OMP_NUM_THREADS=1 $(PY) -m pytest tests/cluster
 test-cluster: setup ## the tests on a real Kubernetes control plane, started for them on loopback (needs Go)
-	OMP_NUM_THREADS=1 $(PY) -m pytest tests/cluster
+	$(CLUSTER_TESTS) || { echo "Once more, what failed:"; $(CLUSTER_TESTS) --last-failed --last-failed-no-failures=none; }
 
 phase3: setup ## sweeps/phase3.yaml on such a control plane, from `helm install` to the table, with timings
 	OMP_NUM_THREADS=1 $(PY) -m pytest -s tests/cluster/test_phase3.py

@@ -10,11 +10,13 @@ import re
 from pathlib import Path
 from typing import Any
 
+import click
 import jsonschema
 import pytest
 import yaml
 
 from octjob import __version__
+from octjob.cli import cli
 from octjob.cli.collect import collect
 from tests.cluster.charts import (
     CHART,
@@ -189,7 +191,9 @@ def test_the_collectors_command_is_octjobs(full: list[Document]) -> None:
     for cronjob in of_kind(full, "CronJob"):
         (only,) = cronjob["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
         assert only["command"][:2] == ["octjob", "collect"]
-        collect.make_context("collect", only["command"][2:])
+        collect.make_context(
+            "collect", only["command"][2:], parent=click.Context(cli, **cli.context_settings)
+        )
         assert only["command"][2] in {"gs://bucket/octjob/phase3", "b2://bucket/octjob/nightly"}
 
 

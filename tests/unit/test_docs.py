@@ -159,13 +159,14 @@ def command_lines(program: str) -> Iterator[tuple[str, list[str]]]:
 def parse(arguments: list[str]) -> None:
     """Parse as the program would, without running the command; raises `click.ClickException`."""
     command: click.Command = cli
-    context = click.Context(cli, info_name="octjob")
+    # With the group's settings: a command keeps the help option that it is first asked for.
+    context = click.Context(cli, info_name="octjob", **cli.context_settings)
     while isinstance(command, click.Group):
         found = command.get_command(context, arguments[0])
         if found is None:
             raise click.UsageError(f"no command {arguments[0]!r}")
         command, arguments = found, arguments[1:]
-    command.make_context(command.name, list(arguments))
+    command.make_context(command.name, list(arguments), parent=context)
 
 
 @pytest.mark.parametrize(
