@@ -35,7 +35,7 @@ test-fast: setup ## the unit tests only
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --dist worksteal tests/unit
 
 # Ten programs share two cores with the tests: what fails must fail twice.
-CLUSTER_TESTS := OMP_NUM_THREADS=1 $(PY) -m pytest tests/cluster
+CLUSTER_TESTS := OMP_NUM_THREADS=1 $(PY) -m pytest tests/cluster --durations=10
 test-cluster: setup ## the tests on a real Kubernetes control plane, started for them on loopback (needs Go)
 	$(CLUSTER_TESTS) || { echo "Once more, what failed:"; $(CLUSTER_TESTS) --last-failed --last-failed-no-failures=none; }
 
