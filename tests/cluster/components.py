@@ -173,6 +173,8 @@ def kwok(layout: Layout, stages: Path) -> Component:
         f"--manage-nodes-with-annotation-selector={KWOK_SELECTOR}",
         # What `kubectl logs` asks: the stand-in, not kwok.
         f"--node-ip={LOOPBACK}",
+        # Without a Hostname kwok clears all addresses of a node that comes back.
+        f"--node-name={LOOPBACK}",
         f"--node-port={layout.ports['kubelet']}",
         f"--server-address={LOOPBACK}:{port}",
         # Its default is not to renew any lease: the nodes would be NotReady a minute later.

@@ -100,7 +100,9 @@ def test_an_event_from_before_the_jobset_is_not_its_own(cluster: FakeCluster, st
         event("Job", job, "FailedCreate", "quota", moment="2001-01-01T00:00:00Z")
     )
     assert states(view(cluster, store).look(NOW).runs)["bad"] == "Invalid"
-    cluster.documents["events"].append(event("Job", job, "FailedCreate", "quota"))
+    created = cluster.documents["jobsets"][2]["metadata"]["creationTimestamp"]
+    same_second = created.replace("Z", ".000001Z")
+    cluster.documents["events"].append(event("Job", job, "FailedCreate", "quota", moment=same_second))
     assert states(view(cluster, store).look(NOW).runs)["bad"] == "Queued"
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _EVENT_REASONS = ("JobCreationFailed", "HeadlessServiceCreationFailed", "FailedCreate")
 _JOBSET_UID = "jobset.sigs.k8s.io/jobset-uid"
+_TO_THE_SECOND = len("2026-01-31T00:00:00")
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,9 @@ def _seen(
 
 def _texts(events: Sequence[Document], jobset: Document) -> list[str]:
     """What events say; those from before the JobSet are of an earlier one of its name. jobset: its metadata."""
-    return [one.get("message", "") for one in events if _event_time(one) >= jobset["creationTimestamp"]]
+    # Events may have fractions of a second, objects have none.
+    created = jobset["creationTimestamp"][:_TO_THE_SECOND]
+    return [one.get("message", "") for one in events if _event_time(one)[:_TO_THE_SECOND] >= created]
 
 
 def _event_time(event: Document) -> str:
