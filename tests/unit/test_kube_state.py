@@ -328,7 +328,12 @@ def test_no_jobs_is_not_held_against_a_fresh_jobset() -> None:
 
 
 @pytest.mark.parametrize(
-    "events", [[], ["Internal error occurred: failed calling webhook x: connection refused"]]
+    "events",
+    [
+        [],
+        ["Internal error occurred: failed calling webhook x: connection refused"],
+        ['jobs.batch is forbidden: User "jobset" cannot create resource "jobs" in API group "batch"'],
+    ],
 )
 def test_controller_or_webhook_that_is_down_is_not_invalid(events: list[str]) -> None:
     one = state(known(), jobset("a", jobs=""), workload("a", pending(QUOTA)), events=events)

@@ -27,7 +27,14 @@ _RESTART_CAUSES = {
     "FailurePolicy_restart_me": "it saved and asked to be started again (not counted)",
     "FailurePolicy_interrupted": "it was interrupted (not counted)",
 }
-_PASSING = ("failed calling webhook", "connection refused", "deadline exceeded", "timeout")
+# What says nothing against the Job itself; a starting API server knows nobody's rights for a moment.
+_PASSING = (
+    "failed calling webhook",
+    "connection refused",
+    "deadline exceeded",
+    "timeout",
+    "cannot create resource",
+)
 
 
 @dataclass(frozen=True)
