@@ -6,6 +6,7 @@ import argparse
 import os
 import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from .access import CommandError
@@ -69,6 +70,9 @@ def down(folder: Path) -> None:
     if plane := ControlPlane.attach(folder):
         plane.stop()
     shutil.rmtree(folder, ignore_errors=True)
+    if folder == default_folder():
+        with suppress(OSError):
+            folder.parent.rmdir()  # Unless something else of octjob's lies there.
 
 
 def status(folder: Path) -> int:
