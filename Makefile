@@ -7,7 +7,7 @@ DEMO_DIR ?= demo-out
 # Trust what the machine trusts: behind a company's proxy uv's own certificates do not reach anything.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: help setup demo test test-fast test-cluster phase3 cluster cluster-down lint types imports check lock docs site base-check clean
+.PHONY: help setup demo test test-fast programs chart-programs test-cluster phase3 cluster cluster-down lint types imports check lock docs site base-check clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s $$'\t'
@@ -28,18 +28,25 @@ setup: $(VENV)/.installed ## install everything into .venv, pinned by hash
 demo: setup ## run the whole story on synthetic data and print the leaderboard
 	$(VENV)/bin/octjob demo --dir $(DEMO_DIR)
 
-test: setup ## the default test suite
+test: setup chart-programs ## the default test suite
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --dist worksteal
 
-test-fast: setup ## the unit tests only
+test-fast: setup chart-programs ## the unit tests only
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --dist worksteal tests/unit
+
+# Kubernetes, JobSet and Kueue are built from source once and kept outside the checkout. An existing cluster needs none.
+programs: setup ## build the control plane's programs (needs Go; about 10 minutes the first time)
+	$(if $(OCTJOB_TEST_KUBECONFIG),,$(PY) -m tests.cluster.build)
+
+chart-programs: setup
+	$(PY) -m tests.cluster.build --charts
 
 # Ten programs share two cores with the tests: what fails must fail twice.
 CLUSTER_TESTS := OMP_NUM_THREADS=1 $(PY) -m pytest tests/cluster --durations=10
-test-cluster: setup ## the tests on a real Kubernetes control plane, started for them on loopback (needs Go)
+test-cluster: programs ## the tests on a real Kubernetes control plane, started for them on loopback (needs Go)
 	$(CLUSTER_TESTS) || { echo "Once more, what failed:"; $(CLUSTER_TESTS) --last-failed --last-failed-no-failures=none; }
 
-phase3: setup ## sweeps/phase3.yaml on such a control plane, from `helm install` to the table, with timings
+phase3: programs ## sweeps/phase3.yaml on such a control plane, from `helm install` to the table, with timings
 	OMP_NUM_THREADS=1 $(PY) -m pytest -s tests/cluster/test_phase3.py
 
 cluster: setup ## start a control plane that stays, with fake TPU slices, and print its KUBECONFIG line

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from .access import CommandError
-from .build import BuildError, tool
+from .build import BuildError, build_all, tool
 from .controlplane import ControlPlane, Options
 from .kueue_certs import KueueCertsError
 from .processes import ComponentError
@@ -30,7 +30,8 @@ def up(folder: Path, options: Options, base_port: int | None) -> None:
     plane = ControlPlane.attach(folder)
     if plane is None or not plane.status() or not all(plane.status().values()):
         down(folder)
-        _say("starting a control plane; building it first takes about 10 minutes the first time")
+        build_all()
+        _say("starting a control plane")
         plane = ControlPlane.create(folder, options, base_port)
         plane.start()
         make_namespace(plane, NAMESPACE)

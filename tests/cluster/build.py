@@ -1,6 +1,7 @@
 """The programs of the control plane, built from the Go module proxy and kept outside the checkout.
 
-`python -m tests.cluster.build [NAME ...]` builds them all, or the ones named, and prints where they are.
+`python -m tests.cluster.build [NAME ...]` builds them all, or the ones named, and prints where they are. Tests build
+nothing: a build takes minutes, and a test has a time limit.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -23,7 +25,11 @@ _STRIP = "-s -w"
 
 
 class BuildError(Exception):
-    """A program cannot be built; the message says why and what to do."""
+    """A program cannot be had; the message says why and what to do."""
+
+
+class NoCompilerError(BuildError):
+    """There is no Go on the PATH."""
 
 
 @dataclass(frozen=True)
@@ -53,14 +59,31 @@ TOOLS = {
 }
 
 
+# What tests/unit renders and checks charts with.
+OF_CHARTS = ("helm", "kubeconform")
+# Modules whose files are read besides their code: charts, schemas, CRDs.
+SOURCES = ("k8s.io/kubernetes", "sigs.k8s.io/jobset", "sigs.k8s.io/kueue", "sigs.k8s.io/kwok")
+
+
 def tool(name: str) -> Path:
+    """The program `name`, which must have been built.
+
+    Raises:
+        BuildError: it has not, or there is no Go compiler to say which version of it is wanted.
+    """
+    target = _target(name)
+    if not target.exists():
+        raise BuildError(f"{name} is not built; `make programs` builds it")
+    return target
+
+
+def build(name: str) -> Path:
     """The program `name`, built if it is not there yet. Processes that ask at the same time build it once.
 
     Raises:
         BuildError: no Go compiler, or the build failed.
     """
-    wanted = TOOLS[name]
-    target = _cache_root() / _digest(wanted) / name
+    wanted, target = TOOLS[name], _target(name)
     if target.exists():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -80,6 +103,30 @@ def module_dir(module: str, family: str = "kubernetes") -> Path:
     return Path(answer)
 
 
+def build_all(names: Sequence[str] = tuple(TOOLS)) -> list[Path]:
+    """Build what is not there yet, and fetch the sources that tests read, saying what takes the time.
+
+    Raises:
+        BuildError: no Go compiler, or a build failed.
+    """
+    paths = []
+    for number, name in enumerate(names, 1):
+        if not _target(name).exists():
+            _say(f"building {name} ({number} of {len(names)}) ...")
+        start = time.monotonic()
+        paths.append(build(name))
+        if (took_s := time.monotonic() - start) > 1:
+            _say(f"  {took_s:.0f} s")
+    for module in SOURCES:
+        module_dir(module)
+    return paths
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
 def _version_stamps() -> str:
     major, minor, _ = KUBERNETES.split(".")
     stamps = {"gitVersion": f"v{KUBERNETES}", "gitMajor": major, "gitMinor": minor}
@@ -90,6 +137,10 @@ def _version_stamps() -> str:
 def _cache_root() -> Path:
     cache_home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return Path(os.environ.get("OCTJOB_TOOLS") or cache_home / "octjob" / "tools")
+
+
+def _target(name: str) -> Path:
+    return _cache_root() / _digest(TOOLS[name]) / name
 
 
 def _digest(wanted: Tool) -> str:
@@ -124,7 +175,7 @@ def _go_version() -> str:
 
 def _go(*arguments: str, family: str) -> str:
     if shutil.which("go") is None:
-        raise BuildError(
+        raise NoCompilerError(
             "no Go compiler (`go`) on the PATH; the control plane is built from source.\n"
             "Install Go 1.26 or newer (https://go.dev/dl/), or set OCTJOB_TEST_KUBECONFIG to a cluster that "
             "has JobSet and Kueue."
@@ -135,12 +186,19 @@ def _go(*arguments: str, family: str) -> str:
     return done.stdout.strip()
 
 
-def main(names: list[str]) -> None:
+def main(arguments: list[str]) -> None:
+    """`--charts`: what the chart's tests need; without Go they are skipped, except where CI is set."""
+    charts = arguments == ["--charts"]
+    names = list(OF_CHARTS) if charts else arguments or list(TOOLS)
     if unknown := sorted(set(names) - set(TOOLS)):
         raise SystemExit(f"error: unknown: {', '.join(unknown)}; known: {', '.join(TOOLS)}")
-    for name in names or TOOLS:
-        sys.stdout.write(f"{tool(name)}\n")
-        sys.stdout.flush()
+    try:
+        for path in build_all(names):
+            sys.stdout.write(f"{path}\n")
+    except NoCompilerError:
+        if not charts or os.environ.get("CI"):
+            raise
+        _say("no Go compiler (`go`) on the PATH: the chart's tests will be skipped")
 
 
 if __name__ == "__main__":

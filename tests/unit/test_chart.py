@@ -29,6 +29,8 @@ from tests.cluster.charts import (
     rendered,
 )
 
+pytestmark = pytest.mark.chart
+
 CASES = sorted((CHART / "ci").glob("*.yaml"))
 IMAGE = f"image=registry.example.org/octjob@sha256:{'0' * 64}"
 

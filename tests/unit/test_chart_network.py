@@ -11,6 +11,8 @@ from doubles.cluster_runs import container, jobset
 from octjob.targets.kubernetes.documents.derived import child_pod
 from tests.cluster.charts import CHART, Document, helm_template
 
+pytestmark = pytest.mark.chart
+
 RUN = {"app.kubernetes.io/name": "octjob", "app.kubernetes.io/component": "run"}
 COLLECTOR = {"app.kubernetes.io/name": "octjob", "app.kubernetes.io/component": "collector"}
 STRANGER = {"app": "notebook"}

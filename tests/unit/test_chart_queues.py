@@ -19,6 +19,8 @@ from tests.cluster.charts import (
     rendered,
 )
 
+pytestmark = pytest.mark.chart
+
 
 @pytest.fixture(scope="module")
 def default() -> list[Document]:

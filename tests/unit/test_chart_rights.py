@@ -11,6 +11,8 @@ from tests.cluster.charts import (
     rendered,
 )
 
+pytestmark = pytest.mark.chart
+
 CLUSTER_SCOPED = {
     "ClusterQueue", "ClusterRole", "ClusterRoleBinding", "Namespace", "ResourceFlavor", "WorkloadPriorityClass",
 }  # fmt: skip

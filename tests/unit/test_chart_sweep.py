@@ -18,6 +18,8 @@ from octjob.targets.kubernetes.documents.settings import Settings, resolve_setti
 from octjob.targets.kubernetes.documents.yamltext import to_yaml
 from tests.cluster.charts import HelmError, helm, helm_template, kubeconform
 
+pytestmark = pytest.mark.chart
+
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 Documents = dict[str, dict[str, Any]]

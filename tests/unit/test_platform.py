@@ -15,6 +15,8 @@ from octjob.spec.accelerator import parse_accelerator
 from tests.cluster.build import module_dir
 from tests.cluster.charts import helm_template, kubeconform
 
+pytestmark = pytest.mark.chart
+
 K8S = Path(__file__).parents[2] / "k8s"
 PINS = (Path(__file__).parents[1] / "cluster/tools/kubernetes/go.mod").read_text()
 NODES = ("--project", "p", "--cluster", "c", "--location", "us-central2", "--zone", "us-central2-b")
