@@ -7,12 +7,13 @@ unit is the participant, and every interval and test names its method.
 from __future__ import annotations
 
 from octjob.evaluate.baseline import Baseline, constant_baseline, constant_score
-from octjob.evaluate.collapse import IdenticalGroup, Verdict, diagnose, identical_predictions
 from octjob.evaluate.evaluation import Evaluation, evaluate
+from octjob.evaluate.identical import IdenticalGroup, identical_predictions
 from octjob.evaluate.intervals import Interval, bootstrap, wilson
 from octjob.evaluate.metrics import Metrics, compute_metrics
 from octjob.evaluate.paired import McNemar, PairedDifference, holm, paired_difference
 from octjob.evaluate.predictions import ParticipantScores, Predictions, by_participant
+from octjob.evaluate.verdict import Verdict, diagnose
 from octjob.evaluate.weighted import METRIC_NAMES
 
 __all__ = [

@@ -9,10 +9,10 @@ from typing import Any, Literal
 from octjob.errors import DataError
 from octjob.evaluate.arrays import to_plain
 from octjob.evaluate.baseline import Baseline, constant_baseline
-from octjob.evaluate.collapse import Verdict, diagnose
 from octjob.evaluate.intervals import Interval, bootstrap, wilson
 from octjob.evaluate.metrics import Metrics, compute_metrics
 from octjob.evaluate.predictions import ParticipantScores, Predictions, by_participant
+from octjob.evaluate.verdict import Verdict, diagnose
 
 Unit = Literal["participant", "volume"]
 
