@@ -13,8 +13,12 @@ from octjob.evaluate.intervals import Interval, bootstrap, wilson
 from octjob.evaluate.metrics import Metrics, compute_metrics
 from octjob.evaluate.paired import McNemar, PairedDifference, holm, paired_difference
 from octjob.evaluate.predictions import ParticipantScores, Predictions, by_participant
+from octjob.evaluate.prior import PriorCorrected, effective_prior, prior_corrected
+from octjob.evaluate.signal import Signal, label_permutation
+from octjob.evaluate.simultaneous import RankRange, rank_ranges
 from octjob.evaluate.verdict import Verdict, diagnose
 from octjob.evaluate.weighted import METRIC_NAMES
+from octjob.evaluate.winner import SelectionCorrected, selection_corrected
 
 __all__ = [
     "METRIC_NAMES",
@@ -27,6 +31,10 @@ __all__ = [
     "PairedDifference",
     "ParticipantScores",
     "Predictions",
+    "PriorCorrected",
+    "RankRange",
+    "SelectionCorrected",
+    "Signal",
     "Verdict",
     "bootstrap",
     "by_participant",
@@ -34,9 +42,14 @@ __all__ = [
     "constant_baseline",
     "constant_score",
     "diagnose",
+    "effective_prior",
     "evaluate",
     "holm",
     "identical_predictions",
+    "label_permutation",
     "paired_difference",
+    "prior_corrected",
+    "rank_ranges",
+    "selection_corrected",
     "wilson",
 ]

@@ -18,11 +18,13 @@ from octjob.evaluate.intervals import (
     Interval,
     in_chunks,
     participant_groups,
-    percentile_interval,
+    smallest_class,
     stratified_draws,
+    t_factor,
 )
 from octjob.evaluate.metrics import mean_over_seeds
 from octjob.evaluate.predictions import ParticipantScores, name_some
+from octjob.evaluate.weighted import weighted_metrics
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,9 @@ def paired_difference(
 
     Interval: the stratified bootstrap of `intervals`, the same draws for both runs. p-value: two-sided
     permutation test that swaps the two runs' outputs participant by participant (all seeds of one together);
-    its null hypothesis is that the runs are interchangeable. Seeds are paired in order.
+    its null hypothesis is that the runs are interchangeable. Metrics of the order of scores see each run's scores
+    as ranks among its own, so that a run which leans to a class can be swapped with one that does not. Both speak
+    of these two trained models, not of what another training would give. Seeds are paired in order.
 
     Raises:
         DataError: different participants, labels, number of classes or number of seeds.
@@ -85,7 +89,7 @@ def paired_difference(
         b=value_b,
         difference=value_a - value_b,
         interval=_bootstrap_interval(a, b, metric, num_draws, seed, level),
-        p_value=_permutation_p_value(a, b, metric, value_a - value_b, num_permutations, seed),
+        p_value=permutation_p_value(a, b, metric, num_permutations, seed),
         p_method=f"paired permutation by participant, two-sided, {num_permutations} permutations",
         mcnemar=_mcnemar(a, b) if metric == "accuracy" and by_participant else (),
     )
@@ -127,54 +131,70 @@ def _bootstrap_interval(
         return {metric: value_a_B - mean_over_seeds([metric], b, weight_BP)[metric]}
 
     values = in_chunks(differences, stratified_draws(label_G, num_draws, seed), len(group_P))
-    method = f"paired participant bootstrap stratified by class, percentile, {num_draws} draws"
-    return percentile_interval(values[metric], level, method)
+    observed = float(differences(np.ones((1, len(label_G))))[metric][0])
+    return difference_interval(observed, values[metric], smallest_class(label_G), level)
 
 
-def _permutation_p_value(
-    a: ParticipantScores,
-    b: ParticipantScores,
-    metric: str,
-    observed: float,
-    num_permutations: int,
-    seed: int,
+def difference_interval(
+    observed: float, difference_B: FloatArray, smallest: int, level: float = 0.95
+) -> Interval:
+    """Student's interval from the standard deviation of the draws' differences.
+
+    smallest: participants of the smallest class, see `intervals.t_factor`.
+    """
+    quantile = t_factor(smallest, level) * float(stats.norm.ppf((1 + level) / 2))
+    half_width = quantile * float(difference_B.std(ddof=1)) if len(difference_B) > 1 else float("nan")
+    method = f"paired participant bootstrap stratified by class, Student, {len(difference_B)} draws"
+    return Interval(observed - half_width, observed + half_width, level, method)
+
+
+def permutation_p_value(
+    a: ParticipantScores, b: ParticipantScores, metric: str, num_permutations: int, seed: int
 ) -> float:
-    """(1 + permutations at least as far from zero) / (1 + permutations), NaN if the metric is undefined."""
-    if np.isnan(observed):
-        return float("nan")
+    """(1 + permutations at least as far from zero) / (1 + permutations), NaN if the metric is undefined.
+
+    See `paired_difference`, which raises what this would.
+    """
+    a, b = _aligned(a, b)
     label_G, group_P = participant_groups(a)
     # Both runs' rows under one another: a weighting of zeros and ones picks each participant from one run.
-    both = _Stacked(a, b)
+    both = _Stacked(a, b, metric)
     keep_BG = np.random.default_rng(seed).integers(0, 2, (num_permutations, len(label_G))).astype(np.float64)
+    keep_BG = np.concatenate([np.ones((1, len(label_G))), keep_BG])
 
     def differences(chunk_BG: FloatArray) -> dict[str, FloatArray]:
         from_a_BP = chunk_BG[:, group_P]
-        first_B = both.values(metric, np.concatenate([from_a_BP, 1 - from_a_BP], axis=1))
-        return {metric: first_B - both.values(metric, np.concatenate([1 - from_a_BP, from_a_BP], axis=1))}
+        first_B = both.values(np.concatenate([from_a_BP, 1 - from_a_BP], axis=1))
+        return {metric: first_B - both.values(np.concatenate([1 - from_a_BP, from_a_BP], axis=1))}
 
     difference_B = in_chunks(differences, keep_BG, 2 * len(group_P))[metric]
     # Rounding must not turn a permutation that equals the observation into a smaller one.
-    num_extreme = int((np.abs(difference_B) >= abs(observed) - 1e-12).sum())
-    return (1 + num_extreme) / (1 + num_permutations)
+    num_extreme = int((np.abs(difference_B[1:]) >= abs(difference_B[0]) - 1e-12).sum())
+    return (1 + num_extreme) / (1 + num_permutations) if np.isfinite(difference_B[0]) else float("nan")
 
 
 class _Stacked:
     """The rows of two aligned runs under one another, [2P], as weightings pick from them."""
 
-    def __init__(self, a: ParticipantScores, b: ParticipantScores) -> None:
-        volume_P = np.repeat(["a", "b"], len(a.label_P))
-        if a.volume_P is not None:
-            volume_P = np.strings.add(volume_P, np.concatenate([a.volume_P, a.volume_P]))
-        self._scores = ParticipantScores(
-            np.concatenate([a.participant_P, b.participant_P]),
-            np.concatenate([a.label_P, b.label_P]),
-            np.concatenate([a.probability_SPK, b.probability_SPK], axis=1),
-            a.seed_S,
-            volume_P,
-        )
+    def __init__(self, a: ParticipantScores, b: ParticipantScores, metric: str) -> None:
+        self._metric = metric
+        self._label_P = np.concatenate([a.label_P, b.label_P])
+        self._score_SPK = np.concatenate([_exchangeable(run, metric) for run in (a, b)], axis=1)
 
-    def values(self, metric: str, weight_BP: FloatArray) -> FloatArray:
-        return mean_over_seeds([metric], self._scores, weight_BP)[metric]
+    def values(self, weight_BP: FloatArray) -> FloatArray:
+        per_seed = [
+            weighted_metrics([self._metric], score_PK, self._label_P, weight_BP)[self._metric]
+            for score_PK in self._score_SPK
+        ]
+        return np.mean(per_seed, axis=0)  # type: ignore[no-any-return]
+
+
+def _exchangeable(run: ParticipantScores, metric: str) -> FloatArray:
+    """What is swapped between runs, [S, P, K]: probabilities, or ranks within the run for what only orders."""
+    if metric not in ("macro_auroc", "macro_auprc"):
+        return run.probability_SPK
+    rank_SPK: FloatArray = stats.rankdata(run.probability_SPK, axis=1)
+    return rank_SPK
 
 
 def _mcnemar(a: ParticipantScores, b: ParticipantScores) -> tuple[McNemar, ...]:

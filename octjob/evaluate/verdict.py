@@ -1,4 +1,8 @@
-"""Is this run a predictor at all? Collapse to a class, results at chance.
+"""Is this run a predictor at all, and does it answer every class?
+
+A run is *constant* (people read: collapsed) where it does what a predictor that ignores its input does. A healthy
+model at a few dozen participants often never answers the rarest class; that is a flag, not a collapse. Whether
+there is any signal is asked of the metric that is ranked by: `octjob.evaluate.signal`.
 
 Suffixes: P participants (or volumes), S seeds, K classes.
 """
@@ -16,30 +20,34 @@ from octjob.evaluate.baseline import constant_score
 from octjob.evaluate.intervals import Interval
 from octjob.evaluate.metrics import Metrics
 from octjob.evaluate.predictions import ParticipantScores
+from octjob.evaluate.prior import PriorCorrected
 
 DOMINANT_SHARE = 0.95
-MIN_ENTROPY_NATS = 0.05
+# Predicted less than a fifth as often as it occurs, a class counts as missed.
+MISSED_SHARE = 0.2
 CONSTANT_DIGITS = 4
 # Probabilities closer than this over all participants: the output does not depend on the input.
 CONSTANT_OUTPUT_RANGE = 1e-4
+# What a metric says of any predictor that ignores its input, where that is one number whatever it answers.
+_CHANCE = {"macro_auroc": 0.5, "quadratic_kappa": 0.0}
 
 
 @dataclass(frozen=True)
 class Verdict:
     """What is wrong with the predictions, if anything.
 
-    Flags that mean `collapsed`: `dominant_class` (at least 95 % of the predictions are one class),
-    `class_never_predicted` (though it occurs), `equals_constant` (accuracy, balanced accuracy and macro F1
-    are a constant predictor's to four decimals), `low_entropy` (of the predicted classes, below 0.05 nats),
-    `constant_output` (the same probabilities for every participant). Flags that do not: `chance` (the
-    interval of balanced accuracy includes chance) and `below_chance` (it lies under it). `reasons` has one
-    line each, naming the seed if there are several; one collapsed seed makes the run collapsed.
+    constant: most seeds are. constant_seeds: which. Flags that say why: `dominant_class` (at least 95 % of the
+    predictions are one class, and of the labels are not), `equals_constant` (accuracy, balanced accuracy and macro
+    F1 are a constant predictor's to four decimals), `constant_output` (the same probabilities for every
+    participant). Flags that only say: `some_seeds_constant` (not most of them), `misses_class` (a class that occurs
+    is predicted never, or less than a fifth as often), `below_chance` (an interval lies under chance). `reasons` has
+    one line each, naming the seed if there are several.
     """
 
-    collapsed: bool
+    constant: bool
     flags: list[str]
     reasons: list[str]
-    collapsed_seeds: list[int]
+    constant_seeds: list[int]
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-safe."""
@@ -52,39 +60,53 @@ def diagnose(
     metrics: Metrics,
     intervals: Mapping[str, Interval],
     class_names: Sequence[str] | None = None,
+    corrected: PriorCorrected | None = None,
 ) -> Verdict:
     """The verdict on `scores`, with `metrics` and `intervals` computed from them.
 
-    `class_names`, one per class, only serves the reasons. Without an interval of `balanced_accuracy` nothing
-    is said about chance.
+    `class_names`, one per class, only serves the reasons, and so does `corrected`: what the same probabilities
+    answer with the training prior divided out.
     """
     names = [
         f"class {k}" + (f" ({class_names[k]})" if class_names else "") for k in range(scores.num_classes)
     ]
-    found: list[tuple[str, str]] = []
-    collapsed_seeds = []
-    for seed, probability_PK, of_seed in zip(
-        scores.seed_S, scores.probability_SPK, metrics.per_seed, strict=True
-    ):
-        symptoms = _symptoms(probability_PK, scores.label_P, of_seed, names)
-        if symptoms:
-            collapsed_seeds.append(seed)
-        prefix = f"seed {seed}: " if len(scores.seed_S) > 1 else ""
-        found += [(flag, prefix + reason) for flag, reason in symptoms]
-    if "balanced_accuracy" in intervals:
-        found += _against_chance(scores.label_P, metrics.balanced_accuracy, intervals["balanced_accuracy"])
+    of_seeds = [
+        _symptoms(probability_PK, scores.label_P, of_seed, names)
+        for probability_PK, of_seed in zip(scores.probability_SPK, metrics.per_seed, strict=True)
+    ]
+    constant_seeds = [seed for seed, found in zip(scores.seed_S, of_seeds, strict=True) if found]
+    constant = 2 * len(constant_seeds) > len(scores.seed_S)
+    found = _named_by_seed(scores.seed_S, of_seeds)
+    if found and not constant:
+        found = [("some_seeds_constant", reason) for _, reason in found[:1]]
+    if len(scores.seed_S) > 1 and constant_seeds:
+        found.insert(0, (found[0][0], f"{len(constant_seeds)} of {len(scores.seed_S)} seeds constant"))
+    if not constant:
+        found += _missed(scores.label_P, metrics, len(scores.seed_S), names, corrected)
+    found += [one for name, interval in intervals.items() for one in _below_chance(scores, name, interval)]
     return Verdict(
-        collapsed=bool(collapsed_seeds),
+        constant=constant,
         flags=list(dict.fromkeys(flag for flag, _ in found)),
         reasons=[reason for _, reason in found],
-        collapsed_seeds=collapsed_seeds,
+        constant_seeds=constant_seeds,
     )
+
+
+def _named_by_seed(
+    seed_S: Sequence[int], of_seeds: Sequence[Sequence[tuple[str, str]]]
+) -> list[tuple[str, str]]:
+    several = len(seed_S) > 1
+    return [
+        (flag, f"seed {seed}: {reason}" if several else reason)
+        for seed, symptoms in zip(seed_S, of_seeds, strict=True)
+        for flag, reason in symptoms
+    ]
 
 
 def _symptoms(
     probability_PK: FloatArray, label_P: IntArray, metrics: Metrics, names: Sequence[str]
 ) -> list[tuple[str, str]]:
-    """(flag, reason) of each sign of collapse in one seed's predictions."""
+    """(flag, reason) of each sign that one seed's predictions are a constant's."""
     found: list[tuple[str, str]] = []
     num_classes, n = len(names), metrics.n
     label_count_K = np.bincount(label_P, minlength=num_classes)
@@ -94,15 +116,8 @@ def _symptoms(
     # Labels that are themselves nearly one class rightly give predictions that are.
     if count_K[top] >= DOMINANT_SHARE * n and label_count_K.max() < DOMINANT_SHARE * n:
         found.append(("dominant_class", _dominant_reason(count_K, top, metrics, names[top], top in equal_to)))
-    missed = [k for k in range(num_classes) if label_count_K[k] and not count_K[k]]
-    if missed:
-        parts = ", ".join(f"{names[k]} ({label_count_K[k]} of {n} labels)" for k in missed)
-        found.append(("class_never_predicted", f"never predicted though present: {parts}"))
     for k in equal_to:
         found.append(("equals_constant", _equal_reason(metrics, names[k])))
-    if _entropy(count_K) < MIN_ENTROPY_NATS <= _entropy(label_count_K):
-        reason = f"entropy of the predicted classes is {_entropy(count_K):.4f} nats, of the labels"
-        found.append(("low_entropy", f"{reason} {_entropy(label_count_K):.4f}"))
     spread = float(np.ptp(probability_PK, axis=0).max())
     if n > 1 and spread < CONSTANT_OUTPUT_RANGE:
         reason = f"probabilities differ by at most {spread:.1e} between participants: the input has no effect"
@@ -119,11 +134,12 @@ def _dominant_reason(count_K: IntArray, top: int, metrics: Metrics, name: str, i
 
 
 def _equal_constants(label_P: IntArray, metrics: Metrics, num_classes: int) -> list[int]:
-    """Classes whose constant predictor has these metrics to four decimals."""
+    """Classes whose constant predictor has these metrics to four decimals; none where the labels are one class."""
     names = ("accuracy", "balanced_accuracy", "macro_f1")
     observed = [round(getattr(metrics, name), CONSTANT_DIGITS) for name in names]
+    occurring = np.unique(label_P).tolist()
     equal = []
-    for k in np.unique(label_P).tolist():
+    for k in occurring if len(occurring) > 1 else ():
         constant = constant_score(label_P, num_classes, k)
         if observed == [round(getattr(constant, name), CONSTANT_DIGITS) for name in names]:
             equal.append(k)
@@ -138,19 +154,36 @@ def _equal_reason(metrics: Metrics, name: str) -> str:
     )
 
 
-def _entropy(count_K: IntArray) -> float:
-    """Entropy in nats of a histogram of classes."""
-    share = count_K[count_K > 0] / count_K.sum()
-    return float(-(share * np.log(share)).sum())
+def _missed(
+    label_P: IntArray,
+    metrics: Metrics,
+    num_seeds: int,
+    names: Sequence[str],
+    corrected: PriorCorrected | None,
+) -> list[tuple[str, str]]:
+    """Classes that occur and are predicted never or hardly, and whether that is only the training prior."""
+    label_count_K = np.bincount(label_P, minlength=len(names))
+    count_K = np.array(metrics.prediction_counts) / num_seeds
+    found = []
+    for k in np.flatnonzero(count_K < MISSED_SHARE * label_count_K).tolist():
+        often = f"{count_K[k]:.3g} times" if count_K[k] else "never"
+        text = f"{names[k]} is predicted {often} and occurs {label_count_K[k]} times in {len(label_P)}"
+        found.append(("misses_class", text + _if_corrected(k, label_count_K, num_seeds, corrected)))
+    return found
 
 
-def _against_chance(label_P: IntArray, value: float, interval: Interval) -> list[tuple[str, str]]:
-    # One over the classes that occur: what any constant predictor scores, so 1/K if all occur.
-    chance = 1 / len(np.unique(label_P))
-    limits = f"balanced accuracy {value:.4f} ({100 * interval.level:g} % interval"
-    text = f"{limits} {interval.low:.4f} to {interval.high:.4f})"
-    if interval.low - 1e-12 <= chance <= interval.high + 1e-12:
-        return [("chance", f"{text} cannot be told from chance, {chance:.4f}")]
-    if interval.high < chance:
-        return [("below_chance", f"{text} is below chance, {chance:.4f}: check labels and class order")]
-    return []
+def _if_corrected(k: int, label_count_K: IntArray, num_seeds: int, corrected: PriorCorrected | None) -> str:
+    if corrected is None:
+        return ""
+    count = corrected.prediction_counts[k] / num_seeds
+    what = "only the prior" if count >= MISSED_SHARE * label_count_K[k] else "not only the prior"
+    return f"; {count:.3g} times with the training prior divided out, so it is {what}"
+
+
+def _below_chance(scores: ParticipantScores, name: str, interval: Interval) -> list[tuple[str, str]]:
+    # Balanced accuracy: one over the classes that occur is what any constant predictor scores.
+    chance = {**_CHANCE, "balanced_accuracy": 1 / len(np.unique(scores.label_P))}.get(name)
+    if chance is None or not interval.high < chance - 1e-12:
+        return []
+    limits = f"{name}: {100 * interval.level:g} % interval {interval.low:.3f} to {interval.high:.3f}"
+    return [("below_chance", f"{limits} is below chance, {chance:.3g}: check labels and class order")]
