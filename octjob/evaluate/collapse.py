@@ -64,13 +64,13 @@ def diagnose(
     ]
     found: list[tuple[str, str]] = []
     collapsed_seeds = []
-    for seed, probability_PK, of_seed in zip(
-        scores.seed_S, scores.probability_SPK, metrics.per_seed, strict=True
+    for seed, name, probability_PK, of_seed in zip(
+        scores.seed_S, scores.name_S, scores.probability_SPK, metrics.per_seed, strict=True
     ):
         symptoms = _symptoms(probability_PK, scores.label_P, of_seed, names)
         if symptoms:
             collapsed_seeds.append(seed)
-        prefix = f"seed {seed}: " if len(scores.seed_S) > 1 else ""
+        prefix = f"{name}: " if len(scores.seed_S) > 1 else ""
         found += [(flag, prefix + reason) for flag, reason in symptoms]
     if "balanced_accuracy" in intervals:
         found += _against_chance(scores.label_P, metrics.balanced_accuracy, intervals["balanced_accuracy"])
