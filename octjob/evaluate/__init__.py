@@ -13,12 +13,21 @@ from octjob.evaluate.intervals import Interval, bootstrap, wilson
 from octjob.evaluate.metrics import Metrics, compute_metrics
 from octjob.evaluate.paired import McNemar, PairedDifference, holm, paired_difference
 from octjob.evaluate.predictions import ParticipantScores, Predictions, by_participant
+from octjob.evaluate.resampled import (
+    FoldValues,
+    ResampledDifference,
+    corrected_t,
+    fold_values,
+    resampled_difference,
+)
+from octjob.evaluate.variance import VarianceSources, variance_sources
 from octjob.evaluate.weighted import METRIC_NAMES
 
 __all__ = [
     "METRIC_NAMES",
     "Baseline",
     "Evaluation",
+    "FoldValues",
     "IdenticalGroup",
     "Interval",
     "McNemar",
@@ -26,16 +35,22 @@ __all__ = [
     "PairedDifference",
     "ParticipantScores",
     "Predictions",
+    "ResampledDifference",
+    "VarianceSources",
     "Verdict",
     "bootstrap",
     "by_participant",
     "compute_metrics",
     "constant_baseline",
     "constant_score",
+    "corrected_t",
     "diagnose",
     "evaluate",
+    "fold_values",
     "holm",
     "identical_predictions",
     "paired_difference",
+    "resampled_difference",
+    "variance_sources",
     "wilson",
 ]
