@@ -154,7 +154,7 @@ def _print_table(planned: Plan, known: _Known) -> None:
             run.config_name,
             run.config.mode,
             run.config.train.optimizer,
-            f"{len(run.seeds)}x{max(1, run.folds)}",
+            f"{len(run.passes)}x{max(1, run.folds)}",
             known.state(run.run_id) or "?",
             run.run_id.rpartition("-")[2],
         )

@@ -14,8 +14,16 @@ from octjob.evaluate.metrics import Metrics, compute_metrics
 from octjob.evaluate.paired import McNemar, PairedDifference, holm, paired_difference
 from octjob.evaluate.predictions import ParticipantScores, Predictions, by_participant
 from octjob.evaluate.prior import PriorCorrected, effective_prior, prior_corrected
+from octjob.evaluate.resampled import (
+    FoldValues,
+    ResampledDifference,
+    corrected_t,
+    fold_values,
+    resampled_difference,
+)
 from octjob.evaluate.signal import Signal, label_permutation
 from octjob.evaluate.simultaneous import RankRange, rank_ranges
+from octjob.evaluate.variance import VarianceSources, variance_sources
 from octjob.evaluate.verdict import Verdict, diagnose
 from octjob.evaluate.weighted import METRIC_NAMES
 from octjob.evaluate.winner import SelectionCorrected, selection_corrected
@@ -24,6 +32,7 @@ __all__ = [
     "METRIC_NAMES",
     "Baseline",
     "Evaluation",
+    "FoldValues",
     "IdenticalGroup",
     "Interval",
     "McNemar",
@@ -33,23 +42,29 @@ __all__ = [
     "Predictions",
     "PriorCorrected",
     "RankRange",
+    "ResampledDifference",
     "SelectionCorrected",
     "Signal",
+    "VarianceSources",
     "Verdict",
     "bootstrap",
     "by_participant",
     "compute_metrics",
     "constant_baseline",
     "constant_score",
+    "corrected_t",
     "diagnose",
     "effective_prior",
     "evaluate",
+    "fold_values",
     "holm",
     "identical_predictions",
     "label_permutation",
     "paired_difference",
     "prior_corrected",
     "rank_ranges",
+    "resampled_difference",
     "selection_corrected",
+    "variance_sources",
     "wilson",
 ]

@@ -45,9 +45,7 @@ def _values(scores: ParticipantScores, metric: str, weight_BG: FloatArray) -> Fl
     )[metric]
 
 
-def macro_auroc_of_draws(
-    probability_SPK: FloatArray, label_P: IntArray, weight_BP: FloatArray
-) -> FloatArray:
+def macro_auroc_of_draws(probability_SPK: FloatArray, label_P: IntArray, weight_BP: FloatArray) -> FloatArray:
     """Mean over seeds of the macro AUROC, [B], as a matrix product: the pairs won do not depend on the draw.
 
     AUROC is a weighted mean over pairs of a positive and a negative, so the mean over seeds is that of the pairs,

@@ -36,18 +36,18 @@ _CHANCE = {"macro_auroc": 0.5, "quadratic_kappa": 0.0}
 class Verdict:
     """What is wrong with the predictions, if anything.
 
-    constant: most seeds are. constant_seeds: which. Flags that say why: `dominant_class` (at least 95 % of the
+    constant: most passes (a seed, and a repeat of the folds) are. constant_passes: which. Flags that say why: `dominant_class` (at least 95 % of the
     predictions are one class, and of the labels are not), `equals_constant` (accuracy, balanced accuracy and macro
     F1 are a constant predictor's to four decimals), `constant_output` (the same probabilities for every
     participant). Flags that only say: `some_seeds_constant` (not most of them), `misses_class` (a class that occurs
     is predicted never, or less than a fifth as often), `below_chance` (an interval lies under chance). `reasons` has
-    one line each, naming the seed if there are several.
+    one line each, naming the pass if there are several.
     """
 
     constant: bool
     flags: list[str]
     reasons: list[str]
-    constant_seeds: list[int]
+    constant_passes: list[str]
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-safe."""
@@ -70,35 +70,36 @@ def diagnose(
     names = [
         f"class {k}" + (f" ({class_names[k]})" if class_names else "") for k in range(scores.num_classes)
     ]
-    of_seeds = [
+    of_passes = [
         _symptoms(probability_PK, scores.label_P, of_seed, names)
         for probability_PK, of_seed in zip(scores.probability_SPK, metrics.per_seed, strict=True)
     ]
-    constant_seeds = [seed for seed, found in zip(scores.seed_S, of_seeds, strict=True) if found]
-    constant = 2 * len(constant_seeds) > len(scores.seed_S)
-    found = _named_by_seed(scores.seed_S, of_seeds)
+    constant_passes = [name for name, found in zip(scores.name_S, of_passes, strict=True) if found]
+    constant = 2 * len(constant_passes) > len(scores.name_S)
+    found = _named_by_pass(scores.name_S, of_passes)
     if found and not constant:
         found = [("some_seeds_constant", reason) for _, reason in found[:1]]
-    if len(scores.seed_S) > 1 and constant_seeds:
-        found.insert(0, (found[0][0], f"{len(constant_seeds)} of {len(scores.seed_S)} seeds constant"))
+    if len(scores.name_S) > 1 and constant_passes:
+        what = "seeds" if len(set(scores.repeat_S)) == 1 else "trainings"
+        found.insert(0, (found[0][0], f"{len(constant_passes)} of {len(scores.name_S)} {what} constant"))
     if not constant:
-        found += _missed(scores.label_P, metrics, len(scores.seed_S), names, corrected)
+        found += _missed(scores.label_P, metrics, len(scores.name_S), names, corrected)
     found += [one for name, interval in intervals.items() for one in _below_chance(scores, name, interval)]
     return Verdict(
         constant=constant,
         flags=list(dict.fromkeys(flag for flag, _ in found)),
         reasons=[reason for _, reason in found],
-        constant_seeds=constant_seeds,
+        constant_passes=constant_passes,
     )
 
 
-def _named_by_seed(
-    seed_S: Sequence[int], of_seeds: Sequence[Sequence[tuple[str, str]]]
+def _named_by_pass(
+    name_S: Sequence[str], of_passes: Sequence[Sequence[tuple[str, str]]]
 ) -> list[tuple[str, str]]:
-    several = len(seed_S) > 1
+    several = len(name_S) > 1
     return [
-        (flag, f"seed {seed}: {reason}" if several else reason)
-        for seed, symptoms in zip(seed_S, of_seeds, strict=True)
+        (flag, f"{name}: {reason}" if several else reason)
+        for name, symptoms in zip(name_S, of_passes, strict=True)
         for flag, reason in symptoms
     ]
 

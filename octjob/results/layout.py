@@ -129,17 +129,11 @@ def write_spec(store: ObjectStore, run: Run) -> None:
     except AlreadyExistsError:
         there = read_spec(store, run.run_id)
         changed = differing_keys(there.model_dump(mode="json"), run.model_dump(mode="json"))
-        if identity_of(there) != identity_of(run):
+        if run_identity(there) != run_identity(run):
             raise SpecError(
                 f"{store.uri(key)}: exists with a different spec (differs in {', '.join(changed[:5])})",
                 "Use another output or sweep name; nothing was overwritten.",
             ) from None
-
-
-def identity_of(run: Run) -> dict[str, Any]:
-    """What makes two specs the same run."""
-    identity = run_identity(run.checkpoint, run.config, run.seeds, run.folds)
-    return {**identity, "result_version": run.result_version}
 
 
 def differing_keys(old: Any, new: Any, prefix: str = "") -> list[str]:

@@ -49,7 +49,7 @@ class Progress(Record):
     """`progress.json`: a run's heartbeat. Times are seconds since the epoch, UTC.
 
     attempt: counts every start of the run, from 1. restart: JobSet's own count, from 0, with the pod and the node
-    that this attempt runs on; on Kubernetes only.
+    that this attempt runs on; on Kubernetes only. repeat: of the folds, where there are several.
     """
 
     run_id: str
@@ -65,6 +65,7 @@ class Progress(Record):
     done: int = 0
     total: int = 0
     seed: int | None = None
+    repeat: int | None = None
     fold: int | None = None
     epoch: int | None = None
     num_epochs: int | None = None

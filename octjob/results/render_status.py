@@ -115,7 +115,9 @@ def _progress(one: RunStatus) -> str:
         return f"{one.position} of {one.queue_length} in queue {one.queue}"
     parts = [one.stage or _NOTHING]
     parts += [
-        f"{word} {value}" for word, value in (("fold", one.fold), ("seed", one.seed)) if value is not None
+        f"{word} {value}"
+        for word, value in (("repeat", one.repeat), ("fold", one.fold), ("seed", one.seed))
+        if value is not None
     ]
     if one.epoch is not None:
         parts.append(f"epoch {one.epoch}" + (f"/{one.num_epochs}" if one.num_epochs is not None else ""))

@@ -55,6 +55,7 @@ class RunStatus:
     attempt: int | None = None
     host: str = ""
     seed: int | None = None
+    repeat: int | None = None
     fold: int | None = None
     epoch: int | None = None
     num_epochs: int | None = None
@@ -167,6 +168,7 @@ def unfinished(entry: RunEntry, progress: Progress, now: float) -> RunStatus:
         attempt=progress.attempt,
         host=progress.host,
         seed=progress.seed,
+        repeat=progress.repeat,
         fold=progress.fold,
         epoch=progress.epoch,
         num_epochs=progress.num_epochs,

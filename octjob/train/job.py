@@ -125,10 +125,11 @@ def _attempt(session: Session) -> Result:
     scorer = Scorer(cohort.volumes, run.config)
     trainer = trainer_for(scorer)
     heartbeat.stage("training")
-    units = make_units(cohort.volumes, run.config, run.seeds, run.folds)
+    units = make_units(cohort.volumes, run.config, run.passes, run.folds, run.fold_seed)
     for unit in units:
         if unit.name not in session.done:
-            heartbeat.tick(0, 0, seed=unit.seed, fold=unit.fold)
+            repeat = unit.repeat if run.repeats > 1 else None
+            heartbeat.tick(0, 0, seed=unit.seed, repeat=repeat, fold=unit.fold)
             session.finish_unit(unit.name, _keep(session, unit, trainer.train(unit)))
     heartbeat.stage("evaluating")
     return _finish(session, loaded, cohort, quarantine, scorer, units)

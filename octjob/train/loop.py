@@ -170,6 +170,7 @@ class Loop:
         unit, stopping = self.task.unit, self.experiment.train.early_stopping
         record: dict[str, Any] = {
             "seed": unit.seed,
+            "repeat": unit.repeat,
             "fold": unit.fold,
             "epoch": self.epoch,
             "lr": {group["name"]: group["lr"] for group in self.optimizer.param_groups},
@@ -222,6 +223,7 @@ class Loop:
         weights = self.task.class_weight_K
         return {
             "seed": self.task.unit.seed,
+            "repeat": self.task.unit.repeat,
             "fold": self.task.unit.fold,
             "num_train": self.num_samples,
             "num_holdout": len(self.task.unit.holdout_N),

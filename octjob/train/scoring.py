@@ -10,7 +10,7 @@ import numpy.typing as npt
 from octjob.data.cohort import Volume
 from octjob.evaluate import Predictions, by_participant
 from octjob.evaluate.metrics import Metrics, compute_metrics
-from octjob.evaluate.predictions import How
+from octjob.evaluate.predictions import COLUMNS, How
 from octjob.spec.experiment import Experiment
 from octjob.train.units import Indices, Unit
 
@@ -43,6 +43,7 @@ class Scorer:
             seed=np.full(len(positions), unit.seed),
             label=self.label_N[positions],
             logits_NK=logits_NK,
+            repeat=np.full(len(positions), unit.repeat),
         )
 
     def metrics(self, unit: Unit, positions: Indices, logits_NK: Logits) -> Metrics:
@@ -67,5 +68,5 @@ class Scorer:
 
 def concatenate(parts: Sequence[Predictions]) -> Predictions:
     """Rows of several units as one table."""
-    columns = ("participant", "eye", "device", "split", "fold", "seed", "label", "logits_NK")
+    columns = (*COLUMNS, "logits_NK")
     return Predictions(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in columns})

@@ -132,6 +132,7 @@ class ProbeTrainer:
         identity_NE = x_VN[IDENTITY].double().numpy()
         used = {
             "seed": unit.seed,
+            "repeat": unit.repeat,
             "fold": unit.fold,
             "num_train": len(unit.train_N),
             "num_eval": len(unit.eval_N),

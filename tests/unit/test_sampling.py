@@ -48,9 +48,20 @@ def test_folds_are_even_within_class_and_within_class_and_site(
     assert stratified_folds(everyone[::-1], num_folds, seed) == folds
 
 
-def test_another_seed_gives_other_folds() -> None:
+def test_another_seed_and_another_repeat_give_other_folds() -> None:
     everyone = people(SITES)
-    assert stratified_folds(everyone, 5, 0) != stratified_folds(everyone, 5, 1)
+    deals = [stratified_folds(everyone, 5, seed, repeat) for seed in (0, 1) for repeat in (0, 1)]
+    assert all(a != b for i, a in enumerate(deals) for b in deals[:i])
+
+
+def test_people_alone_at_their_site_are_dealt_anew_too() -> None:
+    everyone = people({f"site {i}": (1,) for i in range(4)})
+
+    def pairs(repeat: int) -> frozenset[frozenset[str]]:
+        fold_of = stratified_folds(everyone, 2, 0, repeat)
+        return frozenset(frozenset(i for i, f in fold_of.items() if f == fold) for fold in (0, 1))
+
+    assert len({pairs(repeat) for repeat in range(40)}) == 3  # all ways to halve four people
 
 
 @settings(max_examples=60, deadline=None)
