@@ -151,6 +151,8 @@ def logit_interval(
     variance = n**2 * value_B.var(ddof=1) / span**2 + _NUM_GUESSED * guess * (1 - guess)
     if not np.isfinite(share + variance):
         return Interval(float("nan"), float("nan"), level, method)
+    if not 0 < share < 1:  # one class only: a guess is right, and there is nothing to be unsure of
+        return Interval(value, value, level, method)
     quantile = t_factor(smallest_class(label_G), level) * float(stats.norm.ppf((1 + level) / 2))
     half_width = quantile * np.sqrt(variance) / (n + _NUM_GUESSED) / (share * (1 - share))
     center = np.log(share / (1 - share))

@@ -18,11 +18,13 @@ from octjob.errors import DataError
 from octjob.evaluate.arrays import BoolArray, FloatArray, IntArray, StrArray
 
 How = Literal["mean", "volume"]
-TEXTS = ("participant", "eye", "device", "split")
+TEXTS = ("participant", "eye", "device", "split", "site")
 NUMBERS = ("fold", "seed", "label", "repeat")
 COLUMNS = (*TEXTS, *NUMBERS)
-_WRITTEN_ALWAYS = COLUMNS[:-1]
+# Columns that files of version 1 lack.
+_LATER = ("site", "repeat")
 _NO_REPEAT: IntArray = np.zeros(0, dtype=np.int64)
+_NO_SITE: StrArray = np.zeros(0, dtype=np.str_)
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +32,8 @@ class Predictions:
     """The table of `predictions.parquet`, column by column: one row per volume and pass.
 
     Shapes: every column [N]; `logits_NK` [N, K] float64, unnormalised log-probabilities. `participant`,
-    `eye`, `device` and `split` are strings; `fold`, `seed`, `label` and `repeat` (0 where it is not given) are
-    int64; labels are 0..K-1.
+    `eye`, `device`, `split` and `site` (empty where it is not given) are strings; `fold`, `seed`, `label` and
+    `repeat` (0 where it is not given) are int64; labels are 0..K-1.
 
     Raises:
         DataError: no rows, columns of different lengths, logits that are not a table, a label outside 0..K-1.
@@ -46,10 +48,13 @@ class Predictions:
     label: IntArray
     logits_NK: FloatArray
     repeat: IntArray = field(default_factory=lambda: _NO_REPEAT)
+    site: StrArray = field(default_factory=lambda: _NO_SITE)
 
     def __post_init__(self) -> None:
         if self.repeat is _NO_REPEAT:
             object.__setattr__(self, "repeat", np.zeros(len(self.label), dtype=np.int64))
+        if self.site is _NO_SITE:
+            object.__setattr__(self, "site", np.zeros(len(self.label), dtype=np.str_))
         if self.logits_NK.ndim != 2 or self.logits_NK.size == 0:
             raise DataError(
                 f"predictions: logits have shape {self.logits_NK.shape}; expected one row per volume",
@@ -67,18 +72,20 @@ class Predictions:
     def from_columns(cls, columns: Mapping[str, Any]) -> Predictions:
         """From a mapping of columns (a dict of lists, a DataFrame); `logits` holds a row of K numbers each.
 
-        Without a column `repeat` it is 0, as in files from before there were repeats.
+        Without a column `repeat` it is 0, without `site` empty, as in files from before there were these.
 
         Raises:
             DataError: a column is missing or holds something else than its type.
         """
-        missing = [name for name in (*_WRITTEN_ALWAYS, "logits") if name not in columns]
+        missing = [name for name in (*COLUMNS, "logits") if name not in columns and name not in _LATER]
         if missing:
             raise DataError(
                 f"predictions: columns missing: {', '.join(missing)}",
                 hint="The file was not written by octjob, or by another version of it.",
             )
-        texts: dict[str, Any] = {name: np.asarray(columns[name]).astype(np.str_) for name in TEXTS}
+        texts: dict[str, Any] = {
+            name: np.asarray(columns[name]).astype(np.str_) for name in TEXTS if name in columns
+        }
         try:
             numbers: dict[str, Any] = {
                 name: np.asarray(columns[name]).astype(np.int64) for name in NUMBERS if name in columns

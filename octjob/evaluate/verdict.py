@@ -36,12 +36,14 @@ _CHANCE = {"macro_auroc": 0.5, "quadratic_kappa": 0.0}
 class Verdict:
     """What is wrong with the predictions, if anything.
 
-    constant: most passes (a seed, and a repeat of the folds) are. constant_passes: which. Flags that say why: `dominant_class` (at least 95 % of the
-    predictions are one class, and of the labels are not), `equals_constant` (accuracy, balanced accuracy and macro
-    F1 are a constant predictor's to four decimals), `constant_output` (the same probabilities for every
-    participant). Flags that only say: `some_seeds_constant` (not most of them), `misses_class` (a class that occurs
-    is predicted never, or less than a fifth as often), `below_chance` (an interval lies under chance). `reasons` has
-    one line each, naming the pass if there are several.
+    constant: most passes (a seed, and a repeat of the folds) are. constant_passes: which. `reasons` has one line
+    each, naming the pass if there are several.
+
+    Flags that say why: `dominant_class` (at least 95 % of the predictions are one class, and of the labels are not),
+    `equals_constant` (accuracy, balanced accuracy and macro F1 are a constant predictor's to four decimals),
+    `constant_output` (the same probabilities for every participant). Flags that only say: `some_seeds_constant` (not
+    most of them), `misses_class` (a class that occurs is predicted never, or less than a fifth as often),
+    `below_chance` (an interval lies under chance).
     """
 
     constant: bool

@@ -31,6 +31,7 @@ class Scorer:
         self.label_N = np.array([p.label for p in people], dtype=np.int64)
         self.eye_N = np.array([volume.record.laterality for volume in volumes])
         self.device_N = np.array([volume.record.device for volume in volumes])
+        self.site_N = np.array([p.site for p in people])
 
     def predictions(self, unit: Unit, positions: Indices, logits_NK: Logits) -> Predictions:
         """One row per volume."""
@@ -39,6 +40,7 @@ class Scorer:
             eye=self.eye_N[positions],
             device=self.device_N[positions],
             split=self.split_N[positions],
+            site=self.site_N[positions],
             fold=np.full(len(positions), unit.fold),
             seed=np.full(len(positions), unit.seed),
             label=self.label_N[positions],

@@ -24,12 +24,13 @@ from octjob.results.predictions import (
 )
 from octjob.storage import ObjectStore
 
-COLUMNS = ("participant", "eye", "device", "split", "fold", "seed", "label", "repeat")
+COLUMNS = ("participant", "eye", "device", "split", "site", "fold", "seed", "label", "repeat")
 ROW = st.tuples(
     st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8),
     st.sampled_from(["OD", "OS"]),
     st.sampled_from(["Maestro2", "Spectralis"]),
     st.sampled_from(["train", "val"]),
+    st.sampled_from(["", "UW"]),
     st.integers(0, 4),
     st.integers(0, 2**40),
     st.integers(0, 2),
@@ -54,7 +55,7 @@ def as_rows(predictions: Predictions) -> list[tuple[object, ...]]:
 def some_rows(n: int = 40) -> list[tuple[object, ...]]:
     rng = np.random.default_rng(0)
     return [
-        (f"10{k:02d}", "OD", "Maestro2", "val", 0, seed, k % 3, 0, tuple(rng.normal(size=3).tolist()))
+        (f"10{k:02d}", "OD", "Maestro2", "val", "UAB", 0, seed, k % 3, 0, tuple(rng.normal(size=3).tolist()))
         for k in range(n)
         for seed in (0, 1)
     ]
@@ -75,7 +76,7 @@ def test_same_content_in_any_order_is_the_same_bytes(order: list[int]) -> None:
 
 
 def test_repeated_volumes_of_an_eye_keep_their_order() -> None:
-    rows = [("1001", "OD", "Maestro2", "val", 0, 0, 1, 0, (float(k), 0.0, 0.0)) for k in (3, 1, 2)]
+    rows = [("1001", "OD", "Maestro2", "val", "UAB", 0, 0, 1, 0, (float(k), 0.0, 0.0)) for k in (3, 1, 2)]
     read = decode_predictions(encode_predictions(table(rows)))
     assert read.logits_NK[:, 0].tolist() == [3, 1, 2]
 
