@@ -120,6 +120,7 @@ def _as_json(planned: Plan, known: _Known) -> dict[str, Any]:
         "output": planned.output,
         "cache": planned.cache,
         "baseline": planned.baseline,
+        "baseline_config": planned.baseline_config,
         "runs": [
             {
                 **run.model_dump(mode="json"),

@@ -12,7 +12,7 @@ from octjob.evaluate.baseline import Baseline, constant_baseline
 from octjob.evaluate.intervals import Interval, bootstrap, wilson
 from octjob.evaluate.metrics import Metrics, compute_metrics
 from octjob.evaluate.predictions import ParticipantScores, Predictions, by_participant
-from octjob.evaluate.prior import PriorCorrected, effective_prior, prior_corrected
+from octjob.evaluate.prior import PriorCorrected, prior_corrected
 from octjob.evaluate.verdict import Verdict, diagnose
 
 Unit = Literal["participant", "volume"]
@@ -49,14 +49,15 @@ def evaluate(
     split: str | None = None,
     class_names: Sequence[str] | None = None,
     train_counts: Sequence[int] | None = None,
-    class_weights: Sequence[float] | None = None,
+    train_prior: Sequence[float] | None = None,
 ) -> Evaluation:
     """Evaluate one split of a run's predictions.
 
     Accuracy has Wilson's interval where its trials are independent (participants, one seed) and the
     bootstrap's otherwise, as the other metrics do. `split` is needed only if the table holds several;
     `class_names` serve the verdict's wording; `train_counts` (labels per class in training) add the constant
-    that training suggests to the baseline, and with the loss's `class_weights` the prior that is divided out.
+    that training suggests to the baseline; `train_prior`, the class shares that the loss saw (`effective_prior`), is
+    what the prior-corrected answers divide out.
 
     Raises:
         DataError: predictions for another number of classes, several splits and none chosen, a split that is
@@ -75,9 +76,7 @@ def evaluate(
     )
     metrics = compute_metrics(scores)
     intervals = _intervals(scores, metrics, num_draws, seed)
-    corrected = (
-        prior_corrected(scores, effective_prior(train_counts, class_weights)) if train_counts else None
-    )
+    corrected = prior_corrected(scores, train_prior) if train_prior is not None else None
     return Evaluation(
         unit=unit,
         split=split,

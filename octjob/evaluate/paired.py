@@ -5,6 +5,7 @@ Suffixes: B draws, G participants, P rows, S seeds, K classes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -72,10 +73,11 @@ def paired_difference(
     permutation test that swaps the two runs' outputs participant by participant (all seeds of one together);
     its null hypothesis is that the runs are interchangeable. Metrics of the order of scores see each run's scores
     as ranks among its own, so that a run which leans to a class can be swapped with one that does not. Both speak
-    of these two trained models, not of what another training would give. Seeds are paired in order.
+    of these two trained models, not of what another training would give. Passes (seeds, repeats) are paired in
+    order; of a run with fewer they are repeated.
 
     Raises:
-        DataError: different participants, labels, number of classes or number of seeds.
+        DataError: different participants, labels or number of classes.
         ValueError: an unknown metric.
     """
     a, b = _aligned(a, b)
@@ -111,13 +113,22 @@ def _aligned(a: ParticipantScores, b: ParticipantScores) -> tuple[ParticipantSco
             f"the two runs have different labels for {name_some(a.participant_P[differs_P].tolist())}",
             hint="The runs read different label tables or class mappings.",
         )
-    if a.probability_SPK.shape != b.probability_SPK.shape:
-        shapes = [f"{len(x.seed_S)} seeds and {x.num_classes} classes" for x in (a, b)]
+    if a.num_classes != b.num_classes:
         raise DataError(
-            f"the two runs cannot be paired: {shapes[0]} against {shapes[1]}",
-            hint="Give both runs the same seeds and classes.",
+            f"the two runs cannot be paired: {a.num_classes} classes against {b.num_classes}",
+            hint="Give both runs the same classes.mapping.",
         )
-    return a, b
+    num_passes = math.lcm(len(a.seed_S), len(b.seed_S))
+    return _repeated(a, num_passes), _repeated(b, num_passes)
+
+
+def _repeated(run: ParticipantScores, num_passes: int) -> ParticipantScores:
+    """The passes over and over, so that runs with 5 and with 1 can be paired; a mean over them stays what it is."""
+    times = num_passes // len(run.seed_S)
+    if times == 1:
+        return run
+    probability_SPK = np.tile(run.probability_SPK, (times, 1, 1))
+    return ParticipantScores(run.participant_P, run.label_P, probability_SPK, volume_P=run.volume_P)
 
 
 def _bootstrap_interval(

@@ -128,11 +128,16 @@ def macro_auroc(probability_PK: FloatArray, label_P: IntArray, weight_BP: FloatA
     return mean_defined(auroc_per_class(probability_PK, label_P, weight_BP))
 
 
-def macro_auprc(probability_PK: FloatArray, label_P: IntArray, weight_BP: FloatArray) -> FloatArray:
-    """Unweighted mean of the one-vs-rest average precisions, [B]."""
+def auprc_per_class(probability_PK: FloatArray, label_P: IntArray, weight_BP: FloatArray) -> FloatArray:
+    """One-vs-rest average precision, [B, K]; what chance reaches is the class's share of the labels."""
     classes = range(probability_PK.shape[1])
     per_class = [average_precision(probability_PK[:, k], label_P == k, weight_BP) for k in classes]
-    return mean_defined(np.stack(per_class, axis=1))
+    return np.stack(per_class, axis=1)
+
+
+def macro_auprc(probability_PK: FloatArray, label_P: IntArray, weight_BP: FloatArray) -> FloatArray:
+    """Unweighted mean of the one-vs-rest average precisions, [B]."""
+    return mean_defined(auprc_per_class(probability_PK, label_P, weight_BP))
 
 
 def log_loss(probability_PK: FloatArray, label_P: IntArray, weight_BP: FloatArray) -> FloatArray:

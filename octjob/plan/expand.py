@@ -31,6 +31,7 @@ class Plan:
     baseline: str | None
     compute: Compute
     runs: tuple[Run, ...]
+    baseline_config: str | None = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,8 @@ def plan_sweep(path: Path, base: Path | None = None) -> Plan:
     )
     if not runs:
         raise SpecError(f"{path}: every pair is excluded", "Loosen `exclude`.")
-    return Plan(sweep.name, output, cache, sweep.baseline, sweep.compute, runs)
+    _check_baseline_config(sweep, document, runs)
+    return Plan(sweep.name, output, cache, sweep.baseline, sweep.compute, runs, sweep.baseline_config)
 
 
 def _run(sweep: Sweep, config: _Config, name: str, checkpoint: Checkpoint, output: str, cache: str) -> Run:
@@ -118,6 +120,16 @@ def _check_baseline(sweep: Sweep, document: Document) -> None:
         raise SpecError(
             f"{document.mark(('baseline',))}: baseline: no checkpoint named {sweep.baseline!r}",
             f"The checkpoints are {', '.join(sweep.checkpoints)}.",
+        )
+
+
+def _check_baseline_config(sweep: Sweep, document: Document, runs: tuple[Run, ...]) -> None:
+    names = dict.fromkeys(run.config_name for run in runs)
+    if sweep.baseline_config is not None and sweep.baseline_config not in names:
+        raise SpecError(
+            f"{document.mark(('baseline_config',))}: baseline_config: no configuration named"
+            f" {sweep.baseline_config!r}",
+            f"The configurations are {', '.join(names)}.",
         )
 
 

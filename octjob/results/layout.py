@@ -82,7 +82,7 @@ def write_sweep(store: ObjectStore, record: SweepRecord, *, update: bool = False
 def has_sweep(store: ObjectStore, record: SweepRecord, *, update: bool = False) -> bool:
     """Whether this very plan is stored; raises `SpecError` where `write_sweep` would."""
     try:
-        there = _read(store, SWEEP, SweepRecord)
+        there = read_record(store, SWEEP, SweepRecord)
     except ObjectNotFoundError:
         return False
     if there != record and not update:
@@ -110,7 +110,7 @@ def _differences(old: SweepRecord, new: SweepRecord) -> str:
 def read_sweep(store: ObjectStore) -> SweepRecord:
     """The plan as submitted."""
     try:
-        return _read(store, SWEEP, SweepRecord)
+        return read_record(store, SWEEP, SweepRecord)
     except ObjectNotFoundError:
         raise ObjectNotFoundError(
             f"{store.uri(SWEEP)}: not there, so nothing was submitted to {store.root}",
@@ -148,7 +148,7 @@ def differing_keys(old: Any, new: Any, prefix: str = "") -> list[str]:
 
 def read_spec(store: ObjectStore, run_id: str) -> Run:
     """A run's spec."""
-    return _read(store, run_key(run_id, SPEC), Run)
+    return read_record(store, run_key(run_id, SPEC), Run)
 
 
 def read_progress(store: ObjectStore, run_id: str) -> Progress | None:
@@ -215,12 +215,12 @@ def read_attempt_log(store: ObjectStore, run_id: str, attempt: int, host: int = 
 
 def _read_optional(store: ObjectStore, key: str, model: type[M]) -> M | None:
     try:
-        return _read(store, key, model)
+        return read_record(store, key, model)
     except ObjectNotFoundError:
         return None
 
 
-def _read(store: ObjectStore, key: str, model: type[M]) -> M:
+def read_record(store: ObjectStore, key: str, model: type[M]) -> M:
     data = store.get(key)
     try:
         return model.model_validate_json(data)

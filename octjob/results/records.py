@@ -33,6 +33,7 @@ class SweepRecord(Record):
     schema_version: int = SCHEMA_VERSION
     name: str
     baseline: str | None
+    baseline_config: str | None = None
     class_names: tuple[str, ...]
     runs: tuple[RunEntry, ...]
 
@@ -103,3 +104,13 @@ class Result(Record):
     finished_at: float
     duration_s: float
     attempts: int
+
+
+# Flags that older results gave for what is a constant, among others for what is not.
+_CONSTANT_FLAGS = {"dominant_class", "equals_constant", "low_entropy", "constant_output"}
+
+
+def is_constant(result: Result) -> bool:
+    """Whether the run answers one class whatever it sees; people read *collapsed*."""
+    verdict = result.evaluation.get("verdict", {})
+    return bool(verdict.get("constant", _CONSTANT_FLAGS & set(verdict.get("flags", ()))))

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from octjob.results.layout import PROGRESS, RESULT, read_progress, read_result, read_sweep
-from octjob.results.records import Progress, Result, RunEntry
+from octjob.results.records import Progress, Result, RunEntry, is_constant
 from octjob.storage.base import ObjectStore
 
 NUM_THREADS = 16
@@ -131,9 +131,8 @@ def _status(store: ObjectStore, entry: RunEntry, present: set[str], now: float) 
 
 def succeeded(entry: RunEntry, result: Result) -> RunStatus:
     """The status of a run with a result."""
-    verdict = result.evaluation.get("verdict", {})
-    collapsed = bool(verdict.get("collapsed"))
-    reasons = verdict.get("reasons") or [""]
+    collapsed = is_constant(result)
+    reasons = result.evaluation.get("verdict", {}).get("reasons") or [""]
     return RunStatus(
         entry.run_id,
         entry.checkpoint,

@@ -244,6 +244,9 @@ class Sweep(Section):
         0, description="N is short for evaluate: {protocol: folds, folds: N, repeats: 1}."
     )
     baseline: str | None = Field(None, description="Checkpoint that the others are compared with.")
+    baseline_config: str | None = Field(
+        None, description="Configuration that the others are compared with; default the first."
+    )
     data: dict[str, Any] = Field(default_factory=dict, description="Overrides of every config's `data`.")
     compute: Compute = Compute()
 
