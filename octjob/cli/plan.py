@@ -167,6 +167,12 @@ def _print_table(planned: Plan, known: _Known) -> None:
     finished = known.finished
     done = "?" if finished is None else sum(run.run_id in finished for run in planned.runs)
     click.echo(f"\n{len(planned.runs)} runs, {done} finished; results in {planned.output}")
+    first = planned.runs[0]
+    if first.folds:
+        click.echo(
+            f"protocol: {first.folds} folds x {first.repeats} repeats over the participants of train and val,"
+            " the same for every run"
+        )
     _print_cluster(planned, known)
     _print_notes(planned)
 

@@ -138,6 +138,10 @@ class ParticipantScores:
             raise DataError(
                 f"scores: probabilities have shape {shape}; expected (seeds, participants, classes)"
             )
+        if len(self.repeat_S) != len(self.seed_S):
+            raise DataError(
+                f"scores: {len(self.seed_S)} seeds and {len(self.repeat_S)} repeats name the passes"
+            )
         if len(self.label_P) != len(self.participant_P):
             raise DataError(f"scores: {len(self.label_P)} labels for {len(self.participant_P)} participants")
         _refuse_labels(self.label_P, shape[2], self.participant_P)

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from octjob.cli import cli
 from octjob.errors import SpecError
 from octjob.plan.expand import Plan, plan_sweep
 
@@ -144,6 +146,13 @@ def test_one_fine_tuned_model_is_said_to_be_one(tmp_path: Path) -> None:
 
     assert noted() == {"finetune"}
     assert noted(seeds=[1, 2]) == noted(evaluate=FOLDS) == set()
+
+
+def test_the_plan_shows_passes_and_folds(tmp_path: Path) -> None:
+    path = sweep(tmp_path, output=f"{tmp_path}/out", configs=CONFIGS, evaluate=FOLDS, seeds=[3, 1])
+    output = CliRunner().invoke(cli, ["plan", "-f", str(path), "--offline"]).output
+    assert output.count(" 4x3 ") == 8
+    assert "protocol: 3 folds x 2 repeats over the participants of train and val" in output
 
 
 @given(

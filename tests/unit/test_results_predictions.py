@@ -39,7 +39,7 @@ ROW = st.tuples(
 )
 
 
-GOLDEN = Path(__file__).parents[1] / "golden"
+OLD_FILE = Path(__file__).parents[1] / "doubles/predictions-v1.parquet"
 
 
 def table(rows: list[tuple[object, ...]]) -> Predictions:
@@ -132,7 +132,7 @@ def test_any_parquet_reader_sees_the_documented_columns() -> None:
 
 
 def test_a_file_from_before_there_were_repeats_is_read_as_repeat_0() -> None:
-    read = decode_predictions((GOLDEN / "predictions-v1.parquet").read_bytes())
+    read = decode_predictions(OLD_FILE.read_bytes())
     assert read.repeat.tolist() == [0] * 6
     assert read.seed.tolist() == [0, 0, 0, 1, 1, 1]
     assert read.fold.tolist() == [0, 1, 1, 0, 1, 1]

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from doubles.sweep_results import STARTED_AT, beat, constant, entry, finish, labels, skilled, submit
+from doubles.sweep_results import STARTED_AT, beat, constant, entry, finish, labels, progress, skilled, submit
 from rich.console import Console
 
 from octjob.errors import AccessError, DataError
 from octjob.results.layout import PROGRESS, run_key
 from octjob.results.render_status import WIDTH, duration, status_json, status_rich, status_text
-from octjob.results.status import RunStatus, summary, sweep_status
+from octjob.results.status import RunStatus, summary, sweep_status, unfinished
 from octjob.storage import ObjectInfo, ObjectStore
 
 LABEL_P = labels()
@@ -116,6 +116,18 @@ def test_text_is_plain_and_complete(store: ObjectStore) -> None:
     assert line.split() == expected.split()
     assert "broken.linear failed: b2://x/y.dcm: cannot be decoded" in text
     assert max(map(len, text.split("\n\n")[1].splitlines())) <= WIDTH
+
+
+def test_a_repeat_of_the_folds_is_named_where_there_are_several() -> None:
+    run = entry("training")
+    heartbeat = progress(run, "training")
+    in_fold = {"seed": 43, "fold": 2}
+    shown = [
+        status_text([unfinished(run, heartbeat.model_copy(update={**in_fold, "repeat": repeat}), NOW)])
+        for repeat in (0, None)
+    ]
+    assert "training repeat 0 fold 2 seed 43 epoch 3/50" in shown[0]
+    assert "training fold 2 seed 43 epoch 3/50" in shown[1]
 
 
 def test_json_holds_every_field(store: ObjectStore) -> None:
