@@ -13,7 +13,7 @@ from octjob.evaluate.arrays import FloatArray, IntArray
 from octjob.evaluate.intervals import in_chunks, participant_groups, stratified_draws
 from octjob.evaluate.metrics import mean_over_seeds
 from octjob.evaluate.predictions import ParticipantScores
-from octjob.evaluate.weighted import divide, mean_defined
+from octjob.evaluate.weighted import divide, mean_defined, pairs_won
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,17 +54,8 @@ def macro_auroc_of_draws(probability_SPK: FloatArray, label_P: IntArray, weight_
     of_classes = []
     for k in range(probability_SPK.shape[2]):
         positive_P = label_P == k
-        won_IJ = _pairs_won(probability_SPK[:, positive_P, k], probability_SPK[:, ~positive_P, k])
+        won_IJ = pairs_won(probability_SPK[:, positive_P, k], probability_SPK[:, ~positive_P, k])
         positive_BI, negative_BJ = weight_BP[:, positive_P], weight_BP[:, ~positive_P]
         won_B = ((positive_BI @ won_IJ) * negative_BJ).sum(axis=1)
         of_classes.append(divide(won_B, positive_BI.sum(axis=1) * negative_BJ.sum(axis=1)))
     return mean_defined(np.stack(of_classes, axis=1))
-
-
-def _pairs_won(positive_SI: FloatArray, negative_SJ: FloatArray) -> FloatArray:
-    """How often a positive outranks a negative, ties counting half, mean over seeds, [I, J]."""
-    won_IJ = np.zeros((positive_SI.shape[1], negative_SJ.shape[1]))
-    for positive_I, negative_J in zip(positive_SI, negative_SJ, strict=True):
-        difference_IJ = positive_I[:, None] - negative_J[None, :]
-        won_IJ += (difference_IJ > 0) + 0.5 * (difference_IJ == 0)
-    return won_IJ / len(positive_SI)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from octjob.evaluate.intervals import (
 )
 from octjob.evaluate.metrics import mean_over_seeds
 from octjob.evaluate.predictions import ParticipantScores, name_some
-from octjob.evaluate.weighted import weighted_metrics
+from octjob.evaluate.weighted import divide, mean_defined, pairs_won, weighted_metrics
 
 
 @dataclass(frozen=True)
@@ -168,15 +169,13 @@ def permutation_p_value(
     """
     a, b = _aligned(a, b)
     label_G, group_P = participant_groups(a)
-    # Both runs' rows under one another: a weighting of zeros and ones picks each participant from one run.
-    both = _Stacked(a, b, metric)
     keep_BG = np.random.default_rng(seed).integers(0, 2, (num_permutations, len(label_G))).astype(np.float64)
     keep_BG = np.concatenate([np.ones((1, len(label_G))), keep_BG])
+    swapped = swapped_auroc if metric == "macro_auroc" else partial(_swapped, metric=metric)
 
     def differences(chunk_BG: FloatArray) -> dict[str, FloatArray]:
         from_a_BP = chunk_BG[:, group_P]
-        first_B = both.values(np.concatenate([from_a_BP, 1 - from_a_BP], axis=1))
-        return {metric: first_B - both.values(np.concatenate([1 - from_a_BP, from_a_BP], axis=1))}
+        return {metric: swapped(a, b, from_a_BP) - swapped(a, b, 1 - from_a_BP)}
 
     difference_B = in_chunks(differences, keep_BG, 2 * len(group_P))[metric]
     # Rounding must not turn a permutation that equals the observation into a smaller one.
@@ -184,20 +183,35 @@ def permutation_p_value(
     return (1 + num_extreme) / (1 + num_permutations) if np.isfinite(difference_B[0]) else float("nan")
 
 
-class _Stacked:
-    """The rows of two aligned runs under one another, [2P], as weightings pick from them."""
+def _swapped(a: ParticipantScores, b: ParticipantScores, from_a_BP: FloatArray, metric: str) -> FloatArray:
+    """The metric of the run that has a participant's output from `a` where 1 and from `b` where 0, [B]."""
+    # Both runs' rows under one another: a weighting of zeros and ones picks each participant from one run.
+    label_P = np.concatenate([a.label_P, b.label_P])
+    score_SPK = np.concatenate([_exchangeable(run, metric) for run in (a, b)], axis=1)
+    weight_BP = np.concatenate([from_a_BP, 1 - from_a_BP], axis=1)
+    per_pass = [weighted_metrics([metric], score_PK, label_P, weight_BP)[metric] for score_PK in score_SPK]
+    return np.mean(per_pass, axis=0)  # type: ignore[no-any-return]
 
-    def __init__(self, a: ParticipantScores, b: ParticipantScores, metric: str) -> None:
-        self._metric = metric
-        self._label_P = np.concatenate([a.label_P, b.label_P])
-        self._score_SPK = np.concatenate([_exchangeable(run, metric) for run in (a, b)], axis=1)
 
-    def values(self, weight_BP: FloatArray) -> FloatArray:
-        per_seed = [
-            weighted_metrics([self._metric], score_PK, self._label_P, weight_BP)[self._metric]
-            for score_PK in self._score_SPK
-        ]
-        return np.mean(per_seed, axis=0)  # type: ignore[no-any-return]
+def swapped_auroc(a: ParticipantScores, b: ParticipantScores, from_a_BP: FloatArray) -> FloatArray:
+    """`_swapped` of the macro AUROC, as a quadratic form of the choice: any number of passes costs what one does."""
+    of_a_SPK, of_b_SPK = (_exchangeable(run, "macro_auroc") for run in (a, b))
+    of_classes = []
+    for k in range(a.num_classes):
+        positive_P = a.label_P == k
+        (a_SI, b_SI), (a_SJ, b_SJ) = (
+            (of_a_SPK[:, which_P, k], of_b_SPK[:, which_P, k]) for which_P in (positive_P, ~positive_P)
+        )
+        both_b_IJ = pairs_won(b_SI, b_SJ)
+        only_a_positive_IJ, only_a_negative_IJ = pairs_won(a_SI, b_SJ), pairs_won(b_SI, a_SJ)
+        mixed_IJ = pairs_won(a_SI, a_SJ) - only_a_positive_IJ - only_a_negative_IJ + both_b_IJ
+        x_BI, x_BJ = from_a_BP[:, positive_P], from_a_BP[:, ~positive_P]
+        won_B = ((x_BI @ mixed_IJ) * x_BJ).sum(axis=1) + both_b_IJ.sum()
+        won_B += x_BI @ (only_a_positive_IJ - both_b_IJ).sum(axis=1)
+        won_B += x_BJ @ (only_a_negative_IJ - both_b_IJ).sum(axis=0)
+        num_pairs = np.full(len(won_B), float(mixed_IJ.size))
+        of_classes.append(divide(won_B, num_pairs))
+    return mean_defined(np.stack(of_classes, axis=1))
 
 
 def _exchangeable(run: ParticipantScores, metric: str) -> FloatArray:

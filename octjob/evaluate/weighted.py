@@ -5,7 +5,7 @@ operation is what makes 2,000 draws cheap; the plain metric is the same code wit
 small integers in float64, so sums of weights are exact and independent of the order of the rows.
 
 Suffixes: B weightings (draws), P rows (participants or volumes), K classes (in a confusion matrix: true, then
-predicted), T groups of rows with tied scores.
+predicted), T groups of rows with tied scores, S passes, I positives and J negatives of a class.
 
 A class without weight among the labels has no recall, F1, AUROC or average precision: its entry is NaN and
 macro averages run over the other classes. Class k is at index k whichever classes occur.
@@ -106,6 +106,15 @@ def auroc(score_P: FloatArray, positive_P: BoolArray, weight_BP: FloatArray) -> 
     num_positive_B, num_negative_B = positive_BT.sum(axis=1), negative_BT.sum(axis=1)
     below_BT = num_negative_B[:, None] - np.cumsum(negative_BT, axis=1) + 0.5 * negative_BT
     return divide((positive_BT * below_BT).sum(axis=1), num_positive_B * num_negative_B)
+
+
+def pairs_won(positive_SI: FloatArray, negative_SJ: FloatArray) -> FloatArray:
+    """How often a positive outranks a negative, ties counting half, mean over passes, [I, J]."""
+    won_IJ = np.zeros((positive_SI.shape[1], negative_SJ.shape[1]))
+    for positive_I, negative_J in zip(positive_SI, negative_SJ, strict=True):
+        difference_IJ = positive_I[:, None] - negative_J[None, :]
+        won_IJ += (difference_IJ > 0) + 0.5 * (difference_IJ == 0)
+    return won_IJ / len(positive_SI)
 
 
 def average_precision(score_P: FloatArray, positive_P: BoolArray, weight_BP: FloatArray) -> FloatArray:
