@@ -117,6 +117,7 @@ def run_with_stops(experiment: Experiment, stops: Iterator[int]) -> tuple[Loop, 
         {"optimizer": "SGD", "scheduler": "step"},
         {"sampler": "weighted", "loss": "focal", "grad_clip": 0.5},
         {"early_stopping": {"enabled": True, "patience": 1, "metric": "loss"}},
+        {"accumulate": 3, "optimizer": "SGD"},
     ],
 )
 @settings(max_examples=8, deadline=None)
