@@ -113,7 +113,7 @@ class Loop:
         unit, data = self.task.unit, self.experiment.data
         self.model.train()
         if self.encoder is not None:
-            self.encoder.requires_grad_(self.epoch >= max(0, self.experiment.model.unfreeze_at_epoch))
+            self.encoder.requires_grad_(self._encoder_trains)
         order = unit.train_N[self._order()]
         batches = [order[i : i + data.batch_size] for i in range(0, len(order), data.batch_size)]
         left = batches[self.batch :]
@@ -124,6 +124,10 @@ class Loop:
             if self.batch % self.experiment.train.accumulate == 0 or self.batch == len(batches):
                 self._optimiser_step()
             hooks.after_step(self)
+
+    @property
+    def _encoder_trains(self) -> bool:
+        return self.epoch >= self.experiment.model.unfreeze_at_epoch
 
     def _order(self) -> Indices:
         unit, train = self.task.unit, self.experiment.train
@@ -190,7 +194,7 @@ class Loop:
             "seed": unit.seed,
             "fold": unit.fold,
             "epoch": self.epoch,
-            "lr": {group["name"]: group["lr"] for group in self.optimizer.param_groups},
+            "lr": {group["part"]: group["lr"] for group in self.optimizer.param_groups},
             "train/loss": self.loss_sum / self.num_samples,
             "train/accuracy": self.num_correct / self.num_samples,
         }
@@ -199,7 +203,9 @@ class Loop:
         if stopping.enabled:
             held_out = self.task.scores(unit.holdout_N, self.predict(unit.holdout_N, check))
             record |= {f"holdout/{name}": value for name, value in held_out.items()}
-            self._early_stopping(held_out[stopping.metric])
+            # A probe is not what fine-tuning was asked for: epochs with a frozen encoder neither win nor tire.
+            if self.encoder is None or self._encoder_trains:
+                self._early_stopping(held_out[stopping.metric])
         self.epoch += 1
         self.batch = self.step = 0
         self.loss_sum, self.num_correct = 0.0, 0
@@ -250,7 +256,7 @@ class Loop:
             "class_weights": None if weights is None else [float(w) for w in weights],
             "steps_per_epoch": self.steps_per_epoch,
             "epochs_run": self.epoch,
-            "evaluated_epoch": self.best_epoch if self.best_epoch is not None else self.epoch - 1,
+            "scored_epoch": self.best_epoch if self.best_epoch is not None else self.epoch - 1,
             "stopped_early": self.stopped_early,
             "groups": [
                 {"name": g["name"], "base_lr": g["base_lr"], "last_lr": g["lr"], "num_parameters": _count(g)}
