@@ -63,12 +63,18 @@ def holdout(participants: Sequence[Participant], share: float, seed: int) -> fro
 def class_weights(
     labels: Labels, num_classes: int, setting: Literal["auto", "none"] | tuple[float, ...]
 ) -> NDArray[np.float64] | None:
-    """(K,) loss weights, or None for none. `auto`: N / (K * count), scikit-learn's `balanced`, on `labels`:
-    pass the labels really trained on, after every filter. Raises `DataError` if a class has no sample."""
+    """(K,) loss weights, or None for none, of mean 1 over `labels`: pass the labels really trained on, after
+    every filter.
+
+    `auto`: N / (K * count), scikit-learn's `balanced`, whose mean is 1. Explicit weights are relative and
+    scaled to that mean, so that equal ones are none at all, and learning rate and penalty mean the same under
+    any. Raises `DataError` if a class has no sample to balance.
+    """
     if setting == "none":
         return None
     if isinstance(setting, tuple):
-        return np.asarray(setting, dtype=np.float64)
+        weight_K = np.asarray(setting, dtype=np.float64)
+        return np.asarray(weight_K / weight_K[np.asarray(labels)].mean())
     counts = _counts(labels, num_classes)
     return np.asarray(len(labels) / (num_classes * counts), dtype=np.float64)
 

@@ -194,6 +194,10 @@ class Train(Section):
     lr_head: Positive = 1e-3
     lr_encoder: Positive = 3e-5
     weight_decay: NonNegative = 1e-4
+    accumulate: Count = Field(
+        1,
+        description="Batches whose gradients make one optimisation step: that of a batch so many times the size.",
+    )
     optimizer: Literal["AdamW", "SGD", "LBFGS"] = Field(
         "AdamW", description="LBFGS: L2 logistic regression to convergence, probe with a linear head only."
     )
@@ -204,7 +208,11 @@ class Train(Section):
     scheduler: Literal["cosine", "step", "none"] = "cosine"
     warmup_epochs: int = Field(0, ge=0)
     class_weights: Literal["auto", "none"] | Annotated[tuple[Positive, ...], BeforeValidator(_as_tuple)] = (
-        Field("none", description="auto: scikit-learn's `balanced` on the training labels really used.")
+        Field(
+            "none",
+            description="auto: scikit-learn's `balanced` on the training labels really used. Numbers are "
+            "relative: scaled to mean 1 over the training samples.",
+        )
     )
     sampler: Literal["shuffle", "weighted"] = "shuffle"
     loss: Literal["cross_entropy", "focal"] = "cross_entropy"

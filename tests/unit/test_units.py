@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.torch
+import torch
 from doubles.tiny_sweep import fill_bucket, prepared, save_checkpoint, uri_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,6 +25,7 @@ from octjob.data.manifest import VolumeRecord
 from octjob.data.participants import Participant
 from octjob.errors import DataError
 from octjob.evaluate import Predictions, by_participant
+from octjob.models.checkpoint import read_checkpoint
 from octjob.results.layout import HISTORY, read_result, run_key
 from octjob.results.predictions import read_predictions
 from octjob.results.records import Result
@@ -277,7 +279,7 @@ def test_defect_early_stopping_is_read_where_it_stands_and_selects_the_epoch_tha
     assert unit["stopped_early"]
     assert unit["epochs_run"] == len(done.history) < 60
     best = min(done.history, key=lambda record: record["holdout/loss"])
-    assert unit["evaluated_epoch"] == best["epoch"] == unit["epochs_run"] - 1 - stopping["patience"]
+    assert unit["scored_epoch"] == best["epoch"] == unit["epochs_run"] - 1 - stopping["patience"]
     assert "held-out training participants" in done.result.training["selection"]
     # The metrics reported are those of that epoch, not of the last.
     metrics = done.result.evaluation["metrics"]
@@ -289,10 +291,30 @@ def test_defect_early_stopping_is_read_where_it_stands_and_selects_the_epoch_tha
 
 def test_without_early_stopping_the_last_epoch_is_scored(inputs: Path, tmp_path: Path) -> None:
     done = Done(inputs, tmp_path, {"train.epochs": 4})
-    assert done.units[0]["evaluated_epoch"] == 3
+    assert done.units[0]["scored_epoch"] == 3
     assert done.result.training["selection"] == "last epoch"
     last = done.history[-1]
     assert done.result.evaluation["metrics"]["log_loss"] == pytest.approx(last["eval/loss"], abs=1e-9)
+
+
+def test_a_fine_tuned_unit_says_how_far_its_scored_encoder_moved(inputs: Path, tmp_path: Path) -> None:
+    done = Done(
+        inputs,
+        tmp_path,
+        {
+            "train": {"epochs": 3, "lr_encoder": 0.01, "early_stopping": {"enabled": True, "metric": "loss"}},
+            "model": {"freeze_encoder": False, "unfreeze_at_epoch": 1},
+        },
+    )
+    start = read_checkpoint(inputs / "a.pt", encoder="auto", uri="a.pt", num_heads=2).encoder.state_dict()
+    scored = done.weights("best-seed42-fold0")
+    names = sorted(start)
+    start_P = torch.cat([start[name].flatten() for name in names]).double()
+    scored_P = torch.cat([scored[f"encoder.{name}"].flatten() for name in names]).double()
+    (unit,) = done.units
+    assert unit["encoder_change"] == pytest.approx(float((scored_P - start_P).norm() / start_P.norm()), rel=1e-9)
+    assert unit["encoder_change"] > 0
+    assert unit["scored_epoch"] in (1, 2)
 
 
 def test_defect_warmup_and_schedule_hold_through_unfreezing(inputs: Path, tmp_path: Path) -> None:
