@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from octjob.evaluate import IdenticalGroup
+from octjob.results.openings import Opening, openings_in_words
 from octjob.results.outcome import METRICS, Scored
 from octjob.results.ranking import best_of_chance, comparable_groups
 from octjob.results.records import SweepRecord
@@ -118,10 +119,18 @@ def _class_name(k: int, class_names: Sequence[str]) -> str:
     return class_names[k] if k < len(class_names) else f"class {k}"
 
 
-def footnotes(finished: Mapping[str, Scored], metric: str, baseline: str | None, num_draws: int) -> list[str]:
-    """How the numbers were made."""
+def footnotes(
+    finished: Mapping[str, Scored],
+    metric: str,
+    baseline: str | None,
+    num_draws: int,
+    openings: Sequence[Opening] = (),
+) -> list[str]:
+    """How the numbers were made, and how often the test split was opened."""
+    on_test = sorted(run_id for run_id, one in finished.items() if one.evaluation.split == "test")
+    opened = openings_in_words(openings, on_test)
     if not finished:
-        return []
+        return [opened]
     lines = [
         f"rank: 1 + runs that are better in {metric} beyond the 95 % interval of the paired difference"
         f" (participant bootstrap stratified by class, {num_draws} draws, the same for all runs). Collapsed,"
@@ -137,6 +146,7 @@ def footnotes(finished: Mapping[str, Scored], metric: str, baseline: str | None,
         "chance: the interval of balanced accuracy includes that of a constant predictor. gap: balanced"
         " accuracy on the training samples minus this. ok ?: see the remark on the row."
     )
+    lines.append(opened)
     return lines
 
 

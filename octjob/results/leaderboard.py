@@ -10,6 +10,7 @@ from octjob.errors import SpecError
 from octjob.evaluate import IdenticalGroup, ParticipantScores, identical_predictions
 from octjob.evaluate.arrays import FloatArray, to_plain
 from octjob.results.caveats import caveats, footnotes
+from octjob.results.openings import Opening
 from octjob.results.outcome import METRICS, Outcome, Scored
 from octjob.results.ranking import Comparison, comparable_groups, compare, draw_values, ranks
 from octjob.results.records import Progress, SweepRecord
@@ -18,10 +19,12 @@ SCHEMA_VERSION = 1
 NUM_DRAWS = 2000
 DEFAULT_METRIC = "macro_auroc"
 
-State = Literal["ok", "suspicious", "chance", "collapsed", "interrupted", "running", "failed", "missing"]
+State = Literal[
+    "ok", "suspicious", "chance", "collapsed", "unreadable", "interrupted", "running", "failed", "missing"
+]
 # Unranked rows follow the ranked ones in this order.
 STATES: tuple[State, ...] = (
-    "ok", "suspicious", "chance", "collapsed", "interrupted", "running", "failed", "missing",
+    "ok", "suspicious", "chance", "collapsed", "unreadable", "interrupted", "running", "failed", "missing",
 )  # fmt: skip
 
 
@@ -42,7 +45,8 @@ class Row:
     rank: 1 + how many ranked runs beat this one beyond chance; only rows whose state is `ok` have one.
     flags: the verdict's (`dominant_class`, `chance` ...), and `suspicious` (identical predictions from
         different weights), `unpaired` (other participants than the ranked runs), `inconsistent` (the result
-        is not that of the stored predictions).
+        is not that of the stored predictions), `reevaluated` (the result lacks something, so that everything
+        here is computed from the predictions).
     metrics: by name, those of `outcome.METRICS`; empty without a result.
     train_val_gap: balanced accuracy on the training samples minus that on the evaluated ones.
     best_constant_accuracy: of always predicting the most frequent class.
@@ -101,8 +105,9 @@ def build_leaderboard(
     metric: str = DEFAULT_METRIC,
     num_draws: int = NUM_DRAWS,
     seed: int = 0,
+    openings: Sequence[Opening] = (),
 ) -> Leaderboard:
-    """Rank the outcomes by `metric`, one of `outcome.METRICS`.
+    """Rank the outcomes by `metric`, one of `outcome.METRICS`. openings: those of the sweep's test split.
 
     Raises:
         SpecError: a metric that is not one of them.
@@ -129,12 +134,15 @@ def build_leaderboard(
         class_names=sweep.class_names,
         rows=tuple(sorted(rows, key=lambda row: _order(row, metric))),
         warnings=tuple(caveats(sweep, finished, identical, metric)),
-        footnotes=tuple(footnotes(finished, metric, sweep.baseline, num_draws)),
+        footnotes=tuple(footnotes(finished, metric, sweep.baseline, num_draws, openings)),
     )
 
 
 def _row(outcome: Outcome) -> Row:
     entry, one = outcome.entry, outcome.scored
+    if outcome.unreadable:
+        said = (outcome.unreadable,)
+        return Row(None, entry.checkpoint, entry.config, entry.run_id, "unreadable", reasons=said)
     if one is None:
         open_state, error = _unfinished(outcome.progress)
         return Row(None, entry.checkpoint, entry.config, entry.run_id, open_state, error=error)
@@ -155,14 +163,18 @@ def _row(outcome: Outcome) -> Row:
         config=entry.config,
         run_id=entry.run_id,
         state=state,
-        flags=(*verdict.flags, *(["inconsistent"] if disagreements else [])),
+        flags=(
+            *verdict.flags,
+            *(["inconsistent"] if disagreements else []),
+            *(["reevaluated"] if one.remarks else []),
+        ),
         n=evaluation.metrics.n,
         metrics=estimates,
         train_val_gap=None if train is None or value is None else train - value,
         best_constant_accuracy=evaluation.baseline.accuracy.value,
         per_class_f1=evaluation.metrics.per_class_f1,
         prediction_counts=evaluation.metrics.prediction_counts,
-        reasons=(*verdict.reasons, *disagreements),
+        reasons=(*verdict.reasons, *disagreements, *one.remarks),
     )
 
 

@@ -1,11 +1,12 @@
 """What became of one run, in the types that the leaderboard works with.
 
-The evaluation in `result.json` is read through a schema here, so that a result of another version is refused
-by name instead of failing somewhere in a table.
+The evaluation in `result.json` is read through a schema here, so that a result of another version is noticed
+instead of failing somewhere in a table. What cannot be read is one run's outcome, never the end of the table.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,7 +14,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from octjob.errors import DataError
-from octjob.evaluate import ParticipantScores, Predictions, by_participant
+from octjob.evaluate import ParticipantScores, Predictions, by_participant, evaluate
 from octjob.evaluate.metrics import mean_over_seeds
 from octjob.results.records import Progress, Record, Result, RunEntry
 
@@ -71,11 +72,15 @@ class EvaluationRecord(Record):
 
 @dataclass(frozen=True)
 class Scored:
-    """A finished run: its result, the evaluation in it, and the scores the evaluation was made from."""
+    """A finished run: its result, its evaluation, and the scores the evaluation was made from.
+
+    remarks: why the evaluation is not the one in the result, in words.
+    """
 
     result: Result
     evaluation: EvaluationRecord
     scores: ParticipantScores
+    remarks: tuple[str, ...] = ()
 
     @property
     def weights(self) -> str:
@@ -89,52 +94,87 @@ class Scored:
         return None if value is None else float(value)
 
     def disagreements(self) -> list[str]:
-        """Metrics in the result that are not those of the predictions, in words."""
+        """Metrics in the result that are not those of the predictions, in words; one that it lacks is none."""
+        in_result = self.result.evaluation.get("metrics")
+        stored_metrics = in_result if isinstance(in_result, dict) else {}
         once_BP = np.ones((1, len(self.scores.label_P)))
         recomputed = mean_over_seeds(METRICS, self.scores, once_BP)
         found = []
         for name in METRICS:
-            stored, value = getattr(self.evaluation.metrics, name), float(recomputed[name][0])
-            same = np.isnan(value) if stored is None else abs(stored - value) <= _TOLERANCE
+            if name not in stored_metrics:
+                continue
+            stored, value = stored_metrics[name], float(recomputed[name][0])
+            number = isinstance(stored, int | float)
+            same = abs(stored - value) <= _TOLERANCE if number else stored is None and np.isnan(value)
             if not same:
-                shown = "none" if stored is None else f"{stored:.4f}"
+                shown = f"{stored:.4f}" if number else "none" if stored is None else repr(stored)
                 found.append(f"{name} is {shown} in the result and {value:.4f} from the predictions")
         return found
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One run of the sweep: finished (`scored`), or what its last heartbeat said, if there was one."""
+    """One run of the sweep: finished (`scored`), or what its last heartbeat said, if there was one.
+
+    unreadable: why what it left cannot be read, naming the URI; then there is nothing else.
+    """
 
     entry: RunEntry
     scored: Scored | None = None
     progress: Progress | None = None
+    unreadable: str = ""
 
 
-def scored(result: Result, predictions: Predictions, result_uri: str, predictions_uri: str) -> Scored:
+class _Scope(Record):
+    """What was evaluated; without it the predictions have no one meaning."""
+
+    unit: Literal["participant", "volume"]
+    split: str
+
+
+def scored(
+    result: Result,
+    predictions: Predictions,
+    result_uri: str,
+    predictions_uri: str,
+    class_names: Sequence[str] | None = None,
+) -> Scored:
     """Join a result with its predictions.
 
+    The predictions are the truth: an evaluation that lacks something, or is of another version, is made again from
+    them, which `Scored.remarks` says. class_names: serve the wording of what is made again.
+
     Raises:
-        DataError: naming the URI, for an evaluation this version does not read, or predictions that do not
+        DataError: naming the URI, for an evaluation that does not say what was scored, or predictions that do not
             hold the evaluated split or cannot be scored.
     """
     try:
-        evaluation = EvaluationRecord.model_validate(result.evaluation)
+        scope = _Scope.model_validate(result.evaluation)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in ("evaluation", *first["loc"]))
         raise DataError(
-            f"{result_uri}: {where}: {first['msg']}",
-            "It was written by another version of octjob, or damaged.",
+            f"{result_uri}: {_first_fault(error)}", "It was written by another version of octjob, or damaged."
         ) from None
-    evaluated_N = predictions.split == evaluation.split
+    evaluated_N = predictions.split == scope.split
     if not evaluated_N.any():
         raise DataError(
-            f"{predictions_uri}: no predictions of split {evaluation.split!r}, which the result evaluates",
+            f"{predictions_uri}: no predictions of split {scope.split!r}, which the result evaluates",
             "The two files are not of one attempt; run the run again.",
         )
-    how: Literal["mean", "volume"] = "mean" if evaluation.unit == "participant" else "volume"
+    how: Literal["mean", "volume"] = "mean" if scope.unit == "participant" else "volume"
     try:
-        return Scored(result, evaluation, by_participant(predictions.rows(evaluated_N), how=how))
+        scores = by_participant(predictions.rows(evaluated_N), how=how)
     except DataError as error:
         raise DataError(f"{predictions_uri}: {error.message}", error.hint) from None
+    try:
+        return Scored(result, EvaluationRecord.model_validate(result.evaluation), scores)
+    except ValidationError as error:
+        remark = f"{result_uri}: {_first_fault(error)}; evaluated again from the predictions"
+    again = evaluate(
+        predictions, predictions.num_classes, scope.unit, split=scope.split, class_names=class_names
+    )
+    return Scored(result, EvaluationRecord.model_validate(again.to_dict()), scores, (remark,))
+
+
+def _first_fault(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    return ".".join(str(part) for part in ("evaluation", *first["loc"])) + f": {first['msg']}"

@@ -25,6 +25,7 @@ _STYLES: dict[State, str] = {
     "suspicious": "magenta",
     "chance": "yellow",
     "collapsed": "bold red",
+    "unreadable": "bold red",
     "interrupted": "cyan",
     "running": "cyan",
     "failed": "bold red",
