@@ -37,6 +37,14 @@ class Cohort:
         """The volumes of the participants of one recommended split."""
         return tuple(volume for volume in self.volumes if volume.participant.split == name)
 
+    def only(self, *splits: str) -> Cohort:
+        """The volumes and participants of some splits; the coverage stays that of all."""
+        return Cohort(
+            tuple(v for v in self.volumes if v.participant.split in splits),
+            tuple(p for p in self.participants if p.split in splits),
+            self.coverage,
+        )
+
     def class_counts(self, split: str, num_classes: int, unit: Unit = "participant") -> tuple[int, ...]:
         """Participants or volumes per class really used in a split, index by class."""
         people = self.participants if unit == "participant" else [v.participant for v in self.volumes]

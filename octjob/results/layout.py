@@ -5,6 +5,7 @@
                      runs/<run id>/checkpoint/   resume state and weights
                      runs/<run id>/logs/attempt-<n>.host-<i>.log   what attempt n (from 1) logged on host i of the
                                               slice (from 0): its last 4 MiB, complete when the attempt has ended
+                     runs/<run id>/test/     openings of the test split (`octjob.results.openings`)
                      runs/<run id>/retry.json   the JobSet to create, while a retry has deleted the old one
                      leaderboard/             what collect wrote
 
@@ -221,9 +222,13 @@ def _read_optional(store: ObjectStore, key: str, model: type[M]) -> M | None:
 
 
 def read_record(store: ObjectStore, key: str, model: type[M]) -> M:
+    """A versioned record.
+
+    Raises `DataError` naming the URI where it is damaged or of another schema version.
+    """
     data = store.get(key)
     try:
-        return model.model_validate_json(data)
+        record = model.model_validate_json(data)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -231,3 +236,18 @@ def read_record(store: ObjectStore, key: str, model: type[M]) -> M:
             f"{store.uri(key)}: not a {model.__name__} this version reads ({where}: {first['msg']})",
             "It was written by another version of octjob, or damaged.",
         ) from None
+    version, readable = _version(record), _version(model)
+    if version != readable:
+        raise DataError(
+            f"{store.uri(key)}: of schema version {version}; this octjob reads version {readable}",
+            "Read it with the octjob that wrote it.",
+        )
+    return record
+
+
+def _version(record: BaseModel | type[BaseModel]) -> int | None:
+    """The schema version of a record, or the one that this version of its model reads; None for those without."""
+    if isinstance(record, BaseModel):
+        return getattr(record, "schema_version", None)
+    field = record.model_fields.get("schema_version")
+    return None if field is None else field.default

@@ -112,5 +112,7 @@ _CONSTANT_FLAGS = {"dominant_class", "equals_constant", "low_entropy", "constant
 
 def is_constant(result: Result) -> bool:
     """Whether the run answers one class whatever it sees; people read *collapsed*."""
-    verdict = result.evaluation.get("verdict", {})
+    verdict = result.evaluation.get("verdict")
+    if not isinstance(verdict, dict):
+        return False
     return bool(verdict.get("constant", _CONSTANT_FLAGS & set(verdict.get("flags", ()))))

@@ -30,6 +30,7 @@ _STYLES = {
     "Restarting": "yellow",
     "Interrupted": "yellow",
     "Invalid": "bold red",
+    "Unreadable": "bold red",
     "Failed": "bold red",
     "Succeeded": "green",
 }
@@ -146,7 +147,9 @@ def _messages(statuses: Sequence[RunStatus]) -> list[str]:
     for one in statuses:
         if not one.message:
             continue
-        what = {"Failed": "failed", "Invalid": "invalid"}.get(one.state, "collapsed")
+        what = {"Failed": "failed", "Invalid": "invalid", "Unreadable": "unreadable"}.get(
+            one.state, "collapsed"
+        )
         text = " ".join(one.message.split())
         lines.append(f"{one.checkpoint}.{one.config} {what}: {shortened(text, _MESSAGE_WIDTH)}")
         if one.hint:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from octjob.errors import SpecError
-from octjob.spec.experiment import Experiment
+from octjob.spec.experiment import OPEN_TEST_HINT, Experiment
 from octjob.spec.yaml import Document, KeyPath
 
 
@@ -125,6 +125,8 @@ def _check_contradictions(config: Experiment, document: Document) -> None:
         mark = document.mark(tuple(key.split(".")))
         raise SpecError(f"{mark}: {key}: {message}", hint)
 
+    if config.data.eval_split == "test":
+        fail("data.eval_split", "no run scores the test split", OPEN_TEST_HINT)
     if _lbfgs(config):
         if _finetune(config):
             fail("train.optimizer", "LBFGS cannot fine-tune", "Use AdamW or SGD, or freeze the encoder.")

@@ -19,6 +19,10 @@ CLASS_NAMES = (
 
 Mode = Literal["probe", "finetune"]
 
+OPEN_TEST_HINT = (
+    "Remove it; `octjob open-test SWEEP RUN` scores a finished run there, and records that it did."
+)
+
 
 def _as_tuple(value: Any) -> Any:
     """YAML and JSON write sequences as lists; strict pydantic wants a tuple."""
@@ -107,7 +111,10 @@ class Data(Section):
     include_radial: bool = Field(
         False, description="Radial scans are not raster volumes; excluded by default."
     )
-    eval_split: Literal["val", "test"] = "val"
+    eval_split: Literal["val", "test"] = Field(
+        "val",
+        description="Always val: `test`, which early versions took, is refused; `octjob open-test` scores it.",
+    )
     min_coverage: Fraction = Field(
         0.95, description="Least share of expected participants that must be found."
     )

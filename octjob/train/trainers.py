@@ -164,8 +164,13 @@ def standardize(x_VN: Tensor, train_N: Indices) -> tuple[Tensor, dict[str, Tenso
     train = x_VN[:, train_N].double().flatten(0, -2)
     mean_E, std_E = train.mean(dim=0), train.std(dim=0, correction=0)
     std_E = torch.where(std_E > 0, std_E, torch.ones_like(std_E))
-    scaled = ((x_VN.double() - mean_E) / std_E).float()
-    return scaled, {"feature_mean": mean_E, "feature_std": std_E}
+    scale = {"feature_mean": mean_E, "feature_std": std_E}
+    return rescale(x_VN, scale), scale
+
+
+def rescale(x_VN: Tensor, scale: Mapping[str, Tensor]) -> Tensor:
+    """Features scaled as `standardize` did, by the values that it returned."""
+    return ((x_VN.double() - scale["feature_mean"]) / scale["feature_std"]).float()
 
 
 def encode_cohort(

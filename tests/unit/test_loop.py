@@ -191,7 +191,9 @@ def finetune(
         }
     )
     geometry = EncoderGeometry((4, 8, 8), (4, 4, 4), embed_dim=16, depth=1, num_heads=2)
-    network = Classifier(init_encoder(geometry, 0), make_head(experiment, 16, 0), experiment.model.pool_method)
+    network = Classifier(
+        init_encoder(geometry, 0), make_head(experiment, 16, 0), experiment.model.pool_method
+    )
     before = {name: tensor.clone() for name, tensor in network.encoder.state_dict().items()}
     unit = Unit(seed=3, fold=0, train_N=TRAIN, holdout_N=HOLDOUT, eval_N=EVAL)
     made = Loop(network, Volumes(), Task(unit, LABELS.astype(np.int64), None, scored), experiment, CPU)

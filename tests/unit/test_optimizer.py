@@ -49,7 +49,9 @@ def test_weight_decay_shrinks_matrices_and_nothing_else(pool_method: str, hidden
         parameter.grad = torch.zeros_like(parameter)
     make_optimizer(model, config.train).step()
     for name, parameter in model.named_parameters():
-        spared = name.endswith(("bias", "pos_embed", "query")) or "norm" in name or name == "head.mlp.0.weight"
+        spared = (
+            name.endswith(("bias", "pos_embed", "query")) or "norm" in name or name == "head.mlp.0.weight"
+        )
         lr = 0.05 if name.startswith("encoder.") else 0.1
         expected = torch.full_like(parameter, 1.0 if spared else 1.0 - 0.5 * lr)
         torch.testing.assert_close(parameter.detach(), expected, msg=name)

@@ -312,7 +312,9 @@ def test_a_fine_tuned_unit_says_how_far_its_scored_encoder_moved(inputs: Path, t
     start_P = torch.cat([start[name].flatten() for name in names]).double()
     scored_P = torch.cat([scored[f"encoder.{name}"].flatten() for name in names]).double()
     (unit,) = done.units
-    assert unit["encoder_change"] == pytest.approx(float((scored_P - start_P).norm() / start_P.norm()), rel=1e-9)
+    assert unit["encoder_change"] == pytest.approx(
+        float((scored_P - start_P).norm() / start_P.norm()), rel=1e-9
+    )
     assert unit["encoder_change"] > 0
     assert unit["scored_epoch"] in (1, 2)
 
