@@ -44,8 +44,9 @@ class Classifier(nn.Module):
     def forward(self, x_BCDHW: Tensor) -> Tensor:
         tokens_BNE = self.encoder(x_BCDHW)
         if self.pool_method == "attentive":
-            logits_BK: Tensor = self.head(tokens_BNE)
-            return logits_BK
-        pooled_BE = pool_tokens(tokens_BNE, self.pool_method)
-        logits_BK = self.head(F.layer_norm(pooled_BE, pooled_BE.shape[-1:]))
+            pooled = tokens_BNE
+        else:
+            pooled_BE = pool_tokens(tokens_BNE, self.pool_method)
+            pooled = F.layer_norm(pooled_BE, pooled_BE.shape[-1:])
+        logits_BK: Tensor = self.head(pooled)
         return logits_BK

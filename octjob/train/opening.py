@@ -101,9 +101,10 @@ def evaluate_units(predictions: Predictions, run: Run, train_counts: Sequence[in
     A test participant is scored by the models of all folds, which within one seed would be several rows a volume:
     the units are numbered instead, as seeds are.
     """
-    units = np.stack([predictions.seed, predictions.fold], axis=1)
+    units = np.stack([predictions.seed, predictions.repeat, predictions.fold], axis=1)
     _, unit_N = np.unique(units, axis=0, return_inverse=True)
-    by_unit = replace(predictions, fold=np.zeros_like(predictions.fold), seed=unit_N.reshape(-1))
+    none_N = np.zeros_like(predictions.fold)
+    by_unit = replace(predictions, fold=none_N, repeat=none_N, seed=unit_N.reshape(-1))
     config = run.config
     return evaluate(
         by_unit if run.folds else predictions,

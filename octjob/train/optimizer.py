@@ -49,7 +49,8 @@ def make_optimizer(model: nn.Module, train: Train) -> torch.optim.Optimizer:
 
 
 def _groups(part: str, module: nn.Module, lr: float, weight_decay: float) -> list[dict[str, Any]]:
-    decayed, spared = [], []
+    decayed: list[nn.Parameter] = []
+    spared: list[nn.Parameter] = []
     for name, parameter in module.named_parameters():
         (spared if _is_spared(name, parameter) else decayed).append(parameter)
     options = {"part": part, "lr": lr, "base_lr": lr}

@@ -57,10 +57,10 @@ class StoredWeights:
 
 
 def scoring_units(run: Run, positions: Indices) -> list[Unit]:
-    """Every (seed, fold) of the run, seeds outermost, each to score the same positions and to train on none."""
+    """Every pass and fold of the run in their order, each to score the same positions and to train on none."""
     return [
-        Unit(seed=seed, fold=fold, train_N=_NONE, holdout_N=_NONE, eval_N=positions)
-        for seed in run.seeds
+        Unit(seed=seed, fold=fold, train_N=_NONE, holdout_N=_NONE, eval_N=positions, repeat=repeat)
+        for seed, repeat in run.passes
         for fold in range(max(1, run.folds))
     ]
 

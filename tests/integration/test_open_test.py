@@ -82,11 +82,10 @@ def restored(store: ObjectStore, run: Run, folder: Path) -> Predictions:
     return predict(run, cohort.volumes, apply, read_weights(store, run).by_unit)
 
 
-def test_people(store: ObjectStore, run: Run, number: int = 1) -> Predictions:
+def people_of_test(store: ObjectStore, run: Run, number: int = 1) -> Predictions:
     return decode_predictions(store.get(opening_key(run.run_id, number, "predictions")))
 
 
-test_people.__test__ = False  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("name", CONFIGS)

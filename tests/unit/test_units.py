@@ -307,7 +307,7 @@ def test_a_fine_tuned_unit_says_how_far_its_scored_encoder_moved(inputs: Path, t
         },
     )
     start = read_checkpoint(inputs / "a.pt", encoder="auto", uri="a.pt", num_heads=2).encoder.state_dict()
-    scored = done.weights("best-seed42-fold0")
+    scored = done.weights("best-seed42-repeat0-fold0")
     names = sorted(start)
     start_P = torch.cat([start[name].flatten() for name in names]).double()
     scored_P = torch.cat([scored[f"encoder.{name}"].flatten() for name in names]).double()
