@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ from octjob.evaluate.intervals import (
 )
 from octjob.evaluate.metrics import mean_over_seeds
 from octjob.evaluate.predictions import ParticipantScores, name_some
-from octjob.evaluate.weighted import divide, mean_defined, pairs_won, weighted_metrics
+from octjob.evaluate.weighted import mean_defined, pairs_won, weighted_metrics
 
 
 @dataclass(frozen=True)
@@ -171,47 +170,56 @@ def permutation_p_value(
     label_G, group_P = participant_groups(a)
     keep_BG = np.random.default_rng(seed).integers(0, 2, (num_permutations, len(label_G))).astype(np.float64)
     keep_BG = np.concatenate([np.ones((1, len(label_G))), keep_BG])
-    swapped = swapped_auroc if metric == "macro_auroc" else partial(_swapped, metric=metric)
-
-    def differences(chunk_BG: FloatArray) -> dict[str, FloatArray]:
-        from_a_BP = chunk_BG[:, group_P]
-        return {metric: swapped(a, b, from_a_BP) - swapped(a, b, 1 - from_a_BP)}
-
-    difference_B = in_chunks(differences, keep_BG, 2 * len(group_P))[metric]
+    if metric == "macro_auroc":
+        difference_B = (keep_BG[:, group_P] - 0.5) @ auroc_contributions(a, b)
+    else:
+        difference_B = in_chunks(
+            lambda chunk_BG: {metric: _swapped_difference(a, b, chunk_BG[:, group_P], metric)},
+            keep_BG,
+            2 * len(group_P),
+        )[metric]
     # Rounding must not turn a permutation that equals the observation into a smaller one.
     num_extreme = int((np.abs(difference_B[1:]) >= abs(difference_B[0]) - 1e-12).sum())
     return (1 + num_extreme) / (1 + num_permutations) if np.isfinite(difference_B[0]) else float("nan")
 
 
-def _swapped(a: ParticipantScores, b: ParticipantScores, from_a_BP: FloatArray, metric: str) -> FloatArray:
-    """The metric of the run that has a participant's output from `a` where 1 and from `b` where 0, [B]."""
+def _swapped_difference(
+    a: ParticipantScores, b: ParticipantScores, from_a_BP: FloatArray, metric: str
+) -> FloatArray:
+    """The metric of the run that takes a participant's output from `a` where 1 and from `b` where 0, minus that of
+    the run that takes the other, [B]."""
     # Both runs' rows under one another: a weighting of zeros and ones picks each participant from one run.
     label_P = np.concatenate([a.label_P, b.label_P])
     score_SPK = np.concatenate([_exchangeable(run, metric) for run in (a, b)], axis=1)
-    weight_BP = np.concatenate([from_a_BP, 1 - from_a_BP], axis=1)
-    per_pass = [weighted_metrics([metric], score_PK, label_P, weight_BP)[metric] for score_PK in score_SPK]
+    picked_BP, others_BP = (np.concatenate([x_BP, 1 - x_BP], axis=1) for x_BP in (from_a_BP, 1 - from_a_BP))
+    per_pass = [
+        weighted_metrics([metric], score_PK, label_P, picked_BP)[metric]
+        - weighted_metrics([metric], score_PK, label_P, others_BP)[metric]
+        for score_PK in score_SPK
+    ]
     return np.mean(per_pass, axis=0)  # type: ignore[no-any-return]
 
 
-def swapped_auroc(a: ParticipantScores, b: ParticipantScores, from_a_BP: FloatArray) -> FloatArray:
-    """`_swapped` of the macro AUROC, as a quadratic form of the choice: any number of passes costs what one does."""
+def auroc_contributions(a: ParticipantScores, b: ParticipantScores) -> FloatArray:
+    """What each participant adds to the difference in macro AUROC when its outputs are not swapped, [P].
+
+    The AUROC of a mixture of two runs is quadratic in who is taken from which, but the difference of the two
+    mixtures that a swap makes is linear: half the sum of these, each with the sign of its participant's choice.
+    """
     of_a_SPK, of_b_SPK = (_exchangeable(run, "macro_auroc") for run in (a, b))
-    of_classes = []
+    contribution_KP = np.full((a.num_classes, len(a.label_P)), np.nan)
     for k in range(a.num_classes):
         positive_P = a.label_P == k
+        if positive_P.all() or not positive_P.any():
+            continue
         (a_SI, b_SI), (a_SJ, b_SJ) = (
             (of_a_SPK[:, which_P, k], of_b_SPK[:, which_P, k]) for which_P in (positive_P, ~positive_P)
         )
-        both_b_IJ = pairs_won(b_SI, b_SJ)
-        only_a_positive_IJ, only_a_negative_IJ = pairs_won(a_SI, b_SJ), pairs_won(b_SI, a_SJ)
-        mixed_IJ = pairs_won(a_SI, a_SJ) - only_a_positive_IJ - only_a_negative_IJ + both_b_IJ
-        x_BI, x_BJ = from_a_BP[:, positive_P], from_a_BP[:, ~positive_P]
-        won_B = ((x_BI @ mixed_IJ) * x_BJ).sum(axis=1) + both_b_IJ.sum()
-        won_B += x_BI @ (only_a_positive_IJ - both_b_IJ).sum(axis=1)
-        won_B += x_BJ @ (only_a_negative_IJ - both_b_IJ).sum(axis=0)
-        num_pairs = np.full(len(won_B), float(mixed_IJ.size))
-        of_classes.append(divide(won_B, num_pairs))
-    return mean_defined(np.stack(of_classes, axis=1))
+        same_IJ = pairs_won(a_SI, a_SJ) - pairs_won(b_SI, b_SJ)
+        crossed_IJ = pairs_won(a_SI, b_SJ) - pairs_won(b_SI, a_SJ)
+        contribution_KP[k, positive_P] = (same_IJ + crossed_IJ).sum(axis=1) / same_IJ.size
+        contribution_KP[k, ~positive_P] = (same_IJ - crossed_IJ).sum(axis=0) / same_IJ.size
+    return mean_defined(contribution_KP.T)
 
 
 def _exchangeable(run: ParticipantScores, metric: str) -> FloatArray:

@@ -1,7 +1,8 @@
 """The sweep's two questions as two declared families of comparisons.
 
 Which checkpoint is better, under one configuration; which configuration is better, for one checkpoint. Each family
-is adjusted by itself (Holm). With folds a comparison varies over training sets and speaks of checkpoints and
+is adjusted by itself (Holm), and by how many families are asked (Bonferroni), so that a table of equal runs has any
+`*` at all one time in twenty. With folds a comparison varies over training sets and speaks of checkpoints and
 configurations; without, it is paired over participants and speaks of the two trained models.
 """
 
@@ -31,7 +32,9 @@ class Comparison:
     """A metric of a run minus that of the reference run.
 
     reference_run: the reference checkpoint's under the same configuration, or the reference configuration's for the
-    same checkpoint. speaks_of: two trained models, or what was trained. p_holm: adjusted over the family.
+        same checkpoint.
+    speaks_of: two trained models, or what was trained.
+    p_holm: adjusted over the family, and for the number of families.
     """
 
     reference_run: str
@@ -88,15 +91,15 @@ def pairs_of(
     return pairs, refused
 
 
-def compare(pairs: Sequence[Pair], material: Material, seed: int) -> Compared:
-    """Each pair compared, adjusted together."""
-    permutations = num_permutations(len(pairs))
+def compare(pairs: Sequence[Pair], material: Material, seed: int, num_families: int = 1) -> Compared:
+    """Each pair compared, adjusted together, and for the number of families that the table has."""
+    permutations = num_permutations(len(pairs) * num_families)
     one: Callable[[Pair], Comparison | str] = lambda pair: _compared(pair, material, permutations, seed)  # noqa: E731
     with ThreadPoolExecutor(NUM_THREADS) as pool:
         results = dict(zip((run for run, _ in pairs), pool.map(one, pairs), strict=True))
     found = {run: result for run, result in results.items() if isinstance(result, Comparison)}
     refused = {run: result for run, result in results.items() if isinstance(result, str)}
-    return Compared(_adjusted(found), refused)
+    return Compared(_adjusted(found, num_families), refused)
 
 
 def _compared(pair: Pair, material: Material, permutations: int, seed: int) -> Comparison | str:
@@ -124,9 +127,10 @@ def _compared(pair: Pair, material: Material, permutations: int, seed: int) -> C
     return Comparison(reference, "trained models", *numbers)
 
 
-def _adjusted(found: Mapping[str, Comparison]) -> dict[str, Comparison]:
+def _adjusted(found: Mapping[str, Comparison], num_families: int) -> dict[str, Comparison]:
     tested = {run: one.p_value for run, one in found.items() if one.p_value is not None}
-    adjusted = dict(zip(tested, holm(list(tested.values())), strict=True)) if tested else {}
+    within = holm(list(tested.values()))
+    adjusted = {run: min(1.0, num_families * p) for run, p in zip(tested, within, strict=True)}
     return {run: replace(one, p_holm=adjusted.get(run)) for run, one in found.items()}
 
 

@@ -39,10 +39,12 @@ def footnotes(
         " as well (Holm over the runs, 5 %).",
         f"[low, high]: {'; '.join(_interval_methods(finished))}.",
     ]
+    num_families = sum(reference is not None for reference in references.values())
     for family, reference in references.items():
         compared = [row.vs_checkpoint if family == "checkpoint" else row.vs_config for row in rows]
         if reference is not None:
-            lines.append(_comparisons(family, reference, metric, [one for one in compared if one]))
+            found = [one for one in compared if one]
+            lines.append(_comparisons(family, reference, metric, found, num_families))
     lines.append(_variance(finished, metric))
     lines.append(
         "models: trained networks or heads behind the numbers; for a row with 1, one trained model speaks. gap:"
@@ -52,10 +54,13 @@ def footnotes(
     return lines
 
 
-def _comparisons(family: Family, reference: str, metric: str, compared: Sequence[Comparison]) -> str:
+def _comparisons(
+    family: Family, reference: str, metric: str, compared: Sequence[Comparison], num_families: int
+) -> str:
     same = "under the same configuration" if family == "checkpoint" else "for the same checkpoint"
     start = f"vs {reference}: difference in {metric} {same}"
-    end = f"; p Holm-adjusted over {len(compared)} such comparisons. * p_holm < 0.05."
+    shared = f", times {num_families} for the {num_families} questions asked" if num_families > 1 else ""
+    end = f"; p Holm-adjusted over {len(compared)} such comparisons{shared}. * p_holm < 0.05."
     if any(one.speaks_of == "training" for one in compared):
         what = "checkpoints" if family == "checkpoint" else "configurations"
         return f"{start}, corrected resampled t over the folds' training sets: it speaks of {what}{end}"

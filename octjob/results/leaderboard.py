@@ -86,9 +86,9 @@ def build_leaderboard(
         "checkpoint": sweep.baseline,
         "config": _reference_config(sweep, rows),
     }
-    for family, reference in references.items():
-        if reference is not None:
-            rows = _compared(rows, family, reference, material, seed)
+    asked = {family: reference for family, reference in references.items() if reference is not None}
+    for family, reference in asked.items():
+        rows = _compared(rows, family, reference, material, seed, len(asked))
     rows, stands = _ranked(rows, material, metric, sweep.baseline)
     rows = sorted(rows, key=lambda row: _order(row, metric))
     return Leaderboard(
@@ -151,10 +151,12 @@ def _suspicious(row: Row, others: list[str], same_output: bool) -> Row:
     return replace(row, flags=(*row.flags, "suspicious"), reasons=(*row.reasons, reason))
 
 
-def _compared(rows: list[Row], family: Family, reference: str, material: Material, seed: int) -> list[Row]:
+def _compared(
+    rows: list[Row], family: Family, reference: str, material: Material, seed: int, num_families: int
+) -> list[Row]:
     names = {row.run_id: (row.checkpoint, row.config) for row in rows}
     pairs, unpaired = pairs_of(names, set(material.scores), family, reference)
-    compared = compare(pairs, material, seed)
+    compared = compare(pairs, material, seed, num_families)
     refused = {**unpaired, **compared.refused}
     return [_with_comparison(row, family, compared, refused) for row in rows]
 

@@ -86,8 +86,6 @@ def people_of_test(store: ObjectStore, run: Run, number: int = 1) -> Predictions
     return decode_predictions(store.get(opening_key(run.run_id, number, "predictions")))
 
 
-
-
 @pytest.mark.parametrize("name", CONFIGS)
 def test_stored_weights_repeat_the_stored_predictions_bit_for_bit(
     inputs: Path, tmp_path: Path, name: str

@@ -8,7 +8,7 @@ import pytest
 from octjob.evaluate import ParticipantScores
 from octjob.evaluate.draws import drawn_values, shared_draws
 from octjob.evaluate.metrics import mean_over_seeds
-from octjob.evaluate.paired import _swapped, swapped_auroc
+from octjob.evaluate.paired import _swapped_difference, auroc_contributions
 
 LABEL_P = np.repeat(np.arange(4), (9, 7, 5, 3))
 
@@ -41,9 +41,9 @@ def test_everyone_is_drawn_or_left_out_and_a_class_is_never_left_out_whole() -> 
 
 
 @pytest.mark.parametrize("num_seeds", [1, 4])
-def test_swaps_as_a_quadratic_form_are_the_swaps_one_by_one(num_seeds: int) -> None:
+def test_differences_of_swaps_are_linear_in_the_choice(num_seeds: int) -> None:
     a, b = run(1, num_seeds).ordered(), run(2, num_seeds)
     b = ParticipantScores(a.participant_P, a.label_P, b.probability_SPK)
     from_a_BP = np.random.default_rng(3).integers(0, 2, (50, 24)).astype(np.float64)
-    expected_B = _swapped(a, b, from_a_BP, "macro_auroc")
-    assert swapped_auroc(a, b, from_a_BP) == pytest.approx(expected_B, abs=1e-12)
+    expected_B = _swapped_difference(a, b, from_a_BP, "macro_auroc")
+    assert (from_a_BP - 0.5) @ auroc_contributions(a, b) == pytest.approx(expected_B, abs=1e-12)
