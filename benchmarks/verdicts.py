@@ -66,7 +66,8 @@ def _ranked(scores: ParticipantScores, seed: int) -> bool:
 
 
 def signal(num: int) -> Iterator[Line]:
-    """Share of runs without signal that are ranked."""
+    """Share of runs without signal that are ranked; cheap, so four times as many."""
+    num *= 4
     for n, weighted in product(SCORED, (False, True)):
         rng = np.random.default_rng(n)
         runs = [Model.train(0.0, weighted, rng).score(SCORED[n], rng) for _ in range(num)]
