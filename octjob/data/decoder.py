@@ -82,34 +82,40 @@ def volume_of(message: dict[str, Any], content: mmap.mmap | None) -> RawVolume:
 def serve(channel: socket.socket) -> None:
     """Decode what comes until the other side goes."""
     while (request := receive(channel)) is not None:
-        message, content = request
-        data = content[:] if content else b""
-        if content:
-            content.close()
-        declared: DeclaredShape = tuple(message["declared"])
-        _limit(*limits(len(data), declared))
-        try:
-            volume = read_volume(data, message["uri"], declared)
-        except CorruptVolumeError as error:
-            send(channel, {"corrupt": error.reason})
-        except DataError as error:
-            send(channel, {"error": [error.message, error.hint]})
-        else:
-            facts = {field.name: getattr(volume, field.name) for field in fields(volume)}
-            x_DHW = facts.pop("stored_DHW")
-            send(channel, {"volume": facts, "dtype": x_DHW.dtype.str, "shape": x_DHW.shape}, x_DHW.data)
+        _answer(channel, *request)
+        del request
+        _limit(None, None)  # the next file may need more only to be received
 
 
-def _limit(memory_bytes: int, cpu_s: int) -> None:
-    """From what this process has taken so far. The kernel ends it where the limits are passed."""
+def _answer(channel: socket.socket, message: dict[str, Any], content: mmap.mmap | None) -> None:
+    data = content[:] if content else b""
+    if content:
+        content.close()
+    declared: DeclaredShape = tuple(message["declared"])
+    _limit(*limits(len(data), declared))
+    try:
+        volume = read_volume(data, message["uri"], declared)
+    except CorruptVolumeError as error:
+        send(channel, {"corrupt": error.reason})
+    except DataError as error:
+        send(channel, {"error": [error.message, error.hint]})
+    else:
+        facts = {field.name: getattr(volume, field.name) for field in fields(volume)}
+        x_DHW = facts.pop("stored_DHW")
+        send(channel, {"volume": facts, "dtype": x_DHW.dtype.str, "shape": x_DHW.shape}, x_DHW.data)
+
+
+def _limit(memory_bytes: int | None, cpu_s: int | None) -> None:
+    """From what this process has taken so far, None for none. The kernel ends it where the limits are passed."""
     with open("/proc/self/statm") as file:
         taken = int(file.read().split()[0]) * resource.getpagesize()
     usage = resource.getrusage(resource.RUSAGE_SELF)
-    for kind, most in (
-        (resource.RLIMIT_AS, taken + memory_bytes),
-        (resource.RLIMIT_CPU, math.ceil(usage.ru_utime + usage.ru_stime) + cpu_s),
+    for kind, used, more in (
+        (resource.RLIMIT_AS, taken, memory_bytes),
+        (resource.RLIMIT_CPU, math.ceil(usage.ru_utime + usage.ru_stime), cpu_s),
     ):
         _, hard = resource.getrlimit(kind)
+        most = hard if more is None else used + more
         resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
 

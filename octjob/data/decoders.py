@@ -1,4 +1,4 @@
-"""Decoding files of unknown origin, each in a process that may fail without harm ([why](0015)).
+"""Decoding files of unknown origin, each in a process that may fail without harm (docs/decisions/0015).
 
 A file is checked as far as it speaks of itself before any of it is decoded (`dicom`, `pixels`). What is left is what
 third-party decoders do with bytes made to hurt them: that costs one process and one volume.

@@ -15,6 +15,7 @@ from pydicom import uid
 from pydicom.dataset import FileDataset
 
 from octjob.data import decoders as decoders_module
+from octjob.data.decoder import limits
 from octjob.data.decoders import Decoders
 from octjob.data.dicom import read_volume
 from octjob.data.quarantine import CorruptVolumeError
@@ -142,6 +143,16 @@ def test_a_header_that_unfolds_without_end_meets_the_limits(decoders: Decoders) 
         decoders.read(whole[:place] + bomb + whole[place:], URI, (8, 12, 10))
     assert time.monotonic() - start < 30
     np.testing.assert_array_equal(decoders.read(whole, URI).stored_DHW, speckle())
+
+
+def test_a_large_volume_after_a_small_one_is_not_held_to_the_small_ones_limits(decoders: Decoders) -> None:
+    x = np.zeros((200, 1024, 1024), "u1")
+    x[7, 7, 7] = 7
+    data = make_dicom(x)
+    decoders.read(GOOD, URI, (8, 12, 10))
+    assert (decoders.read(data, URI, x.shape).stored_DHW == x).all()
+    memory_bytes, _ = limits(len(GOOD), (8, 12, 10))
+    assert memory_bytes < len(data) * 2
 
 
 PARENT = """
