@@ -102,7 +102,7 @@ def open_dataset(source: bytes | BinaryIO, uri: str, *, stop_before_pixels: bool
         file.seek(0)
         return pydicom.dcmread(file, stop_before_pixels=stop_before_pixels)
     # pydicom inflates whatever the file says; a file of 1 MB can say 1 GB.
-    plain = BytesIO(_inflate(file.read(), uri))
+    plain = BytesIO(_inflate(file.read(), uri, header_only=stop_before_pixels))
     dataset = read_dataset(
         plain,
         False,
@@ -114,11 +114,12 @@ def open_dataset(source: bytes | BinaryIO, uri: str, *, stop_before_pixels: bool
     return found
 
 
-def _inflate(data: bytes, uri: str) -> bytes:
-    limit = MAX_VOLUME_BYTES + _MAX_HEADER_BYTES
+def _inflate(data: bytes, uri: str, *, header_only: bool) -> bytes:
+    """All of it, or the beginning, which holds any header."""
+    limit = _MAX_HEADER_BYTES + (0 if header_only else MAX_VOLUME_BYTES)
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     plain = inflater.decompress(data, limit)
-    if not inflater.eof:
+    if not inflater.eof and not header_only:
         whole = "is cut off" if len(plain) < limit else f"inflates to more than {limit >> 20} MiB"
         raise CorruptVolumeError(uri, f"deflated data {whole}")
     return plain
