@@ -104,6 +104,9 @@ class Data(Section):
         "pretraining",
         description="Preprocessing: what the checkpoint saw, or what the original fine-tuning did.",
     )
+    sites: Names | None = Field(
+        None, description="Clinical sites whose participants take part; null for all."
+    )
     devices: Names | None = Field(None, description="Device folders to use; null for all.")
     regions: Names | None = Field(None, description="Anatomic regions; null for all.")
     laterality: Literal["both", "left", "right"] = "both"
