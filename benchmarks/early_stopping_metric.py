@@ -1,11 +1,11 @@
 """Which metric should early stopping look at, with 2 people of the rarest class held out?
 
-    python -m benchmarks.early_stopping_metric [--repeats 300]
+    python -m benchmarks.early_stopping_metric [--repeats 100]
 
 Simulated linear heads on features: the original's 255 training participants (121/62/62/10), 15 % of each class held
 out as in `octjob.data.sampling.holdout`, softmax regression by Adam, default patience and min_delta. Prints what the
 epoch chosen by each metric scores on 2,000 fresh participants of the same proportions: means, and the paired standard
-error of the difference to choosing by loss. Seconds.
+error of the difference to choosing by loss. Half a minute.
 
 Shapes: R repetitions, T epochs, N participants, E features, K classes.
 """
@@ -107,7 +107,7 @@ def simulate(repeats: int, weights: str, lr: float, effect: float) -> dict[str, 
 def main() -> None:
     """Print one table for each setting."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=300)
+    parser.add_argument("--repeats", type=int, default=100)
     repeats = parser.parse_args().repeats
     print(f"held out of {COUNTS}: {HELD_OUT}; {repeats} repetitions")
     for weights in ("none", "auto"):

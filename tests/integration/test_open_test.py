@@ -204,7 +204,7 @@ def test_a_second_opening_is_counted_and_said(
 def test_an_opening_without_a_score_stays_counted(
     one: tuple[ObjectStore, Run], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store, run = one
+    store, _run = one
 
     def killed(*args: Any) -> Predictions:
         raise KeyboardInterrupt
@@ -222,7 +222,7 @@ def test_an_opening_without_a_score_stays_counted(
 def test_weights_of_the_last_epoch_serve_where_the_scored_ones_were_not_kept(
     inputs: Path, tmp_path: Path
 ) -> None:
-    store, run = finished(inputs, tmp_path, {**CONFIGS["adamw"], "log.save_best": False})
+    store, _run = finished(inputs, tmp_path, {**CONFIGS["adamw"], "log.save_best": False})
     assert octjob(["open-test", store.root, "a.c"]) == 0
     assert [one.record.weights for one in read_openings(store) if one.record] == ["last"]
 
@@ -231,7 +231,7 @@ def test_a_run_that_kept_no_weights_names_the_key_that_keeps_them(
     inputs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     config = {**CONFIGS["lbfgs"], "log.save_best": False, "log.save_last": False}
-    store, run = finished(inputs, tmp_path, config)
+    store, _run = finished(inputs, tmp_path, config)
     said = refused(["open-test", store.root, "a.c"], 4, capfd)
     assert "kept no weights to score" in said
     assert "`log.save_best: true` keeps them" in said
