@@ -187,13 +187,14 @@ class EarlyStopping(Section):
     """Stop when the metric has not improved; the best epoch's weights are then evaluated.
 
     The metric is computed on a share of the *training* participants held out for it, so that the evaluated
-    split never chooses the weights it scores.
+    split never chooses the weights it scores. Of the rarest class these may be two: only the log-loss sees every
+    improvement there.
     """
 
     enabled: bool = False
     patience: Count = 10
     min_delta: NonNegative = 0.001
-    metric: Literal["loss", "accuracy", "balanced_accuracy", "macro_f1", "macro_auroc"] = "balanced_accuracy"
+    metric: Literal["loss", "accuracy", "balanced_accuracy", "macro_f1", "macro_auroc"] = "loss"
     holdout: Annotated[float, Field(gt=0.0, le=0.5)] = 0.15
 
 

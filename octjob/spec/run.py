@@ -13,7 +13,7 @@ from octjob.spec.experiment import Count, Experiment, Section, _as_tuple
 from octjob.spec.sweep import Checkpoint
 
 # Raise it when a change of code changes results: old results then no longer count as the same run.
-RESULT_VERSION = 1
+RESULT_VERSION = 2
 
 # Settings that cannot change a result and so are no part of a run's identity.
 _NOT_IDENTITY: tuple[tuple[str, ...], ...] = (

@@ -204,7 +204,7 @@ class Evaluate(Section):
 
     protocol: Literal["split", "folds"] = Field(
         "split",
-        description="`split`: train on the data set's split train, score `data.eval_split`. `folds`: deal the people "
+        description="`split`: train on the data set's split train, score val. `folds`: deal the people "
         "of train and val to folds, even by class and site; each is scored by what was trained on the others.",
     )
     folds: Annotated[int, Field(ge=1), AfterValidator(_refuse_one_fold)] = Field(

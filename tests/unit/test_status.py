@@ -12,7 +12,7 @@ import pytest
 from doubles.sweep_results import STARTED_AT, beat, constant, entry, finish, labels, progress, skilled, submit
 from rich.console import Console
 
-from octjob.errors import AccessError, DataError
+from octjob.errors import AccessError
 from octjob.results.layout import PROGRESS, run_key
 from octjob.results.render_status import WIDTH, duration, status_json, status_rich, status_text
 from octjob.results.status import RunStatus, summary, sweep_status, unfinished
@@ -144,11 +144,15 @@ def test_no_sweep_here_says_what_to_give(file_store: ObjectStore) -> None:
     assert "<output>/<sweep name>" in caught.value.hint
 
 
-def test_damaged_heartbeat_is_named(store: ObjectStore) -> None:
+def test_damaged_heartbeat_is_named_in_its_own_line(store: ObjectStore) -> None:
+    before = {one.checkpoint: one for one in sweep_status(store, NOW)}
     key = run_key(entry("training").run_id, PROGRESS)
     store.put(key, b"{")
-    with pytest.raises(DataError, match=store.uri(key)):
-        sweep_status(store)
+    after = {one.checkpoint: one for one in sweep_status(store, NOW)}
+    damaged = after.pop("training")
+    assert (damaged.state, damaged.has_result) == ("Unreadable", False)
+    assert store.uri(key) in damaged.message
+    assert after == {name: one for name, one in before.items() if name != "training"}
 
 
 def test_summary_of_nothing() -> None:
