@@ -4,10 +4,11 @@ VENV := .venv
 PY := $(VENV)/bin/python
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 DEMO_DIR ?= demo-out
+REPLAY_DIR ?= replay-out
 # Trust what the machine trusts: behind a company's proxy uv's own certificates do not reach anything.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: help setup demo test test-fast test-attack programs chart-programs test-cluster phase3 cluster cluster-down lint types imports check lock docs site base-check clean
+.PHONY: help setup demo replay test test-fast test-attack programs chart-programs test-cluster phase3 cluster cluster-down lint types imports check lock docs site base-check clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s $$'\t'
@@ -27,6 +28,10 @@ setup: $(VENV)/.installed ## install everything into .venv, pinned by hash
 
 demo: setup ## run the whole story on synthetic data and print the leaderboard
 	$(VENV)/bin/octjob demo --dir $(DEMO_DIR)
+
+replay: setup ## run the original's situation on synthetic data, 30 seeds, and print what they report
+	$(VENV)/bin/octjob demo --sweep seed_replay --dir $(REPLAY_DIR)
+	$(PY) -m benchmarks.seed_replay $(REPLAY_DIR)/sweeps/seed_replay
 
 test: setup chart-programs ## the default test suite
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --dist worksteal
@@ -94,4 +99,4 @@ site: docs ## build the documentation site into site/
 	$(UV) tool run --quiet --from mkdocs mkdocs build --strict --quiet
 
 clean: ## remove what the targets made
-	rm -rf .venv .venv-base .uv demo-out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-base .uv demo-out replay-out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -12,6 +12,13 @@ import click
 
 @click.command()
 @click.option(
+    "--sweep",
+    type=click.Choice(["demo", "seed_replay"]),
+    default="demo",
+    show_default=True,
+    help="seed_replay: the original's situation, one configuration with 30 seeds on an untrained encoder.",
+)
+@click.option(
     "--dir",
     "directory",
     type=click.Path(path_type=Path, file_okay=False),
@@ -20,17 +27,18 @@ import click
     help="Everything goes here; what is there already is used again.",
 )
 @click.option("--concurrency", type=click.IntRange(1), help="Runs at a time; default one per core.")
-def demo(directory: Path, concurrency: int | None) -> None:
+def demo(sweep: str, directory: Path, concurrency: int | None) -> None:
     """Run the whole story on synthetic data, on this machine.
 
     Writes a synthetic AI-READI bucket, pretrains three checkpoints on it without labels (one stopped at its first
-    step), runs every checkpoint under every configuration of sweeps/demo.yaml, and prints the leaderboard. What is
-    in it and why stands in octjob/demo/recipe.yaml. Takes minutes; stopped and started again, it continues.
+    step), runs sweeps/demo.yaml on them, and prints the leaderboard. What is in it and why stands in
+    octjob/demo/recipe.yaml. Takes minutes; stopped and started again, it continues.
 
     \b
     Example:
       octjob demo
       octjob demo --dir /tmp/demo
+      octjob demo --sweep seed_replay --dir replay-out
     """
     from octjob.cli.train import require_trainer
 
@@ -40,13 +48,13 @@ def demo(directory: Path, concurrency: int | None) -> None:
     from octjob.cli.submit import submit_local
     from octjob.data.synthesize import synthesize
     from octjob.demo.checkpoints import pretrain_all
-    from octjob.demo.recipe import load_recipe
+    from octjob.demo.recipe import RECIPES, load_recipe
     from octjob.plan.expand import plan_sweep
     from octjob.share import shared_file
     from octjob.storage.open import open_store
 
     base = directory.resolve()
-    recipe = load_recipe()
+    recipe = load_recipe(RECIPES[sweep])
     store = open_store(str(base / "bucket"))
     with _step("1/4 synthetic data set"), bar("writing volumes") as tick:
         report = synthesize(store, recipe.synthesis, tick)
@@ -55,7 +63,7 @@ def demo(directory: Path, concurrency: int | None) -> None:
     )
     with _step("2/4 self-supervised pretraining"), bar("pretraining") as tick:
         pretrain_all(store, recipe, base / "checkpoints", tick)
-    planned = plan_sweep(shared_file("sweeps/demo.yaml"), base)
+    planned = plan_sweep(shared_file(f"sweeps/{sweep}.yaml"), base)
     with _step("3/4 runs"):
         submit_local(planned, concurrency)
     with _step("4/4 leaderboard"):

@@ -67,7 +67,7 @@ class Predictor(nn.Module):
 
 @dataclass(frozen=True)
 class Pretrained:
-    """What a run ended with: steps taken and the mean loss of its last steps (at most 50)."""
+    """What a run ended with: steps taken and the mean loss of its last steps (at most 50), NaN without any."""
 
     steps: int
     loss: float
@@ -121,7 +121,7 @@ def pretrain(
         if progress is not None:
             progress(step, checkpoint.steps_taken, losses[-1])
 
-    result = Pretrained(len(losses), float(np.mean(losses[-50:])))
+    result = Pretrained(len(losses), float(np.mean(losses[-50:])) if losses else math.nan)
     modules = nn.ModuleDict({"context_encoder": encoder, "predictor": Predictor(decoder)})
     content: dict[str, Any] = {
         "epoch": result.steps * options.batch_size // len(volumes),

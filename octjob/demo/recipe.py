@@ -1,4 +1,4 @@
-"""The demo's recipe: one YAML file beside this module, read into a closed model."""
+"""What a demonstration is made of: a YAML file beside this module, read into a closed model."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ Positive = Annotated[int, Field(gt=0)]
 Triple = tuple[Positive, Positive, Positive]
 
 RECIPE_PATH = Path(__file__).with_name("recipe.yaml")
+# By sweep: sweeps/<name>.yaml runs on what the recipe makes.
+RECIPES = {"demo": RECIPE_PATH, "seed_replay": RECIPE_PATH.with_name("seed_replay.yaml")}
 
 
 class EncoderRecipe(Frozen):
@@ -45,12 +47,13 @@ class PretrainingRecipe(Frozen):
 class CheckpointRecipe(Frozen):
     """One checkpoint: the devices whose training volumes it sees, and for how long.
 
-    steps: length of the learning-rate schedule; stop_after: steps really taken, all of them if not given.
+    steps: length of the learning-rate schedule; stop_after: steps really taken, all of them if not given, 0 for an
+    encoder as it was initialised.
     """
 
     devices: Annotated[tuple[Device, ...], Field(min_length=1)]
     steps: Positive
-    stop_after: Positive | None = None
+    stop_after: Annotated[int, Field(ge=0)] | None = None
     seed: int
 
     @model_validator(mode="after")

@@ -14,7 +14,8 @@ from octjob.results.textgrid import MIN_NAME, column_widths, fitted_names, grid,
 if TYPE_CHECKING:
     from rich.console import Console
 
-WIDTH = 120
+# Both questions' columns fit.
+WIDTH = 132
 _MIN_WIDTH = 60
 # rank, checkpoint, config, weights, state and the metric ranked by are never dropped.
 _NUM_KEPT = 6

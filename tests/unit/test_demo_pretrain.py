@@ -11,6 +11,7 @@ import torch
 from octjob.demo.pretrain import _masked_loss, _patches, pretrain
 from octjob.demo.recipe import CheckpointRecipe, DemoRecipe, EncoderRecipe, load_recipe
 from octjob.errors import DataError, SpecError
+from octjob.models.checkpoint import read_checkpoint
 from octjob.models.encoder import Encoder3D, EncoderGeometry
 
 TINY = load_recipe().model_copy(
@@ -80,6 +81,15 @@ def test_a_run_stopped_at_its_first_step_is_the_start_of_the_longer_one(tmp_path
     ]
     # One warm-up step of AdamW moves no weight by much more than its learning rate.
     assert 0 < max(moved) < 1.1 * TINY.pretraining.learning_rate / TINY.pretraining.warmup_steps
+
+
+def test_without_a_step_the_file_is_an_encoder_that_reads_as_untrained(tmp_path: Path) -> None:
+    path = tmp_path / "best_checkpoint.pt"
+    result = pretrain(volumes(), TINY, SHORT.model_copy(update={"stop_after": 0}), path)
+    assert result.steps == 0
+    report = read_checkpoint(path, encoder="auto", uri=str(path)).report
+    assert (report.epoch, report.loss) == (0, None)
+    assert report.fingerprint.verdict == "untrained"
 
 
 def test_it_learns_to_fill_in_what_neighbours_tell(tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 from pydicom.errors import InvalidDicomError
 
@@ -17,6 +19,7 @@ from octjob.data.synthesize import Corruptions, SynthesisRecipe, SynthesisReport
 from octjob.data.synthesize.anatomy import draw_retina
 from octjob.data.synthesize.cohort import class_counts, draw_cohort
 from octjob.data.synthesize.protocols import PROTOCOLS, scaled_shape
+from octjob.data.synthesize.recipe import ClassCounts
 from octjob.errors import DataError, SpecError
 from octjob.storage.file import FileStore
 
@@ -89,6 +92,25 @@ def test_counts_per_split_are_kept_exactly() -> None:
     counts = class_counts(SynthesisRecipe(participants={"train": 40, "val": 401}))
     assert [sum(counts[s]) for s in ("train", "val", "test")] == [40, 401, 0]
     assert counts["train"] == [16, 9, 12, 3]
+
+
+@given(
+    train=st.tuples(*[st.integers(0, 30)] * 4),
+    val=st.tuples(*[st.integers(0, 30)] * 4),
+    seed=st.integers(0, 9),
+)
+def test_counts_per_class_are_kept_exactly(train: ClassCounts, val: ClassCounts, seed: int) -> None:
+    recipe = SynthesisRecipe(participants={"train": train, "val": val, "test": 7}, seed=seed)
+    cells = Counter((p.split, p.label) for p in draw_cohort(recipe))
+    assert tuple(cells["train", label] for label in range(4)) == train
+    assert tuple(cells["val", label] for label in range(4)) == val
+    assert sum(cells["test", label] for label in range(4)) == 7
+
+
+@pytest.mark.parametrize("counts", [(1, 2, 3), (1, 2, 3, 4, 5), (1, 2, 3, -1)])
+def test_counts_of_other_than_four_classes_are_refused(counts: tuple[int, ...]) -> None:
+    with pytest.raises(ValidationError, match="participants"):
+        SynthesisRecipe.model_validate({"participants": {"train": counts}})
 
 
 def test_too_many_participants_for_the_ids_is_a_users_error() -> None:

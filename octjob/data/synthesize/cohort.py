@@ -68,8 +68,11 @@ def class_counts(recipe: SynthesisRecipe) -> dict[Split, list[int]]:
     if isinstance(recipe.participants, int):
         cells = apportion(recipe.participants, [n for split in SPLITS for n in PUBLISHED_COUNTS[split]])
         return {split: cells[4 * i : 4 * i + 4] for i, split in enumerate(SPLITS)}
-    wanted = recipe.participants
-    return {split: apportion(wanted.get(split, 0), PUBLISHED_COUNTS[split]) for split in SPLITS}
+    wanted = {split: recipe.participants.get(split, 0) for split in SPLITS}
+    return {
+        split: apportion(count, PUBLISHED_COUNTS[split]) if isinstance(count, int) else list(count)
+        for split, count in wanted.items()
+    }
 
 
 def _sites_by_class(labels: np.ndarray, rng: np.random.Generator) -> list[str]:

@@ -45,6 +45,7 @@ GENERATOR_VERSION = 1
 
 Scale = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
+ClassCounts = tuple[Count, Count, Count, Count]
 
 
 class Frozen(BaseModel):
@@ -75,8 +76,9 @@ class SynthesisRecipe(Frozen):
     """Everything that decides the bytes of a synthetic bucket. Two recipes that differ share no UID."""
 
     seed: Count = 0
-    participants: Annotated[int, Field(gt=0)] | dict[Split, Count] = 1061
-    """a total spread over the published class x split table, or a count per split spread over its classes"""
+    participants: Annotated[int, Field(gt=0)] | dict[Split, Count | ClassCounts] = 1061
+    """a total spread over the published class x split table, or per split a count spread over its classes or one
+    count per class, kept as it is"""
     without_oct: Count = 0
     """further participants, in the train split, of whom no OCT volume exists (6 in v2)"""
     protocols: tuple[str, ...] = DEFAULT_PROTOCOLS
