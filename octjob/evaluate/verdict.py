@@ -83,7 +83,8 @@ def diagnose(
         found = [("some_seeds_constant", reason) for _, reason in found[:1]]
     if len(scores.name_S) > 1 and constant_passes:
         what = "seeds" if len(set(scores.repeat_S)) == 1 else "trainings"
-        found.insert(0, (found[0][0], f"{len(constant_passes)} of {len(scores.name_S)} {what} constant"))
+        counts = f"{len(constant_passes)} of {len(scores.name_S)} {what} constant"
+        found[0] = (found[0][0], f"{counts}, the first: {found[0][1]}")
     if not constant:
         found += _missed(scores.label_P, metrics, len(scores.name_S), names, corrected)
     found += [one for name, interval in intervals.items() for one in _below_chance(scores, name, interval)]

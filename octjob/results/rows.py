@@ -139,11 +139,10 @@ def _finished(outcome: Outcome, one: Scored, metric: str, signal: AdjustedSignal
 
 def _of_verdict(one: Scored) -> list[tuple[str, str]]:
     verdict = one.evaluation.verdict
-    found = [(flag, "") for flag in verdict.flags] + [("", reason) for reason in verdict.reasons]
+    reasons = list(verdict.reasons)
     if verdict.constant and one.weights_verdict in ("untrained", "barely trained"):
-        reason = f"its encoder is {one.weights_verdict}: there may be nothing in its features to predict from"
-        found.append(("", reason))
-    return found
+        reasons[0] += f"; its encoder is {one.weights_verdict}, so its features need not speak of anything"
+    return [(flag, "") for flag in verdict.flags] + [("", reason) for reason in reasons]
 
 
 def _of_signal(metric: str, signal: AdjustedSignal | None) -> list[tuple[str, str]]:

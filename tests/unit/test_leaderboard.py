@@ -313,7 +313,8 @@ def test_what_the_checkpoint_says_of_itself_stands_in_the_row_and_below() -> Non
     leaderboard = board([Outcome(run, scored(record, predictions, "result", "predictions"))], baseline="base")
     (row,) = leaderboard.rows
     assert (row.weights, row.state) == ("untrained", "collapsed")
-    assert "its encoder is untrained" in row.reasons[-2] + row.reasons[-1]
+    assert "its encoder is untrained" in row.reasons[0]
+    assert "base.linear: all 65 predictions are" in to_text(leaderboard)
     assert any(
         line.startswith("Checkpoint base is untrained. Every Linear bias") for line in leaderboard.warnings
     )
