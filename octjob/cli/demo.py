@@ -16,7 +16,7 @@ import click
     type=click.Choice(["demo", "seed_replay"]),
     default="demo",
     show_default=True,
-    help="seed_replay: the original's situation, one configuration with 30 seeds on an untrained encoder.",
+    help="seed_replay: the original's situation, 30 seeds of its head on an untrained encoder.",
 )
 @click.option(
     "--dir",
