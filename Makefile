@@ -7,7 +7,7 @@ DEMO_DIR ?= demo-out
 # Trust what the machine trusts: behind a company's proxy uv's own certificates do not reach anything.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: help setup demo test test-fast programs chart-programs test-cluster phase3 cluster cluster-down lint types imports check lock docs site base-check clean
+.PHONY: help setup demo test test-fast test-attack programs chart-programs test-cluster phase3 cluster cluster-down lint types imports check lock docs site base-check clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s $$'\t'
@@ -37,6 +37,9 @@ test-fast: setup chart-programs ## the unit tests only
 # Kubernetes, JobSet and Kueue are built from source once and kept outside the checkout. An existing cluster needs none.
 programs: setup ## build the control plane's programs (needs Go; about 10 minutes the first time)
 	$(if $(OCTJOB_TEST_KUBECONFIG),,$(PY) -m tests.cluster.build)
+
+test-attack: setup ## hostile specs, files, checkpoints and networks: seeded, bounded, with counts
+	OMP_NUM_THREADS=1 $(PY) -m pytest -s -n 2 tests/attack
 
 chart-programs: setup
 	$(PY) -m tests.cluster.build --charts

@@ -24,7 +24,7 @@ from requests import RequestException
 
 from octjob.errors import AccessError
 from octjob.storage.b2_client import access_error, connect, pause_after, upload
-from octjob.storage.b2_versions import ABSENT, AFTER, OWNER, current_version
+from octjob.storage.b2_versions import ABSENT, AFTER, OWNER, current_version, history
 from octjob.storage.base import AlreadyExistsError, ObjectInfo, ObjectNotFoundError, VersionConflictError
 from octjob.storage.patience import DamagedBytesError, persist, verified
 from octjob.storage.perprocess import PerProcess
@@ -144,14 +144,15 @@ class B2Store:
         mine = [version for version in versions if (version.file_info or {}).get(OWNER) == owner]
         if not mine and failure is not None:
             raise failure
-        current = current_version(versions)
+        counted = history(versions)
+        won = [version for version in mine if version in counted]
         for version in mine:
-            if version is not current:
-                with contextlib.suppress(b2_errors.FileNotPresent):
-                    self._remove_lost(key, version)
-        if current is not None and current in mine:
-            return str(current.id_)
-        self._check_unlost(key, if_version, current)
+            # One that counted stays, though replaced since: what replaced it follows it.
+            if version not in won:
+                self._remove_lost(key, version)
+        if won:
+            return str(won[-1].id_)
+        self._check_unlost(key, if_version, counted[-1])
         raise AlreadyExistsError(f"{self.uri(key)} was written and deleted by others meanwhile")
 
     def _check_unlost(self, key: str, if_version: str | None, current: Any | None) -> None:
@@ -163,7 +164,8 @@ class B2Store:
 
     def _remove_lost(self, key: str, version: Any) -> None:
         try:
-            self._remove(version)
+            with contextlib.suppress(b2_errors.FileNotPresent):
+                self._remove(version)
         except b2_errors.B2Error as error:
             # It does not count anyway: only the space is lost.
             logger.warning(

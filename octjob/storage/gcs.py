@@ -33,7 +33,11 @@ from octjob.storage.uri import check_key, join_uri, parse_uri
 T = TypeVar("T")
 
 # Written into the metadata of conditional writes: a retry after a lost reply finds our own object in its way.
+# A replacement carries on its predecessors' owners, so that ours is found even if others have replaced it since.
 _OWNER = "octjob-owner"
+_NUM_OWNERS = 16
+# The version of a write that counted and was replaced before we knew: no object has this generation.
+_SUPERSEDED = "1"
 _TRANSIENT_STATUSES = (408, 429)
 _LOGIN_HINT = (
     "run `gcloud auth application-default login`, or use a service account that may read and write there"
@@ -112,12 +116,13 @@ class GcsStore:
 
         owner, checksum = uuid.uuid4().hex, _crc32c(data)
         generation = 0 if if_absent else (_generation(if_version) if if_version is not None else None)
+        owners = [owner]
 
         def write() -> str:
             nonlocal generation
             blob = self._blob(key)
             if generation is not None:
-                blob.metadata = {_OWNER: owner}
+                blob.metadata = {_OWNER: " ".join(owners)}
             try:
                 blob.upload_from_string(
                     data,
@@ -128,6 +133,8 @@ class GcsStore:
                 )
             except PreconditionFailed:
                 blob = self._own(key, owner, if_version)
+                if _owners(blob)[0] != owner:
+                    return _SUPERSEDED
             if blob.crc32c != checksum:
                 # Ours, since nobody else's passes here: the next try replaces exactly this one.
                 generation = None if generation is None else int(blob.generation)
@@ -135,6 +142,8 @@ class GcsStore:
             return str(blob.generation)
 
         with self._errors(key):
+            if generation:
+                owners += self._persist(lambda: self._owners_before(key, if_version))
             return self._persist(write)
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
@@ -158,11 +167,12 @@ class GcsStore:
             try:
                 self._blob(key).delete(**self._once())
             except NotFound:
-                # After a reply that was lost it is gone because this very call removed it.
+                # It was there: after a reply that was lost, this very call removed it.
                 if not faults or not self._has_bucket():
                     raise
 
         with self._errors(key):
+            self._persist(lambda: self._reloaded(key))
             self._persist(remove, faults.append)
 
     def _download(self, key: str, start: int = 0, length: int | None = None) -> tuple[bytes, Any]:
@@ -183,7 +193,7 @@ class GcsStore:
         return data, blob
 
     def _own(self, key: str, owner: str, if_version: str | None) -> Any:
-        """After a failed precondition: the blob there if it is ours after all, else the loss."""
+        """After a failed precondition: the blob there if it is ours or follows ours, else the loss."""
         from google.api_core.exceptions import NotFound
 
         try:
@@ -193,11 +203,25 @@ class GcsStore:
                 raise
             # Gone again: only a conditional replacement can have failed on that.
             raise VersionConflictError(f"{self.uri(key)} is gone since version {if_version}") from None
-        if (blob.metadata or {}).get(_OWNER) == owner:
+        if owner in _owners(blob):
             return blob
         if if_version is None:
             raise AlreadyExistsError(f"{self.uri(key)} exists already")
         raise VersionConflictError(f"{self.uri(key)} changed since version {if_version}")
+
+    def _owners_before(self, key: str, if_version: str | None) -> builtins.list[str]:
+        """The owners of the version to replace, newest first, or the loss where it is current no more."""
+        from google.api_core.exceptions import NotFound
+
+        try:
+            blob = self._reloaded(key)
+        except NotFound:
+            if not self._has_bucket():
+                raise
+            raise VersionConflictError(f"{self.uri(key)} is gone since version {if_version}") from None
+        if str(blob.generation) != if_version:
+            raise VersionConflictError(f"{self.uri(key)} changed since version {if_version}")
+        return _owners(blob)[: _NUM_OWNERS - 1]
 
     def _reloaded(self, key: str) -> Any:
         blob = self._blob(key)
@@ -315,6 +339,10 @@ def _generation(version: str) -> int:
         return int(version)
     except ValueError:
         raise VersionConflictError(f"version {version!r} is not a generation of this store") from None
+
+
+def _owners(blob: Any) -> list[str]:
+    return str((blob.metadata or {}).get(_OWNER, "")).split() or [""]
 
 
 def _crc32c(data: bytes) -> str:
