@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 import os
-import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
+from typing import BinaryIO
 
 from octjob.errors import AccessError, DataError, SpecError
 from octjob.storage.base import ObjectInfo, ObjectStore
 from octjob.storage.checksum import hasher_of
+from octjob.storage.temporary import remove_dead, temporary_file
 from octjob.storage.uri import parse_uri, split_uri
 
 # How long transient faults are retried in one operation, in seconds.
@@ -63,21 +64,19 @@ def download(
     a damaged copy is fetched again a few times, then `DataError`. Returns what was copied.
     """
     target = Path(path)
-    temp = target.with_name(f".octjob-{uuid.uuid4().hex}.tmp")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        remove_dead(target.parent)
         for _ in range(_NUM_DOWNLOAD_TRIES):
             info = store.head(key)
-            problem = _copy(store, info, temp, progress, chunk_bytes)
-            if not problem:
-                os.replace(temp, target)
-                return info
+            with temporary_file(target.parent) as (temp, file):
+                problem = _copy(store, info, file, progress, chunk_bytes)
+                if not problem:
+                    os.replace(temp, target)
+                    return info
     except OSError as error:
         raise AccessError(
             f"{path}: {error.strerror or error}", "check the folder and the free space"
         ) from error
-    finally:
-        temp.unlink(missing_ok=True)
     raise DataError(
         f"{store.uri(key)} arrived damaged: {problem}", "try again; if it persists, upload it anew"
     )
@@ -86,23 +85,22 @@ def download(
 def _copy(
     store: ObjectStore,
     info: ObjectInfo,
-    temp: Path,
+    file: BinaryIO,
     progress: Callable[[int, int], None] | None,
     chunk_bytes: int,
 ) -> str:
-    """Write the object to `temp`; returns what is wrong with the copy, empty if nothing."""
+    """Write the object to `file`; returns what is wrong with the copy, empty if nothing."""
     hasher = hasher_of(info.checksum)
     done = 0
-    with open(temp, "wb") as file:
-        for chunk in _chunks(store, info, chunk_bytes):
-            file.write(chunk)
-            if hasher is not None:
-                hasher.update(chunk)
-            done += len(chunk)
-            if progress is not None:
-                progress(done, info.size)
-        file.flush()
-        os.fsync(file.fileno())
+    for chunk in _chunks(store, info, chunk_bytes):
+        file.write(chunk)
+        if hasher is not None:
+            hasher.update(chunk)
+        done += len(chunk)
+        if progress is not None:
+            progress(done, info.size)
+    file.flush()
+    os.fsync(file.fileno())
     if done != info.size:
         return f"{done} of {info.size} bytes"
     if hasher is not None and hasher.hexdigest() != info.checksum.partition(":")[2]:
