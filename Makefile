@@ -34,6 +34,9 @@ test: setup chart-programs ## the default test suite
 test-fast: setup chart-programs ## the unit tests only
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --dist worksteal tests/unit
 
+test-attack: setup ## hostile specs, files, checkpoints and networks: seeded, bounded, with counts
+	OMP_NUM_THREADS=1 $(PY) -m pytest -s -n 2 tests/attack
+
 # Kubernetes, JobSet and Kueue are built from source once and kept outside the checkout. An existing cluster needs none.
 programs: setup ## build the control plane's programs (needs Go; about 10 minutes the first time)
 	$(if $(OCTJOB_TEST_KUBECONFIG),,$(PY) -m tests.cluster.build)

@@ -23,6 +23,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("octjob.cli.status:status", "Show where a sweep's runs stand."),
     "logs": ("octjob.cli.logs:logs", "Show what a run says, or what its attempts said."),
     "collect": ("octjob.cli.collect:collect", "Join a sweep's results into the leaderboard."),
+    "open-test": (
+        "octjob.cli.open_test:open_test",
+        "Score one finished run on the test split, on the record.",
+    ),
     "cancel": ("octjob.cli.control:cancel", "Stop runs on a cluster; their results and saved states stay."),
     "pause": ("octjob.cli.control:pause", "Stop runs for now and give their chips back."),
     "resume": ("octjob.cli.control:resume", "Let paused runs go on."),

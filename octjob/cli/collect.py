@@ -49,8 +49,9 @@ def collect(
     """Join the results of SWEEP into a leaderboard, print it and store it beside the runs.
 
     SWEEP is a sweep's URI or directory, its YAML file, or its name on a cluster. Every run has a row; those that
-    collapsed, cannot be told from chance, failed or are missing have no rank. The files go to SWEEP/leaderboard/ as
-    CSV, Markdown, JSON and Parquet. Exits with 5 if runs failed, with 75 if --timeout passed first.
+    collapsed, cannot be told from chance, failed, cannot be read or are missing have no rank. The files go to
+    SWEEP/leaderboard/ as CSV, Markdown, JSON and Parquet. Exits with 5 if runs failed or cannot be read, with 75 if
+    --timeout passed first.
 
     \b
     Example:
@@ -125,7 +126,7 @@ def _show(leaderboard: Leaderboard, output: str) -> None:
 def _report_unfinished(leaderboard: Leaderboard, sweep: str, seen: Standings | None) -> None:
     """Say which runs have no result. seen: what --wait saw last.
 
-    Raises `FailedRunsError` where runs failed, and after --wait where runs will not come.
+    Raises `FailedRunsError` where runs failed or cannot be read, and after --wait where runs will not come.
     """
     from octjob.errors import FailedRunsError
 
@@ -136,6 +137,7 @@ def _report_unfinished(leaderboard: Leaderboard, sweep: str, seen: Standings | N
         counts["interrupted"] = len(open_rows) - sum(counts.values())
         parts = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
         click.echo(f"Without a result yet: {len(open_rows)} of {total} runs ({parts}).", err=True)
+    unreadable = [row.run_id for row in leaderboard.in_state("unreadable")]
     failed = [row.run_id for row in leaderboard.in_state("failed")]
     lost: list[str] = []
     if seen is not None:
@@ -146,6 +148,12 @@ def _report_unfinished(leaderboard: Leaderboard, sweep: str, seen: Standings | N
         raise FailedRunsError(
             f"{len(failed)} of {total} runs failed: {_some(failed)}",
             f"`octjob status {sweep}` says why; submit the sweep again once mended: finished runs are kept.",
+        )
+    if unreadable:
+        raise FailedRunsError(
+            f"{len(unreadable)} of {total} runs cannot be read: {_some(unreadable)}",
+            "Their rows say which object. Restore it, or delete the run's predictions.parquet and result.json and"
+            " submit the sweep again.",
         )
     if lost:
         raise FailedRunsError(

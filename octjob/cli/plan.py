@@ -120,6 +120,7 @@ def _as_json(planned: Plan, known: _Known) -> dict[str, Any]:
         "output": planned.output,
         "cache": planned.cache,
         "baseline": planned.baseline,
+        "baseline_config": planned.baseline_config,
         "runs": [
             {
                 **run.model_dump(mode="json"),
@@ -154,7 +155,7 @@ def _print_table(planned: Plan, known: _Known) -> None:
             run.config_name,
             run.config.mode,
             run.config.train.optimizer,
-            f"{len(run.seeds)}x{max(1, run.folds)}",
+            f"{len(run.passes)}x{max(1, run.folds)}",
             known.state(run.run_id) or "?",
             run.run_id.rpartition("-")[2],
         )
@@ -166,6 +167,12 @@ def _print_table(planned: Plan, known: _Known) -> None:
     finished = known.finished
     done = "?" if finished is None else sum(run.run_id in finished for run in planned.runs)
     click.echo(f"\n{len(planned.runs)} runs, {done} finished; results in {planned.output}")
+    first = planned.runs[0]
+    if first.folds:
+        click.echo(
+            f"protocol: {first.folds} folds x {first.repeats} repeats over the participants of train and val,"
+            " the same for every run"
+        )
     _print_cluster(planned, known)
     _print_notes(planned)
 

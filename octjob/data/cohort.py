@@ -9,7 +9,7 @@ from typing import Literal
 from octjob.data.coverage import ALL_QUARANTINED, NO_VOLUME, NONE_SELECTED, ONLY_RADIAL, Coverage, require
 from octjob.data.manifest import VolumeRecord, read_manifest
 from octjob.data.participants import Participant, read_participants
-from octjob.data.selection import RADIAL, Selection, select
+from octjob.data.selection import RADIAL, Selection, require_known, select
 from octjob.errors import DataError
 from octjob.spec.experiment import Classes, Experiment
 from octjob.storage.base import ObjectStore
@@ -37,6 +37,14 @@ class Cohort:
         """The volumes of the participants of one recommended split."""
         return tuple(volume for volume in self.volumes if volume.participant.split == name)
 
+    def only(self, *splits: str) -> Cohort:
+        """The volumes and participants of some splits; the coverage stays that of all."""
+        return Cohort(
+            tuple(v for v in self.volumes if v.participant.split in splits),
+            tuple(p for p in self.participants if p.split in splits),
+            self.coverage,
+        )
+
     def class_counts(self, split: str, num_classes: int, unit: Unit = "participant") -> tuple[int, ...]:
         """Participants or volumes per class really used in a split, index by class."""
         people = self.participants if unit == "participant" else [v.participant for v in self.volumes]
@@ -58,10 +66,13 @@ class Cohort:
 def find_cohort(
     store: ObjectStore, participants_key: str, manifest_key: str, experiment: Experiment
 ) -> Cohort:
-    """What is there, however little: for looking. Raises as `read_participants`, `read_manifest`, `select`
-    do."""
+    """What is there, however little: for looking. Participants of other sites than `data.sites` are not
+    expected. Raises as `read_participants`, `read_manifest`, `select` do, and `SpecError` on an unknown site."""
     everyone = read_participants(store, participants_key, experiment.classes)
-    expected = {p.id: p for p in everyone if p.has_oct}
+    sites = experiment.data.sites
+    require_known("sites", sites, {p.site for p in everyone}, str)
+    elsewhere = {p.id for p in everyone if sites is not None and p.site not in sites}
+    expected = {p.id: p for p in everyone if p.has_oct and p.id not in elsewhere}
     records = read_manifest(store, manifest_key)
     selection = select(records, experiment.data)
     volumes = tuple(
@@ -71,7 +82,7 @@ def find_cohort(
     coverage = Coverage(
         expected=tuple(expected.values()),
         missing=_missing_reasons([i for i in expected if i not in found], records, selection),
-        not_expected=tuple(sorted({r.participant for r in records} - set(expected))),
+        not_expected=tuple(sorted({r.participant for r in records} - set(expected) - elsewhere)),
     )
     return Cohort(volumes, tuple(p for p in expected.values() if p.id in found), coverage)
 

@@ -51,6 +51,12 @@ class Coverage:
         """The same, with more participants missing."""
         return replace(self, missing={**self.missing, **dict.fromkeys(sorted(ids), reason)})
 
+    def only(self, split: str) -> Coverage:
+        """That of one split; `not_expected` are of none."""
+        expected = tuple(p for p in self.expected if p.split == split)
+        ids = {p.id for p in expected}
+        return Coverage(expected, {i: reason for i, reason in self.missing.items() if i in ids})
+
     def table(self) -> str:
         """Found/expected participants, one line per site, one column per split."""
         cells = self.cells()

@@ -5,17 +5,40 @@ Legend: D B-scans, H rows (axial), W columns (fast lateral axis).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from octjob.data.header import READ_ERRORS, SpacingSource, open_dataset, parse_header, read_header
+from octjob.data.header import (
+    MAX_VOLUME_BYTES,
+    READ_ERRORS,
+    Header,
+    SpacingSource,
+    open_dataset,
+    parse_header,
+    read_header,
+    reason_of,
+)
 from octjob.data.pixels import available_decoders, decode_pixels
 from octjob.data.quarantine import CorruptVolumeError
 
-__all__ = ["CorruptVolumeError", "RawVolume", "available_decoders", "read_header", "read_volume"]
+__all__ = [
+    "UNDECLARED",
+    "CorruptVolumeError",
+    "DeclaredShape",
+    "RawVolume",
+    "available_decoders",
+    "read_header",
+    "read_volume",
+]
+
+
+# (B-scans, rows, columns), None where the manifest does not say.
+DeclaredShape = tuple[int | None, int | None, int | None]
+UNDECLARED: DeclaredShape = (None, None, None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,18 +71,20 @@ class RawVolume:
         return self.rescaled(self.stored_DHW)
 
 
-def read_volume(data: bytes, uri: str) -> RawVolume:
-    """Decode one Ophthalmic Tomography Image in any transfer syntax of `available_decoders`.
+def read_volume(data: bytes, uri: str, declared: DeclaredShape = UNDECLARED) -> RawVolume:
+    """Decode one Ophthalmic Tomography Image in any transfer syntax of `available_decoders`, in this process.
 
-    Raises `CorruptVolumeError` naming `uri` and why if it is not DICOM, another kind of object, cut off, or
-    its pixel data does not agree with its header; `DataError` if the decoder is not installed.
+    `declared` is what the manifest says of its shape. Raises `CorruptVolumeError` naming `uri` and why if it
+    is not DICOM, another kind of object, cut off, or manifest, header and pixel data do not say the same;
+    `DataError` if the decoder is not installed. For files of unknown origin use `octjob.data.decoders`.
     """
     try:
         dataset = open_dataset(data, uri, stop_before_pixels=False)
         header = parse_header(dataset, uri)
+        require_shape(header, declared, uri)
         x_DHW = decode_pixels(dataset, header.num_frames, header.rows, header.columns)
     except READ_ERRORS as error:
-        raise CorruptVolumeError(uri, str(error) or type(error).__name__) from error
+        raise CorruptVolumeError(uri, reason_of(error)) from error
     return RawVolume(
         stored_DHW=x_DHW,
         slope=header.slope,
@@ -70,3 +95,15 @@ def read_volume(data: bytes, uri: str) -> RawVolume:
         sop_instance_uid=header.sop_instance_uid,
         laterality=header.laterality,
     )
+
+
+def require_shape(header: Header, declared: DeclaredShape, uri: str) -> None:
+    """Raise `CorruptVolumeError` unless the header says what the manifest says, and no more than fits."""
+    found = header.num_frames, header.rows, header.columns
+    if any(said not in (None, there) for said, there in zip(declared, found, strict=True)):
+        shapes = [" x ".join("?" if n is None else str(n) for n in shape) for shape in (found, declared)]
+        raise CorruptVolumeError(
+            uri, f"holds {shapes[0]} voxels (B-scans x rows x columns), the manifest says {shapes[1]}"
+        )
+    if math.prod(found) > MAX_VOLUME_BYTES:
+        raise CorruptVolumeError(uri, f"holds {math.prod(found)} voxels, more than {MAX_VOLUME_BYTES}")

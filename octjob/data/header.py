@@ -9,12 +9,20 @@ from io import BytesIO
 from typing import Any, BinaryIO, Literal
 
 import pydicom
-from pydicom.dataset import Dataset, FileDataset
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.filereader import read_dataset, read_preamble
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from octjob.data.quarantine import CorruptVolumeError
 
 OPHTHALMIC_TOMOGRAPHY = "1.2.840.10008.5.1.4.1.1.77.1.5.4"
+
+# The largest published volume is 512 x 992 x 512 voxels, 250 MiB. A file that says more than this is not read.
+MAX_VOLUME_BYTES = 2**30
+_MAX_HEADER_BYTES = 2**26
+_PIXEL_DATA = 0x7FE00010
+_MAX_UID = 64
 
 # Everything pydicom and the decoders raise on files that are not what they claim, OSError for a short sequence
 # included. Errors of the stores and our own are OctjobErrors and pass through.
@@ -29,6 +37,7 @@ READ_ERRORS = (
     AttributeError,
     ArithmeticError,
     RuntimeError,
+    MemoryError,
     struct.error,
     zlib.error,
 )
@@ -66,18 +75,54 @@ def read_header(source: bytes | BinaryIO, uri: str) -> Header:
     try:
         return parse_header(open_dataset(source, uri, stop_before_pixels=True), uri)
     except READ_ERRORS as error:
-        raise CorruptVolumeError(uri, f"unreadable header: {error or type(error).__name__}") from error
+        raise CorruptVolumeError(uri, f"unreadable header: {reason_of(error)}") from error
+
+
+def reason_of(error: Exception) -> str:
+    """One of READ_ERRORS in words."""
+    if isinstance(error, MemoryError):
+        return (
+            f"asks for more memory than it may take ({error})" if str(error) else "asks for too much memory"
+        )
+    return str(error) or type(error).__name__
 
 
 def open_dataset(source: bytes | BinaryIO, uri: str, *, stop_before_pixels: bool) -> FileDataset:
-    """Parse; raises `CorruptVolumeError` if it is not DICOM, else whatever of READ_ERRORS the parser
-    meets."""
+    """Parse; raises `CorruptVolumeError` if it is not DICOM or inflates without end, else whatever of
+    READ_ERRORS the parser meets."""
+    file = BytesIO(source) if isinstance(source, bytes) else source
     try:
-        return pydicom.dcmread(
-            BytesIO(source) if isinstance(source, bytes) else source, stop_before_pixels=stop_before_pixels
-        )
+        preamble = read_preamble(file, False)
     except InvalidDicomError as error:
         raise CorruptVolumeError(uri, "not a DICOM file") from error
+    meta = FileMetaDataset(
+        read_dataset(file, False, True, stop_when=lambda tag, _vr, _length: tag.group != 2)
+    )
+    if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+        file.seek(0)
+        return pydicom.dcmread(file, stop_before_pixels=stop_before_pixels)
+    # pydicom inflates whatever the file says; a file of 1 MB can say 1 GB.
+    plain = BytesIO(_inflate(file.read(), uri, header_only=stop_before_pixels))
+    dataset = read_dataset(
+        plain,
+        False,
+        True,
+        stop_when=lambda tag, _vr, _length: stop_before_pixels and tag >= _PIXEL_DATA,
+    )
+    found = FileDataset(plain, dataset, preamble, meta, is_implicit_VR=False, is_little_endian=True)
+    found.set_original_encoding(False, True)
+    return found
+
+
+def _inflate(data: bytes, uri: str, *, header_only: bool) -> bytes:
+    """All of it, or the beginning, which holds any header."""
+    limit = _MAX_HEADER_BYTES + (0 if header_only else MAX_VOLUME_BYTES)
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    plain = inflater.decompress(data, limit)
+    if not inflater.eof and not header_only:
+        whole = "is cut off" if len(plain) < limit else f"inflates to more than {limit >> 20} MiB"
+        raise CorruptVolumeError(uri, f"deflated data {whole}")
+    return plain
 
 
 def parse_header(dataset: FileDataset, uri: str) -> Header:
@@ -93,6 +138,11 @@ def parse_header(dataset: FileDataset, uri: str) -> Header:
     syntax = dataset.file_meta.get("TransferSyntaxUID")
     if syntax is None:
         raise CorruptVolumeError(uri, "no transfer syntax in the file meta information")
+    if UID(syntax).name == syntax:  # pydicom has no name for it
+        raise CorruptVolumeError(uri, f"its transfer syntax is {syntax!r}, which DICOM does not have")
+    instance_uid = str(dataset.SOPInstanceUID)
+    if len(instance_uid) > _MAX_UID:
+        raise CorruptVolumeError(uri, f"its SOP instance UID has {len(instance_uid)} characters")
     counts = {}
     for name in ("NumberOfFrames", "Rows", "Columns"):
         value = dataset.get(name)
@@ -102,7 +152,7 @@ def parse_header(dataset: FileDataset, uri: str) -> Header:
     slope, intercept = _rescale(dataset, uri)
     spacing, source = _spacing(dataset)
     return Header(
-        sop_instance_uid=str(dataset.SOPInstanceUID),
+        sop_instance_uid=instance_uid,
         transfer_syntax=str(syntax),
         participant=str(dataset.get("PatientID") or ""),
         manufacturer=str(dataset.get("Manufacturer") or ""),

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from octjob.data.header import Header, read_header
-from octjob.data.manifest import MANIFEST_COLUMNS, MANIFEST_KEY
+from octjob.data.manifest import MANIFEST_COLUMNS, MANIFEST_KEY, NOT_REPORTED
 from octjob.data.protocols import PROTOCOL_REGIONS, layout_folders, protocol_of
 from octjob.data.quarantine import CorruptVolumeError
 from octjob.errors import DataError
@@ -18,7 +18,6 @@ from octjob.storage.base import AlreadyExistsError, ObjectInfo, ObjectStore
 
 STRUCTURAL_PREFIX = "retinal_oct/structural_oct/"
 UNKNOWN_REGION = "Unknown"
-NOT_REPORTED = "Not reported"
 
 # A header with the functional groups of 128 B-scans is some 60 KB.
 _BLOCK_BYTES = 128 * 1024

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from octjob.data.protocols import device_of, protocol_of
 from octjob.data.table import Table, read_table
-from octjob.errors import AccessError, DataError
+from octjob.errors import AccessError, DataError, SpecError
 from octjob.storage.base import ObjectNotFoundError, ObjectStore
+from octjob.storage.uri import check_key
 
 MANIFEST_KEY = "retinal_oct/manifest.tsv"
 MANIFEST_COLUMNS = (
@@ -28,16 +29,18 @@ MANIFEST_COLUMNS = (
     "reference_instance_uid",
     "reference_filepath",
 )
-# What a volume cannot be identified, found or selected without; the others are not read.
-_REQUIRED = (*MANIFEST_COLUMNS[1:9], "sop_instance_uid", "filepath")
+# What a volume cannot be identified, found or selected without. The three sizes are read where they are there.
+_REQUIRED = (*MANIFEST_COLUMNS[1:6], "sop_instance_uid", "filepath")
+NOT_REPORTED = "Not reported"
+_MAX_DIGITS = 9
 _UID = re.compile(r"[0-9.]{1,64}")
 
 
 @dataclass(frozen=True)
 class VolumeRecord:
     """One volume as the manifest describes it. `height` and `width` are rows and columns of a B-scan in
-    voxels; `device` is AI-READI's folder name; `protocol` the published stem, empty where the file name shows
-    none; `key` the object below the data set's root."""
+    voxels, None where the manifest does not say; `device` is AI-READI's folder name; `protocol` the published
+    stem, empty where the file name shows none; `key` the object below the data set's root."""
 
     participant: str
     device: str
@@ -46,12 +49,17 @@ class VolumeRecord:
     region: str
     imaging: str
     laterality: str
-    height: int
-    width: int
-    num_frames: int
+    height: int | None
+    width: int | None
+    num_frames: int | None
     sop_instance_uid: str
     key: str
     protocol: str
+
+    @property
+    def shape(self) -> tuple[int | None, int | None, int | None]:
+        """(B-scans, rows, columns), as far as the manifest says."""
+        return self.num_frames, self.height, self.width
 
 
 def read_manifest(store: ObjectStore, key: str = MANIFEST_KEY) -> tuple[VolumeRecord, ...]:
@@ -82,17 +90,13 @@ def read_manifest(store: ObjectStore, key: str = MANIFEST_KEY) -> tuple[VolumeRe
 
 
 def _record(table: Table, line: int, row: dict[str, str]) -> VolumeRecord:
-    uid, key = row["sop_instance_uid"], row["filepath"].lstrip("/")
+    uid, key = row["sop_instance_uid"], _key(table, line, row["filepath"])
     laterality = row["laterality"].upper()
     if laterality not in ("L", "R"):
         raise DataError(f"{table.uri}:{line}: laterality {row['laterality']!r}", "Expected L or R.")
     if not _UID.fullmatch(uid):
         raise DataError(
             f"{table.uri}:{line}: sop_instance_uid {uid!r}", "Expected digits and dots, at most 64."
-        )
-    if not key:
-        raise DataError(
-            f"{table.uri}:{line}: empty filepath", "Every volume needs its path below the data set."
         )
     model = row["manufacturers_model_name"]
     return VolumeRecord(
@@ -112,8 +116,28 @@ def _record(table: Table, line: int, row: dict[str, str]) -> VolumeRecord:
     )
 
 
-def _count(table: Table, line: int, row: dict[str, str], column: str) -> int:
+def _key(table: Table, line: int, filepath: str) -> str:
+    """The key of a manifest's path: the leading slash means the data set's root, and nothing leads out of it."""
+    key = filepath.lstrip("/")
+    hint = "Every volume needs its path below the data set, such as /retinal_oct/structural_oct/..."
+    if not key:
+        raise DataError(f"{table.uri}:{line}: empty filepath", hint)
+    shown = repr(filepath if len(filepath) <= 200 else f"{filepath[:200]}...")
+    if "://" in key or "\\" in key:
+        raise DataError(f"{table.uri}:{line}: filepath {shown} is no path below the data set", hint)
+    try:
+        return check_key(key)
+    except SpecError as error:
+        reason = error.message.removeprefix(f"key {key!r} ")
+        raise DataError(f"{table.uri}:{line}: filepath {shown} {reason}", hint) from error
+
+
+def _count(table: Table, line: int, row: dict[str, str], column: str) -> int | None:
+    if row.get(column, NOT_REPORTED) == NOT_REPORTED:
+        return None
     text = row[column].removesuffix(".0")  # written by pandas where another row has none
-    if not text.isdecimal() or int(text) < 1:
-        raise DataError(f"{table.uri}:{line}: {column} {row[column]!r}", "Expected a whole number above 0.")
+    if not text.isdecimal() or len(text) > _MAX_DIGITS or int(text) < 1:
+        raise DataError(
+            f"{table.uri}:{line}: {column} {row[column][:50]!r}", "Expected a whole number above 0."
+        )
     return int(text)

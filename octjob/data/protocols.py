@@ -9,7 +9,8 @@ import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
-# The published file-name stem of each structural protocol and the `anatomic_region` the manifest gives it.
+# The published file-name stem of each structural protocol and the `anatomic_region` the manifest gives it. The
+# structural cubes of Topcon's angiographies are called `..._octa` in some releases and `..._oct` in others.
 # triton_3d_radial_oct is a raster of 256 B-scans in spite of its name.
 PROTOCOL_REGIONS: Mapping[str, str] = MappingProxyType(
     {
@@ -18,9 +19,12 @@ PROTOCOL_REGIONS: Mapping[str, str] = MappingProxyType(
         "spectralis_mac_20x20_hs_octa": "Macula, 20 x 20",
         "maestro2_3d_wide_oct": "Wide Field",
         "maestro2_3d_macula_oct": "Macula",
+        "maestro2_macula_6x6_oct": "Macula, 6 x 6",
         "maestro2_macula_6x6_octa": "Macula, 6 x 6",
         "triton_3d_radial_oct": "Optic Disc",
+        "triton_macula_6x6_oct": "Macula, 6 x 6",
         "triton_macula_6x6_octa": "Macula, 6 x 6",
+        "triton_macula_12x12_oct": "Macula, 12 x 12",
         "triton_macula_12x12_octa": "Macula, 12 x 12",
         "cirrus_mac_oct": "Macula",
         "cirrus_disc_oct": "Optic Disc",

@@ -11,12 +11,15 @@ from octjob.errors import DataError
 log = logging.getLogger(__name__)
 
 NUM_NAMED = 10
+_MAX_REASON = 300
 
 
 class CorruptVolumeError(DataError):
-    """A file that is not the OCT volume it should be. `reason` is the message without the URI."""
+    """A file that is not the OCT volume it should be. `reason` is the message without the URI: one printable
+    line, whatever bytes of the file are in it."""
 
     def __init__(self, uri: str, reason: str) -> None:
+        reason = _line(reason)
         super().__init__(
             f"{uri}: {reason}",
             "Fetch the file again, or let `data.max_corrupt` tolerate a small share of such volumes.",
@@ -26,6 +29,12 @@ class CorruptVolumeError(DataError):
 
     def __reduce__(self) -> tuple[type[CorruptVolumeError], tuple[str, str]]:
         return CorruptVolumeError, (self.uri, self.reason)
+
+
+def _line(text: str) -> str:
+    more = "..." if len(text) > _MAX_REASON else ""
+    words = " ".join(text[:_MAX_REASON].split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in words) + more
 
 
 @dataclass(frozen=True)

@@ -18,16 +18,18 @@ from octjob.errors import DataError
 Labels = Sequence[int] | NDArray[np.integer]
 
 
-def stratified_folds(participants: Sequence[Participant], num_folds: int, seed: int) -> dict[str, int]:
-    """Participant id to fold (0 .. num_folds - 1), stratified on class and site.
+def stratified_folds(
+    participants: Sequence[Participant], num_folds: int, seed: int, repeat: int = 0
+) -> dict[str, int]:
+    """Participant id to fold (0 .. num_folds - 1), stratified on class and site; another `repeat`, another deal.
 
-    Each class's participants, grouped by site and shuffled within, are dealt to the folds in turn, one deal
-    running through all of them: folds differ by at most one in total, within each class, and within each
-    class and site, however few a site has. Depends on the set of participants and the seed, not on their
-    order. Raises `DataError` if a class has fewer participants than there are folds.
+    Each class's participants, site after site in random order and shuffled within, are dealt to the folds in turn,
+    one deal running through all of them: folds differ by at most one in total, within each class, and within each
+    class and site, however few a site has. Depends on the set of participants, the seed and the repeat, not on
+    their order. Raises `DataError` if a class has fewer participants than there are folds.
     """
     folds: dict[str, int] = {}
-    for label, members in _by_class(participants, _rng("folds", seed)).items():
+    for label, members in _by_class(participants, _rng("folds", seed, repeat)).items():
         if len(members) < num_folds:
             raise DataError(
                 f"class {label} has {len(members)} participants for {num_folds} folds",
@@ -61,12 +63,18 @@ def holdout(participants: Sequence[Participant], share: float, seed: int) -> fro
 def class_weights(
     labels: Labels, num_classes: int, setting: Literal["auto", "none"] | tuple[float, ...]
 ) -> NDArray[np.float64] | None:
-    """(K,) loss weights, or None for none. `auto`: N / (K * count), scikit-learn's `balanced`, on `labels`:
-    pass the labels really trained on, after every filter. Raises `DataError` if a class has no sample."""
+    """(K,) loss weights, or None for none, of mean 1 over `labels`: pass the labels really trained on, after
+    every filter.
+
+    `auto`: N / (K * count), scikit-learn's `balanced`, whose mean is 1. Explicit weights are relative and
+    scaled to that mean, so that equal ones are none at all, and learning rate and penalty mean the same under
+    any. Raises `DataError` if a class has no sample to balance.
+    """
     if setting == "none":
         return None
     if isinstance(setting, tuple):
-        return np.asarray(setting, dtype=np.float64)
+        weight_K = np.asarray(setting, dtype=np.float64)
+        return np.asarray(weight_K / weight_K[np.asarray(labels)].mean())
     counts = _counts(labels, num_classes)
     return np.asarray(len(labels) / (num_classes * counts), dtype=np.float64)
 
@@ -94,14 +102,17 @@ def epoch_order(
 
 
 def _by_class(participants: Sequence[Participant], rng: np.random.Generator) -> dict[int, list[Participant]]:
-    """Class to its participants, site by site, shuffled within each site."""
-    strata: dict[tuple[int, str], list[Participant]] = {}
-    for participant in sorted(participants, key=lambda p: p.id):
-        strata.setdefault((participant.label, participant.site), []).append(participant)
-    classes: dict[int, list[Participant]] = {}
-    for (label, _), members in sorted(strata.items()):
-        classes.setdefault(label, []).extend(members[i] for i in rng.permutation(len(members)))
-    return classes
+    """Class to its participants, site by site in random order, shuffled within each site."""
+    classes: dict[int, dict[str, list[Participant]]] = {}
+    for participant in sorted(participants, key=lambda p: (p.label, p.site, p.id)):
+        classes.setdefault(participant.label, {}).setdefault(participant.site, []).append(participant)
+    return {label: _shuffled(list(sites.values()), rng) for label, sites in classes.items()}
+
+
+def _shuffled(groups: list[list[Participant]], rng: np.random.Generator) -> list[Participant]:
+    # The groups too: small ones would otherwise meet the same neighbours, so the same folds, in every deal.
+    ordered = [groups[g] for g in rng.permutation(len(groups))]
+    return [group[i] for group in ordered for i in rng.permutation(len(group))]
 
 
 def _counts(labels: Labels, num_classes: int) -> NDArray[np.int64]:

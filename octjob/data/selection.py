@@ -37,8 +37,8 @@ def select(records: Iterable[VolumeRecord], data: Data) -> Selection:
     """
     records = tuple(records)
     structural = [record for record in records if is_structural(record)]
-    _require_known("devices", data.devices, {record.device for record in structural}, str)
-    _require_known("regions", data.regions, {record.region for record in structural}, region_key)
+    require_known("devices", data.devices, {record.device for record in structural}, str)
+    require_known("regions", data.regions, {record.region for record in structural}, region_key)
     excluded: dict[VolumeRecord, str] = {}
     eligible: list[VolumeRecord] = []
     for record in records:
@@ -88,9 +88,10 @@ def _one_each(records: Iterable[VolumeRecord]) -> Collection[VolumeRecord]:
     return frozenset(first.values())
 
 
-def _require_known(
+def require_known(
     key: str, names: tuple[str, ...] | None, present: set[str], normalise: Callable[[str], str]
 ) -> None:
+    """Raise `SpecError` if `data.<key>` names something that is not `present`, with the nearest that is."""
     known = {normalise(name) for name in present}
     for name in names or ():
         if normalise(name) in known:
@@ -98,6 +99,6 @@ def _require_known(
         near = difflib.get_close_matches(normalise(name), sorted(known), n=1, cutoff=0.5)
         nearest = next((p for p in sorted(present) if near and normalise(p) == near[0]), None)
         raise SpecError(
-            f"data.{key}: no volume has {name!r}; present: {', '.join(sorted(present)) or 'none'}",
+            f"data.{key}: the data set has no {name!r}; present: {', '.join(sorted(present)) or 'none'}",
             f"Did you mean {nearest!r}?" if nearest else f"Name {key} that the data set has.",
         )

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from octjob.data.cohort import Volume
-from octjob.data.dicom import RawVolume, read_volume
+from octjob.data.decoders import Decoders
+from octjob.data.dicom import RawVolume
 from octjob.data.preprocess import NoContrastError, Profile, preprocess_digest, preprocess_volume
 from octjob.data.quarantine import CorruptVolumeError, Quarantine, Quarantined
 from octjob.errors import AccessError
@@ -42,6 +43,7 @@ class VolumeReader:
         self, store: ObjectStore, profile: Profile, size: tuple[int, int, int], cache_dir: Path | None = None
     ) -> None:
         self._store = store
+        self._decoders = Decoders()
         self._profile = profile
         self._size = size
         self._cache = cache_dir / "volumes" / preprocess_digest(profile, size) if cache_dir else None
@@ -76,7 +78,7 @@ class VolumeReader:
             raise CorruptVolumeError(
                 uri, "missing object: the manifest names it, the store does not have it"
             ) from error
-        raw = read_volume(data, uri)
+        raw = self._decoders.read(data, uri, volume.record.shape)
         del data
         _require_same(raw, volume, uri)
         try:

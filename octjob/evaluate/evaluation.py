@@ -9,17 +9,21 @@ from typing import Any, Literal
 from octjob.errors import DataError
 from octjob.evaluate.arrays import to_plain
 from octjob.evaluate.baseline import Baseline, constant_baseline
-from octjob.evaluate.collapse import Verdict, diagnose
 from octjob.evaluate.intervals import Interval, bootstrap, wilson
 from octjob.evaluate.metrics import Metrics, compute_metrics
 from octjob.evaluate.predictions import ParticipantScores, Predictions, by_participant
+from octjob.evaluate.prior import PriorCorrected, prior_corrected
+from octjob.evaluate.verdict import Verdict, diagnose
 
 Unit = Literal["participant", "volume"]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Metrics of one split, their intervals by metric name, the constant baseline, and the verdict."""
+    """Metrics of one split, their intervals by metric name, the constant baseline, and the verdict.
+
+    prior_corrected: the answers with the training prior divided out, where that is known.
+    """
 
     unit: Unit
     split: str
@@ -27,6 +31,7 @@ class Evaluation:
     intervals: dict[str, Interval]
     baseline: Baseline
     verdict: Verdict
+    prior_corrected: PriorCorrected | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-safe, NaN as None."""
@@ -44,13 +49,15 @@ def evaluate(
     split: str | None = None,
     class_names: Sequence[str] | None = None,
     train_counts: Sequence[int] | None = None,
+    train_prior: Sequence[float] | None = None,
 ) -> Evaluation:
     """Evaluate one split of a run's predictions.
 
     Accuracy has Wilson's interval where its trials are independent (participants, one seed) and the
     bootstrap's otherwise, as the other metrics do. `split` is needed only if the table holds several;
     `class_names` serve the verdict's wording; `train_counts` (labels per class in training) add the constant
-    that training suggests to the baseline.
+    that training suggests to the baseline; `train_prior`, the class shares that the loss saw (`effective_prior`), is
+    what the prior-corrected answers divide out.
 
     Raises:
         DataError: predictions for another number of classes, several splits and none chosen, a split that is
@@ -69,13 +76,15 @@ def evaluate(
     )
     metrics = compute_metrics(scores)
     intervals = _intervals(scores, metrics, num_draws, seed)
+    corrected = prior_corrected(scores, train_prior) if train_prior is not None else None
     return Evaluation(
         unit=unit,
         split=split,
         metrics=metrics,
         intervals=intervals,
         baseline=constant_baseline(scores.label_P, num_classes, train_counts),
-        verdict=diagnose(scores, metrics, intervals, class_names),
+        verdict=diagnose(scores, metrics, intervals, class_names, corrected),
+        prior_corrected=corrected,
     )
 
 

@@ -16,6 +16,11 @@ from octjob.evaluate.metrics import mean_over_seeds
 from octjob.evaluate.predictions import ParticipantScores
 
 DEFAULT_METRICS = ("balanced_accuracy", "macro_auroc", "macro_f1", "quadratic_kappa", "accuracy")
+# Lowest value, and what guessing scores where that does not depend on the number of classes; the highest is 1.
+_LOWEST = {"quadratic_kappa": -1.0}
+_GUESSED = {"macro_auroc": 0.5, "quadratic_kappa": 0.0}
+# As many participants who are guessed are added to the scored ones, so that a perfect score still has an interval.
+_NUM_GUESSED = 0.5
 # Draws x rows handled at once: 32 MB of float64, whatever the number of volumes.
 CHUNK_ELEMENTS = 4_000_000
 
@@ -49,19 +54,35 @@ def wilson(k: int, n: int, level: float = 0.95) -> Interval:
 
 
 def stratified_draws(label_G: IntArray, num_draws: int, seed: int) -> FloatArray:
-    """How often each participant is drawn, [B, G] of whole numbers.
+    """The weight of each participant in each draw, [B, G].
 
-    Each class keeps its number of participants; within it this is sampling with replacement (a multinomial
-    of equal chances).
+    Of the n participants of a class n - 1 are drawn with replacement, each draw weighing n / (n - 1): the classes
+    keep their sizes, and the variance of a mean is the unbiased one, which drawing n falls short of by 1 / n
+    (McCarthy and Snowden, 1985; Rao and Wu, 1988). The only participant of a class is always there once.
     """
     generator = np.random.default_rng(seed)
-    count_BG = np.zeros((num_draws, len(label_G)))
+    weight_BG = np.ones((num_draws, len(label_G)))
     for label in np.unique(label_G):
         members = np.flatnonzero(label_G == label)
-        count_BG[:, members] = generator.multinomial(
-            len(members), np.full(len(members), 1 / len(members)), size=num_draws
-        )
-    return count_BG
+        n = len(members)
+        if n > 1:
+            drawn = generator.multinomial(n - 1, np.full(n, 1 / n), size=num_draws)
+            weight_BG[:, members] = drawn * (n / (n - 1))
+    return weight_BG
+
+
+def smallest_class(label_G: IntArray) -> int:
+    """Participants of the smallest class that occurs."""
+    return int(np.unique(label_G, return_counts=True)[1].min())
+
+
+def t_factor(smallest: int, level: float = 0.95) -> float:
+    """Student's quantile over the normal one, for one degree of freedom less than the smallest class has people.
+
+    The error of a mean over classes is dominated by the smallest class, and is itself estimated from so few.
+    """
+    upper = (1 + level) / 2
+    return float(stats.t.ppf(upper, max(1, smallest - 1)) / stats.norm.ppf(upper))
 
 
 def participant_groups(scores: ParticipantScores) -> tuple[IntArray, IntArray]:
@@ -86,10 +107,11 @@ def bootstrap(
     seed: int = 0,
     level: float = 0.95,
 ) -> dict[str, Interval]:
-    """Percentile intervals of the named metrics from a bootstrap of participants, stratified by class.
+    """Intervals of the named metrics from a bootstrap of participants, stratified by class.
 
-    With several seeds a draw uses the same participants for all and averages the metric over them, so the
-    interval covers the choice of participants, not of seeds. Rows that are volumes follow their participant.
+    Metrics with a highest value get `logit_interval`, the others (log-loss ...) percentiles. With several seeds a
+    draw uses the same participants for all and averages the metric over them, so the interval covers the choice of
+    participants, not of seeds. Rows that are volumes follow their participant.
     An undefined metric has NaN bounds. The order of the rows does not matter.
 
     Raises:
@@ -97,13 +119,45 @@ def bootstrap(
     """
     if num_draws < 1 or not 0 < level < 1:
         raise ValueError(f"bootstrap needs num_draws >= 1 and 0 < level < 1; got {num_draws} and {level}")
+    scores = scores.ordered()
     label_G, group_P = participant_groups(scores)
     draw_BG = stratified_draws(label_G, num_draws, seed)
     values = in_chunks(
         lambda chunk_BG: mean_over_seeds(metrics, scores, chunk_BG[:, group_P]), draw_BG, len(group_P)
     )
-    method = f"participant bootstrap stratified by class, percentile, {num_draws} draws"
-    return {name: percentile_interval(value_B, level, method) for name, value_B in values.items()}
+    observed = mean_over_seeds(metrics, scores, np.ones((1, len(group_P))))
+    method = f"participant bootstrap stratified by class, {{}}, {num_draws} draws"
+    return {
+        name: logit_interval(name, float(observed[name][0]), value_B, label_G, level, method.format("logit"))
+        if name in DEFAULT_METRICS
+        else percentile_interval(value_B, level, method.format("percentile"))
+        for name, value_B in values.items()
+    }
+
+
+def logit_interval(
+    metric: str, value: float, value_B: FloatArray, label_G: IntArray, level: float, method: str
+) -> Interval:
+    """Symmetric on the logit scale of the metric's range, from the standard deviation of the draws.
+
+    Near 1 the percentiles of a bootstrap cover too little: they cannot exceed what the sample shows. Half a
+    participant who is guessed is added first, in the spirit of Agresti and Coull (1998), and Student's quantile
+    taken (`t_factor`). benchmarks/verdicts.py prints what this covers. NaN bounds where the metric is undefined.
+    """
+    lowest, n = _LOWEST.get(metric, 0.0), len(label_G)
+    span = 1 - lowest
+    guess = (_GUESSED.get(metric, 1 / len(np.unique(label_G))) - lowest) / span
+    share = (n * (value - lowest) / span + _NUM_GUESSED * guess) / (n + _NUM_GUESSED)
+    variance = n**2 * value_B.var(ddof=1) / span**2 + _NUM_GUESSED * guess * (1 - guess)
+    if not np.isfinite(share + variance):
+        return Interval(float("nan"), float("nan"), level, method)
+    if not 0 < share < 1:  # one class only: a guess is right, and there is nothing to be unsure of
+        return Interval(value, value, level, method)
+    quantile = t_factor(smallest_class(label_G), level) * float(stats.norm.ppf((1 + level) / 2))
+    half_width = quantile * np.sqrt(variance) / (n + _NUM_GUESSED) / (share * (1 - share))
+    center = np.log(share / (1 - share))
+    low, high = (lowest + span / (1 + np.exp(-(center + sign * half_width))) for sign in (-1.0, 1.0))
+    return Interval(min(float(low), value), max(float(high), value), level, method)
 
 
 def percentile_interval(value_B: FloatArray, level: float, method: str) -> Interval:

@@ -38,6 +38,7 @@ class Metrics:
     brier: float
     ece: float
     macro_auprc: float
+    per_class_auprc: list[float]
     confusion: list[list[int]]
     prediction_counts: list[int]
     per_seed: tuple[Metrics, ...] = ()
@@ -60,6 +61,7 @@ def compute_metrics(scores: ParticipantScores) -> Metrics:
         **scalars,
         per_class_f1=np.mean([seed.per_class_f1 for seed in seeds], axis=0).tolist(),
         per_class_auroc=np.mean([seed.per_class_auroc for seed in seeds], axis=0).tolist(),
+        per_class_auprc=np.mean([seed.per_class_auprc for seed in seeds], axis=0).tolist(),
         confusion=confusion_KK.tolist(),
         prediction_counts=confusion_KK.sum(axis=0).tolist(),
         per_seed=tuple(seeds),
@@ -79,6 +81,7 @@ def _of_one_seed(probability_PK: FloatArray, label_P: IntArray) -> Metrics:
         **scalars,
         per_class_f1=weighted.f1_per_class(confusion_BKK)[0].tolist(),
         per_class_auroc=weighted.auroc_per_class(probability_PK, label_P, once_BP)[0].tolist(),
+        per_class_auprc=weighted.auprc_per_class(probability_PK, label_P, once_BP)[0].tolist(),
         confusion=confusion_KK.tolist(),
         prediction_counts=confusion_KK.sum(axis=0).tolist(),
     )

@@ -5,6 +5,7 @@ Suffixes: B draws, G participants, P rows, S seeds, K classes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,11 +19,13 @@ from octjob.evaluate.intervals import (
     Interval,
     in_chunks,
     participant_groups,
-    percentile_interval,
+    smallest_class,
     stratified_draws,
+    t_factor,
 )
 from octjob.evaluate.metrics import mean_over_seeds
 from octjob.evaluate.predictions import ParticipantScores, name_some
+from octjob.evaluate.weighted import mean_defined, pairs_won, weighted_metrics
 
 
 @dataclass(frozen=True)
@@ -68,10 +71,13 @@ def paired_difference(
 
     Interval: the stratified bootstrap of `intervals`, the same draws for both runs. p-value: two-sided
     permutation test that swaps the two runs' outputs participant by participant (all seeds of one together);
-    its null hypothesis is that the runs are interchangeable. Seeds are paired in order.
+    its null hypothesis is that the runs are interchangeable. Metrics of the order of scores see each run's scores
+    as ranks among its own, so that a run which leans to a class can be swapped with one that does not. Both speak
+    of these two trained models, not of what another training would give. Passes (seeds, repeats) are paired in
+    order; of a run with fewer they are repeated.
 
     Raises:
-        DataError: different participants, labels, number of classes or number of seeds.
+        DataError: different participants, labels or number of classes.
         ValueError: an unknown metric.
     """
     a, b = _aligned(a, b)
@@ -85,7 +91,7 @@ def paired_difference(
         b=value_b,
         difference=value_a - value_b,
         interval=_bootstrap_interval(a, b, metric, num_draws, seed, level),
-        p_value=_permutation_p_value(a, b, metric, value_a - value_b, num_permutations, seed),
+        p_value=permutation_p_value(a, b, metric, num_permutations, seed),
         p_method=f"paired permutation by participant, two-sided, {num_permutations} permutations",
         mcnemar=_mcnemar(a, b) if metric == "accuracy" and by_participant else (),
     )
@@ -107,13 +113,22 @@ def _aligned(a: ParticipantScores, b: ParticipantScores) -> tuple[ParticipantSco
             f"the two runs have different labels for {name_some(a.participant_P[differs_P].tolist())}",
             hint="The runs read different label tables or class mappings.",
         )
-    if a.probability_SPK.shape != b.probability_SPK.shape:
-        shapes = [f"{len(x.seed_S)} seeds and {x.num_classes} classes" for x in (a, b)]
+    if a.num_classes != b.num_classes:
         raise DataError(
-            f"the two runs cannot be paired: {shapes[0]} against {shapes[1]}",
-            hint="Give both runs the same seeds and classes.",
+            f"the two runs cannot be paired: {a.num_classes} classes against {b.num_classes}",
+            hint="Give both runs the same classes.mapping.",
         )
-    return a, b
+    num_passes = math.lcm(len(a.seed_S), len(b.seed_S))
+    return _repeated(a, num_passes), _repeated(b, num_passes)
+
+
+def _repeated(run: ParticipantScores, num_passes: int) -> ParticipantScores:
+    """The passes over and over, so that runs with 5 and with 1 can be paired; a mean over them stays what it is."""
+    times = num_passes // len(run.seed_S)
+    if times == 1:
+        return run
+    probability_SPK = np.tile(run.probability_SPK, (times, 1, 1))
+    return ParticipantScores(run.participant_P, run.label_P, probability_SPK, volume_P=run.volume_P)
 
 
 def _bootstrap_interval(
@@ -127,54 +142,92 @@ def _bootstrap_interval(
         return {metric: value_a_B - mean_over_seeds([metric], b, weight_BP)[metric]}
 
     values = in_chunks(differences, stratified_draws(label_G, num_draws, seed), len(group_P))
-    method = f"paired participant bootstrap stratified by class, percentile, {num_draws} draws"
-    return percentile_interval(values[metric], level, method)
+    observed = float(differences(np.ones((1, len(label_G))))[metric][0])
+    return difference_interval(observed, values[metric], smallest_class(label_G), level)
 
 
-def _permutation_p_value(
-    a: ParticipantScores,
-    b: ParticipantScores,
-    metric: str,
-    observed: float,
-    num_permutations: int,
-    seed: int,
+def difference_interval(
+    observed: float, difference_B: FloatArray, smallest: int, level: float = 0.95
+) -> Interval:
+    """Student's interval from the standard deviation of the draws' differences.
+
+    smallest: participants of the smallest class, see `intervals.t_factor`.
+    """
+    quantile = t_factor(smallest, level) * float(stats.norm.ppf((1 + level) / 2))
+    half_width = quantile * float(difference_B.std(ddof=1)) if len(difference_B) > 1 else float("nan")
+    method = f"paired participant bootstrap stratified by class, Student, {len(difference_B)} draws"
+    return Interval(observed - half_width, observed + half_width, level, method)
+
+
+def permutation_p_value(
+    a: ParticipantScores, b: ParticipantScores, metric: str, num_permutations: int, seed: int
 ) -> float:
-    """(1 + permutations at least as far from zero) / (1 + permutations), NaN if the metric is undefined."""
-    if np.isnan(observed):
-        return float("nan")
+    """(1 + permutations at least as far from zero) / (1 + permutations), NaN if the metric is undefined.
+
+    See `paired_difference`, which raises what this would.
+    """
+    a, b = _aligned(a, b)
     label_G, group_P = participant_groups(a)
-    # Both runs' rows under one another: a weighting of zeros and ones picks each participant from one run.
-    both = _Stacked(a, b)
     keep_BG = np.random.default_rng(seed).integers(0, 2, (num_permutations, len(label_G))).astype(np.float64)
-
-    def differences(chunk_BG: FloatArray) -> dict[str, FloatArray]:
-        from_a_BP = chunk_BG[:, group_P]
-        first_B = both.values(metric, np.concatenate([from_a_BP, 1 - from_a_BP], axis=1))
-        return {metric: first_B - both.values(metric, np.concatenate([1 - from_a_BP, from_a_BP], axis=1))}
-
-    difference_B = in_chunks(differences, keep_BG, 2 * len(group_P))[metric]
+    keep_BG = np.concatenate([np.ones((1, len(label_G))), keep_BG])
+    if metric == "macro_auroc":
+        difference_B = (keep_BG[:, group_P] - 0.5) @ auroc_contributions(a, b)
+    else:
+        difference_B = in_chunks(
+            lambda chunk_BG: {metric: _swapped_difference(a, b, chunk_BG[:, group_P], metric)},
+            keep_BG,
+            2 * len(group_P),
+        )[metric]
     # Rounding must not turn a permutation that equals the observation into a smaller one.
-    num_extreme = int((np.abs(difference_B) >= abs(observed) - 1e-12).sum())
-    return (1 + num_extreme) / (1 + num_permutations)
+    num_extreme = int((np.abs(difference_B[1:]) >= abs(difference_B[0]) - 1e-12).sum())
+    return (1 + num_extreme) / (1 + num_permutations) if np.isfinite(difference_B[0]) else float("nan")
 
 
-class _Stacked:
-    """The rows of two aligned runs under one another, [2P], as weightings pick from them."""
+def _swapped_difference(
+    a: ParticipantScores, b: ParticipantScores, from_a_BP: FloatArray, metric: str
+) -> FloatArray:
+    """The metric of the run that takes a participant's output from `a` where 1 and from `b` where 0, minus that of
+    the run that takes the other, [B]."""
+    # Both runs' rows under one another: a weighting of zeros and ones picks each participant from one run.
+    label_P = np.concatenate([a.label_P, b.label_P])
+    score_SPK = np.concatenate([_exchangeable(run, metric) for run in (a, b)], axis=1)
+    picked_BP, others_BP = (np.concatenate([x_BP, 1 - x_BP], axis=1) for x_BP in (from_a_BP, 1 - from_a_BP))
+    per_pass = [
+        weighted_metrics([metric], score_PK, label_P, picked_BP)[metric]
+        - weighted_metrics([metric], score_PK, label_P, others_BP)[metric]
+        for score_PK in score_SPK
+    ]
+    return np.mean(per_pass, axis=0)  # type: ignore[no-any-return]
 
-    def __init__(self, a: ParticipantScores, b: ParticipantScores) -> None:
-        volume_P = np.repeat(["a", "b"], len(a.label_P))
-        if a.volume_P is not None:
-            volume_P = np.strings.add(volume_P, np.concatenate([a.volume_P, a.volume_P]))
-        self._scores = ParticipantScores(
-            np.concatenate([a.participant_P, b.participant_P]),
-            np.concatenate([a.label_P, b.label_P]),
-            np.concatenate([a.probability_SPK, b.probability_SPK], axis=1),
-            a.seed_S,
-            volume_P,
+
+def auroc_contributions(a: ParticipantScores, b: ParticipantScores) -> FloatArray:
+    """What each participant adds to the difference in macro AUROC when its outputs are not swapped, [P].
+
+    The AUROC of a mixture of two runs is quadratic in who is taken from which, but the difference of the two
+    mixtures that a swap makes is linear: half the sum of these, each with the sign of its participant's choice.
+    """
+    of_a_SPK, of_b_SPK = (_exchangeable(run, "macro_auroc") for run in (a, b))
+    contribution_KP = np.full((a.num_classes, len(a.label_P)), np.nan)
+    for k in range(a.num_classes):
+        positive_P = a.label_P == k
+        if positive_P.all() or not positive_P.any():
+            continue
+        (a_SI, b_SI), (a_SJ, b_SJ) = (
+            (of_a_SPK[:, which_P, k], of_b_SPK[:, which_P, k]) for which_P in (positive_P, ~positive_P)
         )
+        same_IJ = pairs_won(a_SI, a_SJ) - pairs_won(b_SI, b_SJ)
+        crossed_IJ = pairs_won(a_SI, b_SJ) - pairs_won(b_SI, a_SJ)
+        contribution_KP[k, positive_P] = (same_IJ + crossed_IJ).sum(axis=1) / same_IJ.size
+        contribution_KP[k, ~positive_P] = (same_IJ - crossed_IJ).sum(axis=0) / same_IJ.size
+    return mean_defined(contribution_KP.T)
 
-    def values(self, metric: str, weight_BP: FloatArray) -> FloatArray:
-        return mean_over_seeds([metric], self._scores, weight_BP)[metric]
+
+def _exchangeable(run: ParticipantScores, metric: str) -> FloatArray:
+    """What is swapped between runs, [S, P, K]: probabilities, or ranks within the run for what only orders."""
+    if metric not in ("macro_auroc", "macro_auprc"):
+        return run.probability_SPK
+    rank_SPK: FloatArray = stats.rankdata(run.probability_SPK, axis=1)
+    return rank_SPK
 
 
 def _mcnemar(a: ParticipantScores, b: ParticipantScores) -> tuple[McNemar, ...]:

@@ -1,13 +1,15 @@
 """What a run predicted, per volume, and the same per participant.
 
-Suffixes: N rows of the table (volume x seed), P participants (or volumes), S seeds, K classes.
+A pass is a seed and a repeat of the folds: it scores every participant once.
+
+Suffixes: N rows of the table (volume x pass), P participants (or volumes), S passes, K classes.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -16,15 +18,22 @@ from octjob.errors import DataError
 from octjob.evaluate.arrays import BoolArray, FloatArray, IntArray, StrArray
 
 How = Literal["mean", "volume"]
-COLUMNS = ("participant", "eye", "device", "split", "fold", "seed", "label")
+TEXTS = ("participant", "eye", "device", "split", "site")
+NUMBERS = ("fold", "seed", "label", "repeat")
+COLUMNS = (*TEXTS, *NUMBERS)
+# Columns that files of version 1 lack.
+_LATER = ("site", "repeat")
+_NO_REPEAT: IntArray = np.zeros(0, dtype=np.int64)
+_NO_SITE: StrArray = np.zeros(0, dtype=np.str_)
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """The table of `predictions.parquet`, column by column: one row per volume and seed.
+    """The table of `predictions.parquet`, column by column: one row per volume and pass.
 
     Shapes: every column [N]; `logits_NK` [N, K] float64, unnormalised log-probabilities. `participant`,
-    `eye`, `device` and `split` are strings; `fold`, `seed` and `label` are int64; labels are 0..K-1.
+    `eye`, `device`, `split` and `site` (empty where it is not given) are strings; `fold`, `seed`, `label` and
+    `repeat` (0 where it is not given) are int64; labels are 0..K-1.
 
     Raises:
         DataError: no rows, columns of different lengths, logits that are not a table, a label outside 0..K-1.
@@ -38,8 +47,14 @@ class Predictions:
     seed: IntArray
     label: IntArray
     logits_NK: FloatArray
+    repeat: IntArray = field(default_factory=lambda: _NO_REPEAT)
+    site: StrArray = field(default_factory=lambda: _NO_SITE)
 
     def __post_init__(self) -> None:
+        if self.repeat is _NO_REPEAT:
+            object.__setattr__(self, "repeat", np.zeros(len(self.label), dtype=np.int64))
+        if self.site is _NO_SITE:
+            object.__setattr__(self, "site", np.zeros(len(self.label), dtype=np.str_))
         if self.logits_NK.ndim != 2 or self.logits_NK.size == 0:
             raise DataError(
                 f"predictions: logits have shape {self.logits_NK.shape}; expected one row per volume",
@@ -57,25 +72,29 @@ class Predictions:
     def from_columns(cls, columns: Mapping[str, Any]) -> Predictions:
         """From a mapping of columns (a dict of lists, a DataFrame); `logits` holds a row of K numbers each.
 
+        Without a column `repeat` it is 0, without `site` empty, as in files from before there were these.
+
         Raises:
             DataError: a column is missing or holds something else than its type.
         """
-        missing = [name for name in (*COLUMNS, "logits") if name not in columns]
+        missing = [name for name in (*COLUMNS, "logits") if name not in columns and name not in _LATER]
         if missing:
             raise DataError(
                 f"predictions: columns missing: {', '.join(missing)}",
                 hint="The file was not written by octjob, or by another version of it.",
             )
-        texts: dict[str, Any] = {name: np.asarray(columns[name]).astype(np.str_) for name in COLUMNS[:4]}
+        texts: dict[str, Any] = {
+            name: np.asarray(columns[name]).astype(np.str_) for name in TEXTS if name in columns
+        }
         try:
             numbers: dict[str, Any] = {
-                name: np.asarray(columns[name]).astype(np.int64) for name in COLUMNS[4:]
+                name: np.asarray(columns[name]).astype(np.int64) for name in NUMBERS if name in columns
             }
             logits_NK = np.array(list(columns["logits"]), dtype=np.float64)
         except (TypeError, ValueError) as error:
             raise DataError(
-                f"predictions: fold, seed, label or logits are not numbers: {error}",
-                hint="fold, seed and label are whole numbers; logits holds as many numbers in every row.",
+                f"predictions: fold, seed, label, repeat or logits are not numbers: {error}",
+                hint="fold, seed, label and repeat are whole numbers; logits holds as many numbers in every row.",
             ) from error
         return cls(**texts, **numbers, logits_NK=logits_NK)
 
@@ -91,10 +110,11 @@ class Predictions:
 
 @dataclass(frozen=True, eq=False)
 class ParticipantScores:
-    """Class probabilities per row and seed; a row is a participant, or a volume if `volume_P` names it.
+    """Class probabilities per row and pass; a row is a participant, or a volume if `volume_P` names it.
 
     Shapes: `participant_P` [P] str, `label_P` [P] int64, `probability_SPK` [S, P, K] float64 with rows that
-    sum to one, `seed_S` the seeds' names (0, 1, ... if not given), `volume_P` [P] str or None.
+    sum to one, `seed_S` and `repeat_S` the passes' seeds (0, 1, ... if not given) and repeats (0 if not given),
+    `volume_P` [P] str or None.
 
     Raises:
         DataError: shapes that disagree, a label outside 0..K-1, probabilities that are none, a participant
@@ -106,14 +126,21 @@ class ParticipantScores:
     probability_SPK: FloatArray
     seed_S: tuple[int, ...] = ()
     volume_P: StrArray | None = None
+    repeat_S: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.seed_S:
             object.__setattr__(self, "seed_S", tuple(range(len(self.probability_SPK))))
+        if not self.repeat_S:
+            object.__setattr__(self, "repeat_S", (0,) * len(self.seed_S))
         shape = self.probability_SPK.shape
         if len(shape) != 3 or shape[:2] != (len(self.seed_S), len(self.participant_P)) or 0 in shape:
             raise DataError(
                 f"scores: probabilities have shape {shape}; expected (seeds, participants, classes)"
+            )
+        if len(self.repeat_S) != len(self.seed_S):
+            raise DataError(
+                f"scores: {len(self.seed_S)} seeds and {len(self.repeat_S)} repeats name the passes"
             )
         if len(self.label_P) != len(self.participant_P):
             raise DataError(f"scores: {len(self.label_P)} labels for {len(self.participant_P)} participants")
@@ -133,6 +160,15 @@ class ParticipantScores:
         return int(self.probability_SPK.shape[2])
 
     @property
+    def name_S(self) -> tuple[str, ...]:
+        """The passes as people read them: `seed 3`, or `seed 3, repeat 1` where there are several repeats."""
+        several = len(set(self.repeat_S)) > 1
+        passes = zip(self.seed_S, self.repeat_S, strict=True)
+        return tuple(
+            f"seed {seed}, repeat {repeat}" if several else f"seed {seed}" for seed, repeat in passes
+        )
+
+    @property
     def predicted_SP(self) -> IntArray:
         """Most probable class, the lowest on a tie, [S, P]."""
         predicted_SP: IntArray = self.probability_SPK.argmax(axis=2)
@@ -150,7 +186,12 @@ class ParticipantScores:
         volume_P = None if self.volume_P is None else self.volume_P[order_P]
         probability_SPK = self.probability_SPK[:, order_P]
         return ParticipantScores(
-            self.participant_P[order_P], self.label_P[order_P], probability_SPK, self.seed_S, volume_P
+            self.participant_P[order_P],
+            self.label_P[order_P],
+            probability_SPK,
+            self.seed_S,
+            volume_P,
+            self.repeat_S,
         )
 
 
@@ -166,11 +207,11 @@ def by_participant(predictions: Predictions, how: How = "mean") -> ParticipantSc
 
     `how="volume"` keeps one row per volume; its participant stays known, so that intervals resample
     participants. Volumes with the same participant, eye and device are told apart by their order in the
-    table, which must be the same for every seed.
+    table, which must be the same in every pass.
 
     Raises:
-        DataError: logits that are not finite; a participant with two labels, in two splits or (within a seed)
-            in two folds; seeds that scored different participants or volumes.
+        DataError: logits that are not finite; a participant with two labels, in two splits or (within a pass)
+            in two folds; passes that scored different participants or volumes.
     """
     wild_N = ~np.isfinite(predictions.logits_NK).all(axis=1)
     if wild_N.any():
@@ -180,24 +221,29 @@ def by_participant(predictions: Predictions, how: How = "mean") -> ParticipantSc
         )
     _refuse_two_values(predictions.participant, predictions.label, "label")
     _refuse_two_values(predictions.participant, predictions.split, "split")
-    seeds = sorted(set(predictions.seed.tolist()))
-    per_seed = [_of_one_seed(predictions.rows(predictions.seed == seed), how) for seed in seeds]
-    first = per_seed[0]
-    for seed, scores in zip(seeds[1:], per_seed[1:], strict=True):
-        different = set(first.row_keys()) ^ set(scores.row_keys())
+    passes = sorted(set(zip(predictions.seed.tolist(), predictions.repeat.tolist(), strict=True)))
+    parts = [
+        _of_one_pass(predictions.rows((predictions.seed == seed) & (predictions.repeat == repeat)), how)
+        for seed, repeat in passes
+    ]
+    first = parts[0]
+    for pass_, part in zip(passes[1:], parts[1:], strict=True):
+        different = set(first.row_keys()) ^ set(part.row_keys())
         if different:
             names = name_some(" ".join(key).strip() for key in different)
             raise DataError(
-                f"predictions: seeds {seeds[0]} and {seed} scored different participants or volumes: {names}",
-                hint="Every seed must score the same evaluation set; run the incomplete seed again.",
+                f"predictions: (seed, repeat) {passes[0]} and {pass_} scored different participants or volumes: "
+                f"{names}",
+                hint="Every seed and repeat must score the same evaluation set; run the run again.",
             )
-    probability_SPK = np.concatenate([scores.probability_SPK for scores in per_seed])
+    probability_SPK = np.concatenate([part.probability_SPK for part in parts])
+    seed_S, repeat_S = zip(*passes, strict=True)
     return ParticipantScores(
-        first.participant_P, first.label_P, probability_SPK, tuple(seeds), first.volume_P
+        first.participant_P, first.label_P, probability_SPK, seed_S, first.volume_P, repeat_S
     )
 
 
-def _of_one_seed(predictions: Predictions, how: How) -> ParticipantScores:
+def _of_one_pass(predictions: Predictions, how: How) -> ParticipantScores:
     _refuse_two_values(predictions.participant, predictions.fold, "fold")
     keys = (predictions.device, predictions.eye, predictions.participant)
     if how == "volume":

@@ -5,7 +5,7 @@ operation is what makes 2,000 draws cheap; the plain metric is the same code wit
 small integers in float64, so sums of weights are exact and independent of the order of the rows.
 
 Suffixes: B weightings (draws), P rows (participants or volumes), K classes (in a confusion matrix: true, then
-predicted), T groups of rows with tied scores.
+predicted), T groups of rows with tied scores, S passes, I positives and J negatives of a class.
 
 A class without weight among the labels has no recall, F1, AUROC or average precision: its entry is NaN and
 macro averages run over the other classes. Class k is at index k whichever classes occur.
@@ -108,6 +108,15 @@ def auroc(score_P: FloatArray, positive_P: BoolArray, weight_BP: FloatArray) -> 
     return divide((positive_BT * below_BT).sum(axis=1), num_positive_B * num_negative_B)
 
 
+def pairs_won(positive_SI: FloatArray, negative_SJ: FloatArray) -> FloatArray:
+    """How often a positive outranks a negative, ties counting half, mean over passes, [I, J]."""
+    won_IJ = np.zeros((positive_SI.shape[1], negative_SJ.shape[1]))
+    for positive_I, negative_J in zip(positive_SI, negative_SJ, strict=True):
+        difference_IJ = positive_I[:, None] - negative_J[None, :]
+        won_IJ += (difference_IJ > 0) + 0.5 * (difference_IJ == 0)
+    return won_IJ / len(positive_SI)
+
+
 def average_precision(score_P: FloatArray, positive_P: BoolArray, weight_BP: FloatArray) -> FloatArray:
     """Area under the precision-recall steps (scikit-learn's definition), [B]; NaN without positives."""
     positive_BT, negative_BT = _tied_weights(score_P, positive_P, weight_BP)
@@ -128,11 +137,16 @@ def macro_auroc(probability_PK: FloatArray, label_P: IntArray, weight_BP: FloatA
     return mean_defined(auroc_per_class(probability_PK, label_P, weight_BP))
 
 
-def macro_auprc(probability_PK: FloatArray, label_P: IntArray, weight_BP: FloatArray) -> FloatArray:
-    """Unweighted mean of the one-vs-rest average precisions, [B]."""
+def auprc_per_class(probability_PK: FloatArray, label_P: IntArray, weight_BP: FloatArray) -> FloatArray:
+    """One-vs-rest average precision, [B, K]; what chance reaches is the class's share of the labels."""
     classes = range(probability_PK.shape[1])
     per_class = [average_precision(probability_PK[:, k], label_P == k, weight_BP) for k in classes]
-    return mean_defined(np.stack(per_class, axis=1))
+    return np.stack(per_class, axis=1)
+
+
+def macro_auprc(probability_PK: FloatArray, label_P: IntArray, weight_BP: FloatArray) -> FloatArray:
+    """Unweighted mean of the one-vs-rest average precisions, [B]."""
+    return mean_defined(auprc_per_class(probability_PK, label_P, weight_BP))
 
 
 def log_loss(probability_PK: FloatArray, label_P: IntArray, weight_BP: FloatArray) -> FloatArray:

@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 
 from octjob.errors import DataError
-from octjob.models.container import Container, open_container, plain_config
+from octjob.models.container import Container, open_container
 from octjob.models.encoder import Encoder3D, Triple, empty_encoder
 from octjob.models.fingerprint import fingerprint, weights_digest
 from octjob.models.geometry import read_geometry
+from octjob.models.metadata import plain_config
 from octjob.models.report import LoadReport, encoder_digest, explain, scalar, whole
 from octjob.models.statedict import (
     Choice,
@@ -31,6 +32,7 @@ from octjob.models.statedict import (
     select_encoder,
     some,
 )
+from octjob.models.tensors import require_dense
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +65,9 @@ def read_checkpoint(
     selection = select_encoder(container.payload, encoder, uri)
     chosen = selection.chosen
     require_keys(chosen, uri)
+    require_dense(chosen.tensors, uri)
+    if selection.sibling:
+        require_dense(selection.sibling.tensors, uri)
     config = plain_config(container.payload.get("config"), uri)
     geometry, num_heads_source, notes = read_geometry(
         chosen.tensors, config, uri, volume_size=volume_size, num_heads=num_heads
@@ -75,7 +80,7 @@ def read_checkpoint(
     model.eval()
 
     target = selection.sibling if chosen.role == "context" else None
-    mark = fingerprint(weights, target.tensors if target else None)
+    mark = fingerprint(weights, target.tensors if target and _all_finite(target) else None)
     digest = weights_digest(weights)
     epoch, loss = whole(container.payload, "epoch"), scalar(container.payload, "loss")
     report = LoadReport(
@@ -155,6 +160,11 @@ def _float32(found: FoundEncoder, uri: str) -> dict[str, Tensor]:
             "the pretraining diverged or the file is damaged; use an earlier checkpoint",
         )
     return weights
+
+
+def _all_finite(found: FoundEncoder) -> bool:
+    """Whether a distance to it means anything."""
+    return all(t.is_floating_point() and bool(torch.isfinite(t).all()) for t in found.tensors.values())
 
 
 def _coverage(weights: Mapping[str, Tensor], model: Encoder3D) -> float:

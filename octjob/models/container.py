@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import collections
 import hashlib
-import json
 import pickle
+import pickletools
 import re
 import struct
 import typing
@@ -17,16 +17,25 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
-import omegaconf
 import safetensors
 import torch
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig
 from omegaconf.base import ContainerMetadata, Metadata
-from omegaconf.errors import OmegaConfBaseException
 from omegaconf.nodes import AnyNode
 
 from octjob.errors import AccessError, DataError
+from octjob.models.archive import MAX_PICKLE_BYTES, check_archive
+from octjob.models.metadata import json_or_text
+
+
+class _Named:
+    """Stands for a type that OmegaConf's metadata names. Called, `list` would unfold what `bytearray` makes up."""
+
+    def __init__(self, *_: object) -> None:
+        raise pickle.UnpicklingError("the pickle calls a type that only names one")
+
 
 # Plain containers, and nodes which hold one value: none of them runs anything when it is rebuilt.
 SAFE_GLOBALS: list[Callable[..., object] | tuple[Callable[..., object], str]] = [
@@ -37,10 +46,10 @@ SAFE_GLOBALS: list[Callable[..., object] | tuple[Callable[..., object], str]] = 
     AnyNode,
     typing.Any,
     collections.defaultdict,
-    dict,
-    list,
-    int,
+    *((_Named, f"builtins.{name}") for name in ("dict", "list", "int")),
 ]
+# torch's own list has it; it makes gigabytes of a number.
+_MADE_UP = frozenset({"builtins bytearray", "__builtin__ bytearray"})
 
 # What torch's unpickler and zip reader raise on damaged or hostile bytes.
 _UNREADABLE = (
@@ -55,6 +64,8 @@ _UNREADABLE = (
     struct.error,
     zipfile.BadZipFile,
 )
+# Magic number, protocol, system, payload, names of the storages.
+_LEGACY_PICKLES = 5
 _GLOBAL_IN_MESSAGE = re.compile(r"GLOBAL ([\w.]+)")
 _DOWNLOAD_AGAIN = "download or copy the file again and compare its size and sha256 with the original"
 
@@ -72,13 +83,16 @@ class Container:
 def open_container(path: Path, uri: str) -> Container:
     """Read a torch (zip or legacy) or safetensors file, recognised by content. `uri` is for messages.
 
-    Tensors of zip files are mapped, not read, so parts nobody asks for cost nothing. Raises `AccessError` if
+    A zip's members are read once, against their CRC-32, and then mapped, so that parts nobody asks for take no
+    memory. The other formats have no sums; `sha256` is there to be pinned. Raises `AccessError` if
     the file is not there and `DataError` if it is not a readable checkpoint or contains a forbidden global.
     """
     if not path.is_file():
         raise AccessError(f"{uri}: no checkpoint file at {path}", "check the checkpoint's URI")
     size = path.stat().st_size
     format_ = _recognise(path, size, uri)
+    if format_ == "torch-zip":
+        check_archive(path, uri)
     payload = _load_safetensors(path, uri) if format_ == "safetensors" else _load_torch(path, format_, uri)
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -116,6 +130,7 @@ def _recognise(path: Path, size: int, uri: str) -> str:
 
 
 def _load_torch(path: Path, format_: str, uri: str) -> dict[str, object]:
+    _check_pickles(path, format_, uri)
     with torch.serialization.safe_globals(SAFE_GLOBALS):
         try:
             payload = torch.load(path, map_location="cpu", weights_only=True, mmap=format_ == "torch-zip")
@@ -133,6 +148,38 @@ def _load_torch(path: Path, format_: str, uri: str) -> dict[str, object]:
     return payload
 
 
+def _check_pickles(path: Path, format_: str, uri: str) -> None:
+    """Refuse pickles of made-up size before anything is built from them. A legacy file has several, then values."""
+    try:
+        if format_ == "torch-zip":
+            with zipfile.ZipFile(path) as archive:
+                pickles = [member for member in archive.infolist() if member.filename.endswith("data.pkl")]
+                for member in pickles:
+                    del member.CRC  # checked before, where the file has one
+                made_up = any(_makes_up(archive.read(member)) for member in pickles)
+        else:
+            with path.open("rb") as file:
+                made_up = any(_makes_up(file) for _ in range(_LEGACY_PICKLES))
+    except _UNREADABLE as error:
+        raise DataError(
+            f"{uri}: unreadable torch checkpoint: {_first_line(error)}", _DOWNLOAD_AGAIN
+        ) from error
+    if made_up:
+        raise DataError(
+            f"{uri}: refused: the pickle makes a bytearray, which no weights need",
+            "save the state_dict alone",
+        )
+
+
+def _makes_up(source: bytes | BinaryIO) -> bool:
+    for operation, argument, place in pickletools.genops(source):
+        if operation.name == "GLOBAL" and argument in _MADE_UP:
+            return True
+        if place is not None and place > MAX_PICKLE_BYTES:
+            raise ValueError(f"its pickle has more than {MAX_PICKLE_BYTES} bytes")
+    return False
+
+
 def _forbidden(path: Path, error: pickle.UnpicklingError, uri: str) -> DataError:
     """The refusal of torch's safe unpickler, with the names it stumbled over."""
     names = set(_GLOBAL_IN_MESSAGE.findall(str(error)))
@@ -140,11 +187,11 @@ def _forbidden(path: Path, error: pickle.UnpicklingError, uri: str) -> DataError
         try:
             names |= set(torch.serialization.get_unsafe_globals_in_checkpoint(str(path)))
         except (*_UNREADABLE, pickle.UnpicklingError):
-            names.add("(the rest of the pickle cannot be parsed)")
+            pass  # what stands behind the damage is of no interest
     if not names:
+        reason = str(error).partition("WeightsUnpickler error:")[2].strip() or str(error)
         return DataError(
-            f"{uri}: damaged or unsafe torch checkpoint: {_first_line(error)}",
-            _DOWNLOAD_AGAIN,
+            f"{uri}: damaged or unsafe torch checkpoint: {reason.splitlines()[0][:200]}", _DOWNLOAD_AGAIN
         )
     return DataError(
         f"{uri}: refused: the pickle asks for {', '.join(sorted(names))}, which is not weights or plain "
@@ -159,42 +206,13 @@ def _load_safetensors(path: Path, uri: str) -> dict[str, object]:
     try:
         with safetensors.safe_open(path, framework="pt", device="cpu") as file:
             for key, text in (file.metadata() or {}).items():
-                payload[key] = _json_or_text(text)
+                payload[key] = json_or_text(text)
             payload.update({key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
     except safetensors.SafetensorError as error:
         raise DataError(
             f"{uri}: unreadable safetensors file: {_first_line(error)}", _DOWNLOAD_AGAIN
         ) from error
     return payload
-
-
-def _json_or_text(text: str) -> object:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
-def plain_config(value: object, uri: str) -> dict[str, object]:
-    """The stored `config` as plain dicts and lists, `{}` if there is none.
-
-    Interpolations such as `${oc.env:HOME}` stay text: resolving them would let a file read our environment.
-    """
-    try:
-        plain = _plain(value)
-    except (OmegaConfBaseException, *_UNREADABLE) as error:
-        raise DataError(
-            f"{uri}: config cannot be read: {_first_line(error)}", "save it as a plain dict"
-        ) from error
-    return plain if isinstance(plain, dict) else {}
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, omegaconf.Container):
-        return OmegaConf.to_container(value, resolve=False, throw_on_missing=False)
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    return value
 
 
 def _first_line(error: BaseException) -> str:

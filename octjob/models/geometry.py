@@ -132,14 +132,16 @@ def _triple(config: Mapping[str, object], key: str, uri: str) -> Triple | None:
         return None
     if isinstance(value, list | tuple) and len(value) == 3 and all(type(v) is int for v in value):
         return value[0], value[1], value[2]
-    raise DataError(f"{uri}: config {key} is {value!r}, not three integers (D, H, W)", "correct the config")
+    raise DataError(
+        f"{uri}: config {key} is {repr(value)[:100]}, not three integers (D, H, W)", "correct the config"
+    )
 
 
 def _integer(config: Mapping[str, object], key: str, uri: str) -> int | None:
     value = config.get(key)
     if value is None or type(value) is int:
         return value
-    raise DataError(f"{uri}: config {key} is {value!r}, not an integer", "correct the config")
+    raise DataError(f"{uri}: config {key} is {repr(value)[:100]}, not an integer", "correct the config")
 
 
 def _disagree(uri: str, key: str, stored: object, tensors: str) -> DataError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
@@ -14,6 +14,7 @@ from octjob.models.encoder import EncoderGeometry
 from octjob.models.fingerprint import Fingerprint
 from octjob.models.geometry import NumHeadsSource
 from octjob.models.statedict import Role, Selection
+from octjob.models.tensors import is_dense
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,9 @@ def encoder_digest(weights: str, geometry: EncoderGeometry) -> str:
 def scalar(payload: Mapping[str, object], key: str) -> float | None:
     """A finite number stored under `key`, as a number or a one-element tensor; else None."""
     value = payload.get(key)
-    if isinstance(value, Tensor) and value.numel() == 1:
+    if isinstance(value, Tensor) and is_dense(value) and value.numel() == 1:
         value = value.item()
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max:
         return float(value)
     return None
 

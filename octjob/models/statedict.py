@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -30,7 +31,10 @@ _BLOCK = re.compile(
 _STEM_KEYS = ("pos_embed", "patch_embed.proj.weight", "patch_embed.proj.bias", "norm.weight", "norm.bias")
 _BLOCK_PARTS = ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2")
 _MAX_NESTING = 4
+_MAX_ENTRIES = 200_000
 _SHOWN = 5
+_SHOWN_CHARACTERS = 100
+_COMPARED = 2_000
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,7 @@ def require_keys(found: FoundEncoder, uri: str) -> None:
     if missing:
         problems.append(
             f"{len(missing)} of {len(expected)} keys missing: "
-            f"{some([_with_nearest(k, nearby) for k in missing])}"
+            f"{some([_with_nearest(k, nearby) for k in missing[:_SHOWN]] + missing[_SHOWN:])}"
         )
     if unexpected:
         problems.append(f"{len(unexpected)} unexpected: {some(unexpected)}")
@@ -124,20 +128,31 @@ def describe(found: FoundEncoder) -> str:
 def some(items: list[str]) -> str:
     """The first five, and how many there are in all."""
     more = f", ... ({len(items)} in all)" if len(items) > _SHOWN else ""
-    return ", ".join(items[:_SHOWN]) + more
+    return ", ".join(map(_shown, items[:_SHOWN])) + more
+
+
+def _shown(name: str) -> str:
+    """A name from the file: printable, and no longer than a name."""
+    cut = name if len(name) <= _SHOWN_CHARACTERS else f"{name[:_SHOWN_CHARACTERS]}..."
+    return cut if cut.isprintable() else repr(cut)
 
 
 def _with_nearest(key: str, nearby: list[str]) -> str:
-    close = difflib.get_close_matches(key, nearby, n=1)
+    close = difflib.get_close_matches(key, nearby[:_COMPARED], n=1)
     return f"{key} (nearest in the file: {close[0]})" if close else key
 
 
 def _flatten(payload: Mapping[str, object], uri: str) -> dict[str, Tensor]:
     """All tensors of nested string-keyed dicts by dotted path. Optimizer state (integer keys) falls out."""
     tensors: dict[str, Tensor] = {}
+    entries = itertools.count()
 
     def walk(mapping: Mapping[str, object], prefix: str, level: int) -> None:
         for key, value in mapping.items():
+            if next(entries) > _MAX_ENTRIES:  # one small dict may stand in many places
+                raise DataError(
+                    f"{uri}: more than {_MAX_ENTRIES} entries in its dicts", "save one state dict per file"
+                )
             if not isinstance(key, str):
                 continue
             path = f"{prefix}{key}"
@@ -145,7 +160,9 @@ def _flatten(payload: Mapping[str, object], uri: str) -> dict[str, Tensor]:
                 if path in METADATA:
                     continue
                 if path in tensors:
-                    raise DataError(f"{uri}: two tensors are called {path}", "save one state dict per file")
+                    raise DataError(
+                        f"{uri}: two tensors are called {_shown(path)}", "save one state dict per file"
+                    )
                 tensors[path] = value
             elif isinstance(value, dict) and level < _MAX_NESTING:
                 walk(value, f"{path}.", level + 1)
@@ -166,7 +183,7 @@ def _group(tensors: Mapping[str, Tensor], uri: str) -> dict[str, dict[str, Tenso
         group = groups.setdefault(root, {})
         if name in group:
             raise DataError(
-                f"{uri}: {path} occurs twice, with and without a module. or _orig_mod. inside",
+                f"{uri}: {_shown(path)} occurs twice, with and without a module. or _orig_mod. inside",
                 "save the state dict of the unwrapped model",
             )
         group[name] = tensor

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from octjob.errors import SpecError
+from octjob.plan.seeding import seeding, seeding_notes
 from octjob.spec.compose import compose, experiment
 from octjob.spec.effects import double_correction, idle_reason, unused_keys
 from octjob.spec.experiment import Experiment
-from octjob.spec.run import Run, make_run_id, run_identity
-from octjob.spec.sweep import Compute, Pair, Sweep
+from octjob.spec.run import Run, make_run_id
+from octjob.spec.sweep import Checkpoint, Compute, Pair, Sweep
 from octjob.spec.validate import validate
 from octjob.spec.yaml import Document, KeyPath, Mark, load, merge, subdocument
 from octjob.storage.uri import join_uri, parse_uri
@@ -30,6 +31,7 @@ class Plan:
     baseline: str | None
     compute: Compute
     runs: tuple[Run, ...]
+    baseline_config: str | None = None
 
 
 @dataclass(frozen=True)
@@ -75,29 +77,37 @@ def plan_sweep(path: Path, base: Path | None = None) -> Plan:
         name: checkpoint.model_copy(update={"uri": absolute_uri(checkpoint.uri, base)})
         for name, checkpoint in sweep.checkpoints.items()
     }
-    runs = []
-    for config, checkpoint_name in _pairs(sweep, document, path, base):
-        checkpoint = checkpoints[checkpoint_name]
-        seeds = sweep.seeds or (config.config.seed,)
-        identity = run_identity(checkpoint, config.config, seeds, sweep.folds)
-        runs.append(
-            Run(
-                sweep=sweep.name,
-                run_id=make_run_id(checkpoint_name, config.name, identity),
-                checkpoint_name=checkpoint_name,
-                checkpoint=checkpoint,
-                config_name=config.name,
-                config=config.config,
-                seeds=seeds,
-                folds=sweep.folds,
-                output=output,
-                cache=cache,
-                notes=config.notes,
-            )
-        )
+    runs = tuple(
+        _run(sweep, config, name, checkpoints[name], output, cache)
+        for config, name in _pairs(sweep, document, path, base)
+    )
     if not runs:
         raise SpecError(f"{path}: every pair is excluded", "Loosen `exclude`.")
-    return Plan(sweep.name, output, cache, sweep.baseline, sweep.compute, tuple(runs))
+    _check_baseline_config(sweep, document, runs)
+    return Plan(sweep.name, output, cache, sweep.baseline, sweep.compute, runs, sweep.baseline_config)
+
+
+def _run(sweep: Sweep, config: _Config, name: str, checkpoint: Checkpoint, output: str, cache: str) -> Run:
+    evaluate = sweep.resampling
+    folds = evaluate if evaluate.protocol == "folds" else None
+    seeds = seeding(config.config, sweep.seeds, evaluate)
+    run = Run(
+        sweep=sweep.name,
+        run_id="",
+        checkpoint_name=name,
+        checkpoint=checkpoint,
+        config_name=config.name,
+        config=config.config,
+        seeds=seeds.seeds,
+        folds=folds.folds if folds else 0,
+        repeats=folds.repeats if folds else 1,
+        fold_seed=folds.fold_seed if folds else 0,
+        seed_per_repeat=seeds.per_repeat,
+        output=output,
+        cache=cache,
+    )
+    notes = (*config.notes, *seeding_notes(run))
+    return run.model_copy(update={"run_id": make_run_id(run), "notes": notes})
 
 
 def absolute_uri(uri: str, base: Path) -> str:
@@ -110,6 +120,16 @@ def _check_baseline(sweep: Sweep, document: Document) -> None:
         raise SpecError(
             f"{document.mark(('baseline',))}: baseline: no checkpoint named {sweep.baseline!r}",
             f"The checkpoints are {', '.join(sweep.checkpoints)}.",
+        )
+
+
+def _check_baseline_config(sweep: Sweep, document: Document, runs: tuple[Run, ...]) -> None:
+    names = dict.fromkeys(run.config_name for run in runs)
+    if sweep.baseline_config is not None and sweep.baseline_config not in names:
+        raise SpecError(
+            f"{document.mark(('baseline_config',))}: baseline_config: no configuration named"
+            f" {sweep.baseline_config!r}",
+            f"The configurations are {', '.join(names)}.",
         )
 
 

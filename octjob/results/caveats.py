@@ -1,37 +1,38 @@
-"""What must be read below the table: how little the numbers can show, and how they were made."""
+"""What must be read below the table: what the rows hide, and how little the numbers can show."""
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from octjob.evaluate import IdenticalGroup
-from octjob.results.outcome import METRICS, Scored
-from octjob.results.ranking import best_of_chance, comparable_groups
+from octjob.results.outcome import Scored
+from octjob.results.ranking import Standing, best_of_chance, comparable_groups
 from octjob.results.records import SweepRecord
-
-# Below these, a 95 % interval is wider than the differences between checkpoints usually are.
-SMALL_N = 200
-SMALL_CLASS = 30
-_COUNTS = re.compile(r", \d+ of \d+$")
+from octjob.results.rows import Row
 
 
 def caveats(
-    sweep: SweepRecord, finished: Mapping[str, Scored], identical: Sequence[IdenticalGroup], metric: str
+    sweep: SweepRecord,
+    rows: Sequence[Row],
+    finished: Mapping[str, Scored],
+    identical: Sequence[IdenticalGroup],
+    metric: str,
+    stands: Standing,
 ) -> list[str]:
-    """One line each: identical predictions, mixed-up weights, unequal participants, what chance reaches."""
-    lines = [*_identical(identical, finished), *_weights(finished)]
+    """One line each: identical predictions, mixed-up weights, collapsed baselines, what so many can show."""
+    lines = [*_identical(identical, finished), *_weights(finished), *_baseline(rows, sweep.baseline)]
     groups = comparable_groups({run_id: one.scores for run_id, one in finished.items()})
     if len(groups) > 1:
         sizes = ", ".join(f"{len(names)} runs on {_num_rows(finished[names[0]])}" for names in groups)
         lines.append(
             f"Not all runs scored the same participants ({sizes}): only the largest group is ranked."
         )
+    lines += _detectable(rows, metric, stands)
     for names in groups:
-        lines += _sample_size([finished[name] for name in names], sweep.class_names, metric)
+        lines += _chance([finished[name] for name in names], sweep.class_names)
     return lines
 
 
@@ -50,12 +51,15 @@ def _identical(groups: Sequence[IdenticalGroup], finished: Mapping[str, Scored])
 
 
 def _weights(finished: Mapping[str, Scored]) -> Iterator[str]:
-    """Names that stand for several weights, and weights that go by several names."""
+    """Names that stand for several weights, weights that go by several names, weights that were never trained."""
     by_checkpoint: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     by_weights: dict[str, set[str]] = defaultdict(set)
+    notes: dict[str, str] = {}
     for run_id, one in finished.items():
         by_checkpoint[one.result.checkpoint][one.weights].append(run_id)
         by_weights[one.weights].add(one.result.checkpoint)
+        if one.weights_verdict in ("untrained", "barely trained"):
+            notes.setdefault(one.result.checkpoint, _untrained(one))
     for checkpoint, loaded in sorted(by_checkpoint.items()):
         if len(loaded) > 1:
             parts = "; ".join(f"{weights[:12]}: {', '.join(runs)}" for weights, runs in loaded.items())
@@ -63,35 +67,54 @@ def _weights(finished: Mapping[str, Scored]) -> Iterator[str]:
     for weights, checkpoints in sorted(by_weights.items()):
         if len(checkpoints) > 1:
             yield f"Checkpoints {', '.join(sorted(checkpoints))} are the same weights ({weights[:12]})."
+    yield from (notes[checkpoint] for checkpoint in sorted(notes))
 
 
-def _sample_size(runs: Sequence[Scored], class_names: Sequence[str], metric: str) -> Iterator[str]:
+def _untrained(one: Scored) -> str:
+    said = " ".join(str(note) for note in one.result.checkpoint_report.get("notes", ()))
+    return f"Checkpoint {one.result.checkpoint} is {one.weights_verdict}. {said}".strip()
+
+
+def _baseline(rows: Sequence[Row], baseline: str | None) -> Iterator[str]:
+    for row in rows:
+        if row.checkpoint == baseline and row.state in ("collapsed", "no_signal"):
+            what = "collapsed" if row.state == "collapsed" else "has no signal"
+            yield f"The baseline {row.name} {what}: to be better than it is to be better than a constant."
+
+
+def _detectable(rows: Sequence[Row], metric: str, stands: Standing) -> Iterator[str]:
+    if stands.detectable is None:
+        return
+    ranked = sorted(
+        (row for row in rows if row.rank is not None), key=lambda row: -(row.value(metric) or 0.0)
+    )
+    text = (
+        f"With {ranked[0].n} participants a difference of {stands.detectable:.3f} in {metric} between two of these"
+        " runs is found with 80 % power (median over the ranked pairs)."
+    )
+    gap = (ranked[0].value(metric) or 0.0) - (ranked[1].value(metric) or 0.0)
+    if stands.needed is not None and stands.needed > (ranked[0].n or 0):
+        text += f" The {gap:.3f} between the first two would need about {_rounded(stands.needed):,}."
+    yield text
+
+
+def _rounded(count: int) -> int:
+    """To two digits: it is an estimate."""
+    digits: int = 10 ** max(0, len(str(count)) - 2)
+    return -(-count // digits) * digits
+
+
+def _chance(runs: Sequence[Scored], class_names: Sequence[str]) -> Iterator[str]:
     first = runs[0]
     label_P, unit = first.scores.label_P, first.evaluation.unit
     counts = np.bincount(label_P, minlength=first.scores.num_classes)
-    n = len(label_P)
-    smallest = min((int(counts[k]), k) for k in np.flatnonzero(counts).tolist())
-    widths = [
-        interval.high - interval.low
-        for one in runs
-        if not one.evaluation.verdict.collapsed  # a constant's interval has no width
-        and (interval := one.evaluation.intervals.get(metric))
-        and interval.low is not None
-        and interval.high is not None
-    ]
-    if n < SMALL_N or smallest[0] < SMALL_CLASS:
-        half = f"; a 95 % interval of {metric} is about +/-{np.median(widths) / 2:.2f}" if widths else ""
-        yield (
-            f"Small sample: {n} {unit}s, {smallest[0]} of them {_class_name(smallest[1], class_names)}{half}."
-            " Smaller differences cannot be seen."
-        )
     if len(runs) > 1 and unit == "participant" and np.count_nonzero(counts) > 1:
         best = best_of_chance(counts.tolist(), len(runs))
         checkpoints = _counted(len({one.result.checkpoint for one in runs}), "checkpoint")
         configs = _counted(len({one.result.config for one in runs}), "configuration")
         yield (
             f"{len(runs)} runs ({checkpoints}, {configs}) were compared on"
-            f" {n} participants: the best of {len(runs)} random guessers is"
+            f" {len(label_P)} participants: the best of {len(runs)} random guessers is"
             f" expected at balanced accuracy {best.expected:.3f}, and one time in twenty it reaches"
             f" {best.percentile_95:.3f}."
         )
@@ -116,39 +139,3 @@ def _num_rows(one: Scored) -> str:
 
 def _class_name(k: int, class_names: Sequence[str]) -> str:
     return class_names[k] if k < len(class_names) else f"class {k}"
-
-
-def footnotes(finished: Mapping[str, Scored], metric: str, baseline: str | None, num_draws: int) -> list[str]:
-    """How the numbers were made."""
-    if not finished:
-        return []
-    lines = [
-        f"rank: 1 + runs that are better in {metric} beyond the 95 % interval of the paired difference"
-        f" (participant bootstrap stratified by class, {num_draws} draws, the same for all runs). Collapsed,"
-        " chance and suspicious runs are not ranked.",
-    ]
-    lines.append(f"[low, high]: {'; '.join(_interval_methods(finished))}.")
-    if baseline is not None:
-        lines.append(
-            f"vs {baseline}: difference in {metric} under the same configuration, paired bootstrap interval;"
-            f" p by paired permutation ({num_draws}), Holm-adjusted over all comparisons. * p_holm < 0.05."
-        )
-    lines.append(
-        "chance: the interval of balanced accuracy includes that of a constant predictor. gap: balanced"
-        " accuracy on the training samples minus this. ok ?: see the remark on the row."
-    )
-    return lines
-
-
-def _interval_methods(finished: Mapping[str, Scored]) -> list[str]:
-    """`95 %, <method>: <metrics>`, without the counts that differ from run to run."""
-    metrics: dict[str, list[str]] = defaultdict(list)
-    for name in METRICS:
-        for one in finished.values():
-            interval = one.evaluation.intervals.get(name)
-            if interval is None:
-                continue
-            method = f"{100 * interval.level:g} %, {_COUNTS.sub('', interval.method)}"
-            if name not in metrics[method]:
-                metrics[method].append(name)
-    return [f"{method}: {', '.join(names)}" for method, names in metrics.items()]

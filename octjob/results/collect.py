@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from octjob.errors import DataError
 from octjob.results.export import to_csv, to_json, to_markdown, to_parquet
 from octjob.results.layout import (
     LEADERBOARD,
@@ -15,10 +17,11 @@ from octjob.results.layout import (
     run_key,
 )
 from octjob.results.leaderboard import DEFAULT_METRIC, Leaderboard, build_leaderboard
+from octjob.results.openings import read_openings
 from octjob.results.outcome import Outcome, scored
 from octjob.results.predictions import read_predictions
 from octjob.results.records import RunEntry
-from octjob.storage.base import ObjectStore
+from octjob.storage.base import ObjectNotFoundError, ObjectStore
 
 NUM_THREADS = 16
 
@@ -26,25 +29,35 @@ NUM_THREADS = 16
 def collect(store: ObjectStore, metric: str = DEFAULT_METRIC) -> Leaderboard:
     """The leaderboard of the sweep at the store's root. Reads two objects per run, several runs at a time.
 
+    A run whose record or predictions are damaged, gone or of another version is a row that says so.
+
     Raises:
         SpecError: an unknown metric.
-        DataError: naming the URI of a record or predictions that are damaged or of another version.
-        ObjectNotFoundError: no sweep here, or a result whose predictions are gone.
+        DataError: naming the URI of a sweep record that is damaged or of another version.
+        AccessError: no sweep here, or the store refuses.
     """
     sweep = read_sweep(store)
     with ThreadPoolExecutor(NUM_THREADS) as pool:
-        outcomes = list(pool.map(lambda entry: _outcome(store, entry), sweep.runs))
-    return build_leaderboard(sweep, outcomes, metric)
+        outcomes = list(pool.map(lambda entry: _outcome(store, entry, sweep.class_names), sweep.runs))
+    return build_leaderboard(sweep, outcomes, metric, openings=read_openings(store))
 
 
-def _outcome(store: ObjectStore, entry: RunEntry) -> Outcome:
+def _outcome(store: ObjectStore, entry: RunEntry, class_names: Sequence[str]) -> Outcome:
+    try:
+        return _readable(store, entry, class_names)
+    except (DataError, ObjectNotFoundError) as error:
+        return Outcome(entry, unreadable=error.message)
+
+
+def _readable(store: ObjectStore, entry: RunEntry, class_names: Sequence[str]) -> Outcome:
+    """Raises `DataError` or `ObjectNotFoundError`, naming the URI of what cannot be read."""
     run_id = entry.run_id
     result = read_result(store, run_id)
     if result is None:
         return Outcome(entry, progress=read_progress(store, run_id))
     predictions = read_predictions(store, run_id)
-    uris = [store.uri(run_key(run_id, name)) for name in (RESULT, PREDICTIONS)]
-    return Outcome(entry, scored(result, predictions, *uris))
+    result_uri, predictions_uri = (store.uri(run_key(run_id, name)) for name in (RESULT, PREDICTIONS))
+    return Outcome(entry, scored(result, predictions, result_uri, predictions_uri, class_names))
 
 
 def publish(store: ObjectStore, leaderboard: Leaderboard) -> list[str]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from octjob.results.leaderboard import Leaderboard, Row
+from octjob.results.comparison import Comparison
+from octjob.results.leaderboard import Leaderboard
 from octjob.results.outcome import METRICS
+from octjob.results.rows import SIGNIFICANT, Row
 
 NOTHING = "-"
-SIGNIFICANT = 0.05
 _HEADERS = {
     "macro_auroc": "macro AUROC",
     "balanced_accuracy": "balanced acc.",
@@ -31,10 +32,8 @@ class Column:
 def main_columns(leaderboard: Leaderboard) -> list[Column]:
     """What answers "which checkpoint is better", the most important first."""
     second = "balanced_accuracy" if leaderboard.metric != "balanced_accuracy" else "macro_auroc"
-    columns = [*_names(), _metric(leaderboard.metric)]
-    if leaderboard.baseline is not None:
-        columns.append(Column(f"vs {leaderboard.baseline}", _difference))
-    columns.append(_metric(second))
+    columns = [*_names(), _metric(leaderboard.metric), *_comparisons(leaderboard), _metric(second)]
+    columns.append(Column("models", lambda row: _whole(row.num_models), right=True))
     if len({row.n for row in leaderboard.rows if row.n is not None}) > 1:
         columns.append(Column("n", lambda row: _whole(row.n), right=True))
     columns += [_metric_alone(name) for name in ("accuracy", "macro_f1") if name != leaderboard.metric]
@@ -44,25 +43,60 @@ def main_columns(leaderboard: Leaderboard) -> list[Column]:
 def wide_columns(leaderboard: Leaderboard) -> list[Column]:
     """Everything that fits a cell."""
     ordered = [leaderboard.metric, *(name for name in METRICS if name != leaderboard.metric)]
-    columns = [*_names(), *(_metric(name) for name in ordered)]
-    if leaderboard.baseline is not None:
-        columns += [
-            Column(f"vs {leaderboard.baseline}", _difference),
-            Column("p", lambda row: _p_value(row.comparison.p_value if row.comparison else None), right=True),
-            Column(
-                "p Holm", lambda row: _p_value(row.comparison.p_holm if row.comparison else None), right=True
-            ),
-        ]
+    columns = [
+        *_names(),
+        Column("alike", lambda row: row.rank.letters if row.rank else NOTHING),
+        Column("p best", lambda row: _number(row.rank.p_best if row.rank else None), right=True),
+        *(_metric(name) for name in ordered),
+    ]
+    for column, of in zip(_comparisons(leaderboard), _families(leaderboard), strict=True):
+        columns += [column, _p_column("p", of, "p_value"), _p_column("p Holm", of, "p_holm")]
     columns += [
+        Column("p signal", lambda row: _p_value(row.signal.p_holm if row.signal else None), right=True),
+        Column("models", lambda row: _whole(row.num_models), right=True),
         Column("n", lambda row: _whole(row.n), right=True),
         Column("gap", lambda row: _signed(row.train_val_gap), right=True),
         Column("best const. acc.", lambda row: _number(row.best_constant_accuracy), right=True),
+        Column(
+            "prior-free bal. acc.", lambda row: _number(row.prior_corrected_balanced_accuracy), right=True
+        ),
         Column("F1 per class", lambda row: " ".join(_number(f1) for f1 in row.per_class_f1) or NOTHING),
+        Column("AUPRC/prevalence", _auprc),
         Column("predicted", lambda row: "/".join(map(str, row.prediction_counts)) or NOTHING),
         Column("flags", lambda row: ",".join(row.flags) or NOTHING),
         Column("run", lambda row: row.run_id),
     ]
     return columns
+
+
+def _comparisons(leaderboard: Leaderboard) -> list[Column]:
+    references = (leaderboard.baseline, leaderboard.baseline_config)
+    return [
+        Column(f"vs {reference}", lambda row, of=of: _difference(of(row)))  # type: ignore[misc]
+        for reference, of in zip([one for one in references if one], _families(leaderboard), strict=True)
+    ]
+
+
+def _families(leaderboard: Leaderboard) -> list[Callable[[Row], Comparison | None]]:
+    families: list[Callable[[Row], Comparison | None]] = []
+    if leaderboard.baseline is not None:
+        families.append(lambda row: row.vs_checkpoint)
+    if leaderboard.baseline_config is not None:
+        families.append(lambda row: row.vs_config)
+    return families
+
+
+def _p_column(header: str, of: Callable[[Row], Comparison | None], name: str) -> Column:
+    def cell(row: Row) -> str:
+        one = of(row)
+        return _p_value(getattr(one, name) if one else None)
+
+    return Column(header, cell, right=True)
+
+
+def _auprc(row: Row) -> str:
+    pairs = zip(row.per_class_auprc, row.prevalence, strict=True)
+    return " ".join(f"{_number(auprc)}/{share:.2f}" for auprc, share in pairs) or NOTHING
 
 
 def cells(row: Row, columns: Sequence[Column]) -> list[str]:
@@ -72,16 +106,17 @@ def cells(row: Row, columns: Sequence[Column]) -> list[str]:
 
 def _names() -> list[Column]:
     return [
-        Column("rank", lambda row: _whole(row.rank), right=True),
+        Column("rank", lambda row: str(row.rank) if row.rank else NOTHING, right=True),
         Column("checkpoint", lambda row: row.checkpoint),
         Column("config", lambda row: row.config),
+        Column("weights", lambda row: row.weights or NOTHING),
         Column("state", state_text),
     ]
 
 
 def state_text(row: Row) -> str:
     """The state, with a mark where a row is ok as a predictor and flagged all the same."""
-    return row.state + (" ?" if row.state == "ok" and row.flags else "")
+    return row.state.replace("_", " ") + (" ?" if row.state == "ok" and row.flags else "")
 
 
 def _metric(name: str) -> Column:
@@ -104,8 +139,7 @@ def _metric_alone(name: str) -> Column:
     return Column(_HEADERS[name], cell, right=True)
 
 
-def _difference(row: Row) -> str:
-    one = row.comparison
+def _difference(one: Comparison | None) -> str:
     if one is None or one.difference is None:
         return NOTHING
     mark = "*" if one.p_holm is not None and one.p_holm < SIGNIFICANT else ""

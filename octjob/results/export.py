@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from octjob.results.columns import cells, main_columns
-from octjob.results.leaderboard import Leaderboard, Row
+from octjob.results.leaderboard import Leaderboard
 from octjob.results.outcome import METRICS
+from octjob.results.rows import Row
 
 Scalar = str | int | float | None
 
@@ -48,7 +49,12 @@ def to_parquet(leaderboard: Leaderboard) -> bytes:
 def to_markdown(leaderboard: Leaderboard) -> str:
     """The table with its warnings and footnotes."""
     columns = main_columns(leaderboard)
-    lines = [f"# {leaderboard.sweep}: leaderboard by {leaderboard.metric}", ""]
+    lines = [
+        f"# {leaderboard.sweep}: leaderboard by {leaderboard.metric}",
+        "",
+        _escaped(leaderboard.caption),
+        "",
+    ]
     lines.append(_markdown_line([column.header for column in columns]))
     lines.append(_markdown_line(["---:" if column.right else "---" for column in columns]))
     lines += [_markdown_line(cells(row, columns)) for row in leaderboard.rows]
@@ -86,27 +92,35 @@ def flat_fields(leaderboard: Leaderboard) -> list[tuple[str, str]]:
     """Names and kinds (str, int, float) of the flat columns."""
     names = class_labels(leaderboard)
     return [
-        ("rank", "int"),
-        *((name, "str") for name in ("checkpoint", "config", "run_id", "state", "flags")),
-        ("n", "int"),
+        *((name, "int") for name in ("rank_best", "rank_worst")),
+        ("letters", "str"),
+        ("p_best", "float"),
+        *((name, "str") for name in ("checkpoint", "config", "run_id", "state", "flags", "weights")),
+        *((name, "int") for name in ("n", "num_models")),
         *((f"{name}{bound}", "float") for name in METRICS for bound in ("", "_low", "_high")),
-        ("train_val_gap", "float"),
-        ("best_constant_accuracy", "float"),
-        ("baseline_run", "str"),
-        *((name, "float") for name in _COMPARISON),
+        *((name, "float") for name in ("p_signal", "p_signal_holm", *_OF_ROW)),
+        *(
+            (f"{family}_{name}", kind)
+            for family in _FAMILIES
+            for name, kind in (("run", "str"), *((number, "float") for number in _NUMBERS))
+        ),
         *((f"f1_{name}", "float") for name in names),
+        *((f"auprc_{name}", "float") for name in names),
+        *((f"prevalence_{name}", "float") for name in names),
         *((f"predicted_{name}", "int") for name in names),
         ("reasons", "str"),
         ("error", "str"),
     ]
 
 
-_COMPARISON = {
-    "difference": "difference",
-    "difference_low": "low",
-    "difference_high": "high",
-    "p_value": "p_value",
-    "p_holm": "p_holm",
+_OF_ROW = ("train_val_gap", "best_constant_accuracy", "prior_corrected_balanced_accuracy")
+_FAMILIES = ("vs_checkpoint", "vs_config")
+_NUMBERS = ("difference", "low", "high", "p_value", "p_holm")
+_PER_CLASS = {
+    "f1": "per_class_f1",
+    "auprc": "per_class_auprc",
+    "prevalence": "prevalence",
+    "predicted": "prediction_counts",
 }
 
 
@@ -120,27 +134,27 @@ def class_labels(leaderboard: Leaderboard) -> list[str]:
 def flat_row(row: Row, leaderboard: Leaderboard) -> dict[str, Scalar]:
     """The values of `flat_fields`."""
     values: dict[str, Scalar] = {
-        "rank": row.rank,
-        "checkpoint": row.checkpoint,
-        "config": row.config,
-        "run_id": row.run_id,
-        "state": row.state,
+        "rank_best": row.rank.best if row.rank else None,
+        "rank_worst": row.rank.worst if row.rank else None,
+        "letters": row.rank.letters if row.rank else None,
+        "p_best": row.rank.p_best if row.rank else None,
         "flags": ";".join(row.flags),
-        "n": row.n,
-        "train_val_gap": row.train_val_gap,
-        "best_constant_accuracy": row.best_constant_accuracy,
-        "baseline_run": row.comparison.baseline_run if row.comparison else None,
+        "p_signal": row.signal.p_value if row.signal else None,
+        "p_signal_holm": row.signal.p_holm if row.signal else None,
         "reasons": "; ".join(row.reasons),
-        "error": row.error,
     }
+    own = ("checkpoint", "config", "run_id", "state", "weights", "n", "num_models", "error", *_OF_ROW)
+    values |= {name: getattr(row, name) for name in own}
     for name in METRICS:
         estimate = row.metric(name)
-        values[name] = estimate.value if estimate else None
-        values[f"{name}_low"] = estimate.low if estimate else None
-        values[f"{name}_high"] = estimate.high if estimate else None
-    for name, attribute in _COMPARISON.items():
-        values[name] = getattr(row.comparison, attribute) if row.comparison else None
+        for bound, attribute in (("", "value"), ("_low", "low"), ("_high", "high")):
+            values[f"{name}{bound}"] = getattr(estimate, attribute) if estimate else None
+    for family in _FAMILIES:
+        one = getattr(row, family)
+        values[f"{family}_run"] = one.reference_run if one else None
+        values |= {f"{family}_{name}": getattr(one, name) if one else None for name in _NUMBERS}
     for k, label in enumerate(class_labels(leaderboard)):
-        values[f"f1_{label}"] = row.per_class_f1[k] if k < len(row.per_class_f1) else None
-        values[f"predicted_{label}"] = row.prediction_counts[k] if k < len(row.prediction_counts) else None
+        for prefix, attribute in _PER_CLASS.items():
+            per_class = getattr(row, attribute)
+            values[f"{prefix}_{label}"] = per_class[k] if k < len(per_class) else None
     return values

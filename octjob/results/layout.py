@@ -5,6 +5,7 @@
                      runs/<run id>/checkpoint/   resume state and weights
                      runs/<run id>/logs/attempt-<n>.host-<i>.log   what attempt n (from 1) logged on host i of the
                                               slice (from 0): its last 4 MiB, complete when the attempt has ended
+                     runs/<run id>/test/     openings of the test split (`octjob.results.openings`)
                      runs/<run id>/retry.json   the JobSet to create, while a retry has deleted the old one
                      leaderboard/             what collect wrote
 
@@ -82,7 +83,7 @@ def write_sweep(store: ObjectStore, record: SweepRecord, *, update: bool = False
 def has_sweep(store: ObjectStore, record: SweepRecord, *, update: bool = False) -> bool:
     """Whether this very plan is stored; raises `SpecError` where `write_sweep` would."""
     try:
-        there = _read(store, SWEEP, SweepRecord)
+        there = read_record(store, SWEEP, SweepRecord)
     except ObjectNotFoundError:
         return False
     if there != record and not update:
@@ -110,7 +111,7 @@ def _differences(old: SweepRecord, new: SweepRecord) -> str:
 def read_sweep(store: ObjectStore) -> SweepRecord:
     """The plan as submitted."""
     try:
-        return _read(store, SWEEP, SweepRecord)
+        return read_record(store, SWEEP, SweepRecord)
     except ObjectNotFoundError:
         raise ObjectNotFoundError(
             f"{store.uri(SWEEP)}: not there, so nothing was submitted to {store.root}",
@@ -129,17 +130,11 @@ def write_spec(store: ObjectStore, run: Run) -> None:
     except AlreadyExistsError:
         there = read_spec(store, run.run_id)
         changed = differing_keys(there.model_dump(mode="json"), run.model_dump(mode="json"))
-        if identity_of(there) != identity_of(run):
+        if run_identity(there) != run_identity(run):
             raise SpecError(
                 f"{store.uri(key)}: exists with a different spec (differs in {', '.join(changed[:5])})",
                 "Use another output or sweep name; nothing was overwritten.",
             ) from None
-
-
-def identity_of(run: Run) -> dict[str, Any]:
-    """What makes two specs the same run."""
-    identity = run_identity(run.checkpoint, run.config, run.seeds, run.folds)
-    return {**identity, "result_version": run.result_version}
 
 
 def differing_keys(old: Any, new: Any, prefix: str = "") -> list[str]:
@@ -154,7 +149,7 @@ def differing_keys(old: Any, new: Any, prefix: str = "") -> list[str]:
 
 def read_spec(store: ObjectStore, run_id: str) -> Run:
     """A run's spec."""
-    return _read(store, run_key(run_id, SPEC), Run)
+    return read_record(store, run_key(run_id, SPEC), Run)
 
 
 def read_progress(store: ObjectStore, run_id: str) -> Progress | None:
@@ -221,15 +216,19 @@ def read_attempt_log(store: ObjectStore, run_id: str, attempt: int, host: int = 
 
 def _read_optional(store: ObjectStore, key: str, model: type[M]) -> M | None:
     try:
-        return _read(store, key, model)
+        return read_record(store, key, model)
     except ObjectNotFoundError:
         return None
 
 
-def _read(store: ObjectStore, key: str, model: type[M]) -> M:
+def read_record(store: ObjectStore, key: str, model: type[M]) -> M:
+    """A versioned record.
+
+    Raises `DataError` naming the URI where it is damaged or of another schema version.
+    """
     data = store.get(key)
     try:
-        return model.model_validate_json(data)
+        record = model.model_validate_json(data)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -237,3 +236,18 @@ def _read(store: ObjectStore, key: str, model: type[M]) -> M:
             f"{store.uri(key)}: not a {model.__name__} this version reads ({where}: {first['msg']})",
             "It was written by another version of octjob, or damaged.",
         ) from None
+    version, readable = _version(record), _version(model)
+    if version != readable:
+        raise DataError(
+            f"{store.uri(key)}: of schema version {version}; this octjob reads version {readable}",
+            "Read it with the octjob that wrote it.",
+        )
+    return record
+
+
+def _version(record: BaseModel | type[BaseModel]) -> int | None:
+    """The schema version of a record, or the one that this version of its model reads; None for those without."""
+    if isinstance(record, BaseModel):
+        return getattr(record, "schema_version", None)
+    field = record.model_fields.get("schema_version")
+    return None if field is None else field.default

@@ -4,85 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from octjob.errors import SpecError
-from octjob.evaluate import IdenticalGroup, ParticipantScores, identical_predictions
-from octjob.evaluate.arrays import FloatArray, to_plain
-from octjob.results.caveats import caveats, footnotes
+from octjob.evaluate import IdenticalGroup, SelectionCorrected, identical_predictions
+from octjob.evaluate.arrays import to_plain
+from octjob.evaluate.resampled import fold_values
+from octjob.results.caption import caption
+from octjob.results.caveats import caveats
+from octjob.results.comparison import Compared, Family, Material, compare, pairs_of
+from octjob.results.footnotes import footnotes
+from octjob.results.openings import Opening
 from octjob.results.outcome import METRICS, Outcome, Scored
-from octjob.results.ranking import Comparison, comparable_groups, compare, draw_values, ranks
-from octjob.results.records import Progress, SweepRecord
+from octjob.results.ranking import Standing, comparable_groups, draw_all, signals, standing
+from octjob.results.records import SweepRecord
+from octjob.results.rows import STATES, Row, State, make_row
 
-SCHEMA_VERSION = 1
+# 2: ranks are ranges, two families of comparisons, a caption.
+SCHEMA_VERSION = 2
 NUM_DRAWS = 2000
 DEFAULT_METRIC = "macro_auroc"
-
-State = Literal["ok", "suspicious", "chance", "collapsed", "interrupted", "running", "failed", "missing"]
-# Unranked rows follow the ranked ones in this order.
-STATES: tuple[State, ...] = (
-    "ok", "suspicious", "chance", "collapsed", "interrupted", "running", "failed", "missing",
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A metric and its 95 % interval; None where it is not defined."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-    method: str
-
-
-@dataclass(frozen=True)
-class Row:
-    """One run.
-
-    rank: 1 + how many ranked runs beat this one beyond chance; only rows whose state is `ok` have one.
-    flags: the verdict's (`dominant_class`, `chance` ...), and `suspicious` (identical predictions from
-        different weights), `unpaired` (other participants than the ranked runs), `inconsistent` (the result
-        is not that of the stored predictions).
-    metrics: by name, those of `outcome.METRICS`; empty without a result.
-    train_val_gap: balanced accuracy on the training samples minus that on the evaluated ones.
-    best_constant_accuracy: of always predicting the most frequent class.
-    per_class_f1, prediction_counts: one per class.
-    comparison: with the baseline checkpoint under the same configuration, in the metric ranked by.
-    reasons: the flags, and anything that kept the row from a rank or a comparison, in words.
-    """
-
-    rank: int | None
-    checkpoint: str
-    config: str
-    run_id: str
-    state: State
-    flags: tuple[str, ...] = ()
-    n: int | None = None
-    metrics: Mapping[str, Estimate] | None = None
-    train_val_gap: float | None = None
-    best_constant_accuracy: float | None = None
-    comparison: Comparison | None = None
-    per_class_f1: tuple[float | None, ...] = ()
-    prediction_counts: tuple[int, ...] = ()
-    reasons: tuple[str, ...] = ()
-    error: str = ""
-
-    def metric(self, name: str) -> Estimate | None:
-        """The estimate of a metric, None without a result."""
-        return None if self.metrics is None else self.metrics[name]
 
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """Rows in the order of the table, and what must be read with it."""
+    """Rows in the order of the table, and what must be read with it.
+
+    baseline, baseline_config: what the two families of comparisons refer to; None where there is nothing to compare.
+    caption: which run is best, or that none is, in one sentence.
+    selection_corrected: what picking the best of the comparable runs is worth, without the luck of the pick.
+    detectable: the difference between two runs found with 80 % power, median over the ranked pairs.
+    """
 
     sweep: str
     metric: str
     baseline: str | None
+    baseline_config: str | None
     class_names: tuple[str, ...]
     rows: tuple[Row, ...]
+    caption: str
     warnings: tuple[str, ...]
     footnotes: tuple[str, ...]
+    selection_corrected: SelectionCorrected | None = None
+    detectable: float | None = None
     schema_version: int = SCHEMA_VERSION
 
     def to_dict(self) -> dict[str, Any]:
@@ -101,8 +65,9 @@ def build_leaderboard(
     metric: str = DEFAULT_METRIC,
     num_draws: int = NUM_DRAWS,
     seed: int = 0,
+    openings: Sequence[Opening] = (),
 ) -> Leaderboard:
-    """Rank the outcomes by `metric`, one of `outcome.METRICS`.
+    """Rank the outcomes by `metric`, one of `outcome.METRICS`. openings: those of the sweep's test split.
 
     Raises:
         SpecError: a metric that is not one of them.
@@ -112,81 +77,60 @@ def build_leaderboard(
             f"{metric!r} is not a metric of the leaderboard", f"Choose one of {', '.join(METRICS)}."
         )
     finished = {one.entry.run_id: one.scored for one in outcomes if one.scored is not None}
-    scores = {run_id: one.scores for run_id, one in finished.items()}
-    values = draw_values(scores, metric, num_draws, seed)
-    identical = identical_predictions(scores)
-    rows = [_row(outcome) for outcome in outcomes]
+    material = _material(finished, metric, num_draws, seed)
+    has_signal = signals(material.scores, {run: one.site_P for run, one in finished.items()}, metric, seed)
+    identical = identical_predictions(material.scores)
+    rows = [make_row(one, metric, has_signal.get(one.entry.run_id)) for one in outcomes]
     rows = _mark_suspicious(rows, identical, finished)
-    if sweep.baseline is not None:
-        pairs, unpaired = _pairs(rows, sweep.baseline)
-        comparisons, unequal = compare(pairs, scores, values, metric, seed)
-        rows = [_compared(row, comparisons, unpaired | unequal) for row in rows]
-    rows = _rank(rows, scores, values, sweep.baseline, metric)
+    references: dict[Family, str | None] = {
+        "checkpoint": sweep.baseline,
+        "config": _reference_config(sweep, rows),
+    }
+    asked = {family: reference for family, reference in references.items() if reference is not None}
+    for family, reference in asked.items():
+        rows = _compared(rows, family, reference, material, seed, len(asked))
+    rows, stands = _ranked(rows, material, metric, sweep.baseline)
+    rows = sorted(rows, key=lambda row: _order(row, metric))
     return Leaderboard(
         sweep=sweep.name,
         metric=metric,
         baseline=sweep.baseline,
+        baseline_config=references["config"],
         class_names=sweep.class_names,
-        rows=tuple(sorted(rows, key=lambda row: _order(row, metric))),
-        warnings=tuple(caveats(sweep, finished, identical, metric)),
-        footnotes=tuple(footnotes(finished, metric, sweep.baseline, num_draws)),
+        rows=tuple(rows),
+        caption=caption(rows, metric, stands.winner),
+        warnings=tuple(caveats(sweep, rows, finished, identical, metric, stands)),
+        footnotes=tuple(footnotes(rows, finished, metric, references, num_draws, openings)),
+        selection_corrected=stands.winner,
+        detectable=stands.detectable,
     )
 
 
-def _row(outcome: Outcome) -> Row:
-    entry, one = outcome.entry, outcome.scored
-    if one is None:
-        open_state, error = _unfinished(outcome.progress)
-        return Row(None, entry.checkpoint, entry.config, entry.run_id, open_state, error=error)
-    evaluation, verdict = one.evaluation, one.evaluation.verdict
-    disagreements = one.disagreements()
-    estimates = {name: _estimate(one, name) for name in METRICS}
-    value, train = estimates["balanced_accuracy"].value, one.train_balanced_accuracy
-    state: State = "ok"
-    if verdict.collapsed:
-        state = "collapsed"
-    elif disagreements:
-        state = "suspicious"
-    elif {"chance", "below_chance"} & set(verdict.flags):
-        state = "chance"
-    return Row(
-        rank=None,
-        checkpoint=entry.checkpoint,
-        config=entry.config,
-        run_id=entry.run_id,
-        state=state,
-        flags=(*verdict.flags, *(["inconsistent"] if disagreements else [])),
-        n=evaluation.metrics.n,
-        metrics=estimates,
-        train_val_gap=None if train is None or value is None else train - value,
-        best_constant_accuracy=evaluation.baseline.accuracy.value,
-        per_class_f1=evaluation.metrics.per_class_f1,
-        prediction_counts=evaluation.metrics.prediction_counts,
-        reasons=(*verdict.reasons, *disagreements),
+def _material(finished: Mapping[str, Scored], metric: str, num_draws: int, seed: int) -> Material:
+    scores = {run_id: one.scores for run_id, one in finished.items()}
+    return Material(
+        metric=metric,
+        scores=scores,
+        observed={run_id: one.value(metric) for run_id, one in finished.items()},
+        draws=draw_all(scores, metric, num_draws, seed),
+        folds={
+            run_id: fold_values(one.predictions, metric, one.how)
+            for run_id, one in finished.items()
+            if one.has_folds
+        },
     )
 
 
-def _unfinished(progress: Progress | None) -> tuple[State, str]:
-    if progress is None:
-        return "missing", ""
-    if progress.stage == "failed":
-        return "failed", progress.failure.message if progress.failure else "no message was left"
-    if progress.stage == "interrupted":
-        return "interrupted", ""
-    return "running", ""
-
-
-def _estimate(one: Scored, name: str) -> Estimate:
-    value, interval = getattr(one.evaluation.metrics, name), one.evaluation.intervals.get(name)
-    if interval is None:
-        return Estimate(value, None, None, "")
-    return Estimate(value, interval.low, interval.high, interval.method)
+def _reference_config(sweep: SweepRecord, rows: Sequence[Row]) -> str | None:
+    """The configuration that others are compared with: the sweep's, else its first; None where there is one."""
+    configs = list(dict.fromkeys(row.config for row in rows))
+    return (sweep.baseline_config or configs[0]) if len(configs) > 1 else None
 
 
 def _mark_suspicious(
     rows: list[Row], identical: Sequence[IdenticalGroup], finished: Mapping[str, Scored]
 ) -> list[Row]:
-    """Flag the rows that predict what other weights predict; with equal probabilities that is their state."""
+    """Flag the rows that predict what other weights predict."""
     twins: dict[str, tuple[list[str], bool]] = {}
     for group in identical:
         for name in group.names:
@@ -204,73 +148,57 @@ def _suspicious(row: Row, others: list[str], same_output: bool) -> Row:
     what = "same probabilities" if same_output else "same classes"
     more = f" and {len(others) - 3} more" if len(others) > 3 else ""
     reason = f"the {what} for everyone as {', '.join(others[:3])}{more}, from different weights"
-    return replace(
-        row,
-        state="suspicious" if same_output and row.state in ("ok", "chance") else row.state,
-        flags=(*row.flags, "suspicious"),
-        reasons=(*row.reasons, reason),
-    )
+    return replace(row, flags=(*row.flags, "suspicious"), reasons=(*row.reasons, reason))
 
 
-def _pairs(rows: Sequence[Row], baseline: str) -> tuple[list[tuple[str, str]], dict[str, str]]:
-    """(run, baseline's run under the same configuration), and why a run has no such pair."""
-    pairs, refused = [], {}
-    for row in rows:
-        if row.metrics is None or row.checkpoint == baseline:
-            continue
-        there = [
-            other.run_id
-            for other in rows
-            if (other.checkpoint, other.config) == (baseline, row.config) and other.metrics is not None
-        ]
-        if len(there) == 1:
-            pairs.append((row.run_id, there[0]))
-        else:
-            count = "several runs" if there else "no result"
-            refused[row.run_id] = f"not compared: the baseline {baseline} has {count} under {row.config}"
-    return pairs, refused
-
-
-def _compared(row: Row, comparisons: Mapping[str, Comparison], refused: Mapping[str, str]) -> Row:
-    reasons = (refused[row.run_id],) if row.run_id in refused else ()
-    return replace(row, comparison=comparisons.get(row.run_id), reasons=row.reasons + reasons)
-
-
-def _rank(
-    rows: list[Row],
-    scores: Mapping[str, ParticipantScores],
-    values: Mapping[str, FloatArray],
-    baseline: str | None,
-    metric: str,
+def _compared(
+    rows: list[Row], family: Family, reference: str, material: Material, seed: int, num_families: int
 ) -> list[Row]:
+    names = {row.run_id: (row.checkpoint, row.config) for row in rows}
+    pairs, unpaired = pairs_of(names, set(material.scores), family, reference)
+    compared = compare(pairs, material, seed, num_families)
+    refused = {**unpaired, **compared.refused}
+    return [_with_comparison(row, family, compared, refused) for row in rows]
+
+
+def _with_comparison(row: Row, family: Family, compared: Compared, refused: Mapping[str, str]) -> Row:
+    one = compared.found.get(row.run_id)
+    reasons = row.reasons + ((refused[row.run_id],) if row.run_id in refused else ())
+    if family == "checkpoint":
+        return replace(row, vs_checkpoint=one, reasons=reasons)
+    return replace(row, vs_config=one, reasons=reasons)
+
+
+def _ranked(
+    rows: list[Row], material: Material, metric: str, baseline: str | None
+) -> tuple[list[Row], Standing]:
     """Ranks for the `ok` rows of the largest comparable group; with a tie for it, the baseline's."""
-    fit = {row.run_id for row in rows if row.state == "ok" and _value(row, metric) is not None}
     of_baseline = {row.run_id for row in rows if row.checkpoint == baseline}
-    groups = comparable_groups(scores)
+    groups = comparable_groups(material.scores)
     main = max(groups, key=lambda names: (len(names), bool(of_baseline & set(names))), default=[])
-    rank = ranks({name: values[name] for name in main if name in fit})
-    return [_ranked(row, rank.get(row.run_id), set(main), metric) for row in rows]
+    fit = [
+        row.run_id
+        for row in rows
+        if row.state == "ok" and row.value(metric) is not None and row.run_id in main
+    ]
+    stands = standing(main, fit, material.scores, material.observed, material.draws)
+    return [_with_rank(row, stands, set(main), metric) for row in rows], stands
 
 
-def _ranked(row: Row, rank: int | None, main: set[str], metric: str) -> Row:
+def _with_rank(row: Row, stands: Standing, main: set[str], metric: str) -> Row:
     if row.metrics is not None and row.run_id not in main:
         reason = f"scored other participants, labels or classes than the {len(main)} runs that are compared"
         return replace(row, flags=(*row.flags, "unpaired"), reasons=(*row.reasons, reason))
-    if row.state == "ok" and _value(row, metric) is None:
+    if row.state == "ok" and row.value(metric) is None:
         return replace(row, reasons=(*row.reasons, f"{metric} is not defined on what it scored"))
-    return replace(row, rank=rank)
+    return replace(row, rank=stands.ranks.get(row.run_id))
 
 
-def _value(row: Row, metric: str) -> float | None:
-    estimate = row.metric(metric)
-    return None if estimate is None else estimate.value
-
-
-def _order(row: Row, metric: str) -> tuple[bool, int, int, float, str]:
-    value = _value(row, metric)
+def _order(row: Row, metric: str) -> tuple[int, int, float, str]:
+    """Ranked rows by value, so that the table reads from best to worst; then by state."""
+    value = row.value(metric)
     return (
         row.rank is None,
-        row.rank or 0,
         STATES.index(row.state),
         0.0 if value is None else -value,
         row.run_id,

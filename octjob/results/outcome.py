@@ -1,11 +1,12 @@
 """What became of one run, in the types that the leaderboard works with.
 
-The evaluation in `result.json` is read through a schema here, so that a result of another version is refused
-by name instead of failing somewhere in a table.
+The evaluation in `result.json` is read through a schema here, so that a result of another version is noticed
+instead of failing somewhere in a table. What cannot be read is one run's outcome, never the end of the table.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,8 +14,10 @@ import numpy as np
 from pydantic import ValidationError
 
 from octjob.errors import DataError
-from octjob.evaluate import ParticipantScores, Predictions, by_participant
+from octjob.evaluate import ParticipantScores, Predictions, by_participant, evaluate
+from octjob.evaluate.arrays import StrArray
 from octjob.evaluate.metrics import mean_over_seeds
+from octjob.evaluate.predictions import How
 from octjob.results.records import Progress, Record, Result, RunEntry
 
 # The metrics of the table, each with an interval; the leaderboard ranks by one of them.
@@ -38,6 +41,7 @@ class MetricsRecord(Record):
     accuracy: float | None
     quadratic_kappa: float | None
     per_class_f1: tuple[float | None, ...]
+    per_class_auprc: tuple[float | None, ...]
     prediction_counts: tuple[int, ...]
 
 
@@ -53,9 +57,13 @@ class BaselineRecord(Record):
 
 
 class VerdictRecord(Record):
-    collapsed: bool
+    constant: bool
     flags: tuple[str, ...]
     reasons: tuple[str, ...]
+
+
+class PriorCorrectedRecord(Record):
+    balanced_accuracy: float | None
 
 
 class EvaluationRecord(Record):
@@ -67,15 +75,21 @@ class EvaluationRecord(Record):
     intervals: dict[str, IntervalRecord]
     baseline: BaselineRecord
     verdict: VerdictRecord
+    prior_corrected: PriorCorrectedRecord | None = None
 
 
 @dataclass(frozen=True)
 class Scored:
-    """A finished run: its result, the evaluation in it, and the scores the evaluation was made from."""
+    """A finished run: its result, its evaluation, and the predictions and scores the evaluation was made from.
+
+    remarks: why the evaluation is not the one in the result, in words.
+    """
 
     result: Result
     evaluation: EvaluationRecord
+    predictions: Predictions
     scores: ParticipantScores
+    remarks: tuple[str, ...] = ()
 
     @property
     def weights(self) -> str:
@@ -84,57 +98,145 @@ class Scored:
         return str(digest) if digest else f"unknown, {self.result.checkpoint}"
 
     @property
+    def weights_verdict(self) -> str:
+        """`untrained`, `barely trained`, `trained` or `unknown`: what the weights say of their training."""
+        mark = self.result.checkpoint_report.get("fingerprint")
+        return str(mark.get("verdict", "unknown")) if isinstance(mark, dict) else "unknown"
+
+    @property
+    def how(self) -> How:
+        """What a row of `scores` is."""
+        return "mean" if self.evaluation.unit == "participant" else "volume"
+
+    @property
+    def has_folds(self) -> bool:
+        """Whether what scored the participants was trained on several sets of others."""
+        return len(np.unique(self.predictions.fold)) > 1
+
+    @property
+    def num_models(self) -> int:
+        """Trained heads or networks behind the numbers."""
+        units = (self.predictions.seed, self.predictions.repeat, self.predictions.fold)
+        return len(np.unique(np.stack(units), axis=1).T)
+
+    @property
+    def site_P(self) -> StrArray:
+        """The site of each row of `scores`."""
+        site_of = dict(
+            zip(self.predictions.participant.tolist(), self.predictions.site.tolist(), strict=True)
+        )
+        return np.array([site_of[participant] for participant in self.scores.participant_P.tolist()])
+
+    @property
+    def prevalence(self) -> tuple[float, ...]:
+        """Share of each class among the scored rows."""
+        counts = np.bincount(self.scores.label_P, minlength=self.scores.num_classes)
+        return tuple(float(share) for share in counts / counts.sum())
+
+    @property
+    def encoder_change(self) -> float | None:
+        """After fine-tuning, how far the scored encoder moved, relative to its length: the least of its units."""
+        units = self.result.training.get("units", ())
+        changes = [unit.get("encoder_change") for unit in units if isinstance(unit, dict)]
+        known = [float(change) for change in changes if isinstance(change, int | float)]
+        return min(known) if known else None
+
+    def value(self, metric: str) -> float:
+        """The metric of `scores`, NaN where it is not defined."""
+        once_BP = np.ones((1, len(self.scores.label_P)))
+        return float(mean_over_seeds([metric], self.scores, once_BP)[metric][0])
+
+    @property
     def train_balanced_accuracy(self) -> float | None:
         value = self.result.train.get("balanced_accuracy")
         return None if value is None else float(value)
 
     def disagreements(self) -> list[str]:
-        """Metrics in the result that are not those of the predictions, in words."""
+        """Metrics in the result that are not those of the predictions, in words; one that it lacks is none."""
+        in_result = self.result.evaluation.get("metrics")
+        stored_metrics = in_result if isinstance(in_result, dict) else {}
         once_BP = np.ones((1, len(self.scores.label_P)))
         recomputed = mean_over_seeds(METRICS, self.scores, once_BP)
         found = []
         for name in METRICS:
-            stored, value = getattr(self.evaluation.metrics, name), float(recomputed[name][0])
-            same = np.isnan(value) if stored is None else abs(stored - value) <= _TOLERANCE
+            if name not in stored_metrics:
+                continue
+            stored, value = stored_metrics[name], float(recomputed[name][0])
+            number = isinstance(stored, int | float)
+            same = abs(stored - value) <= _TOLERANCE if number else stored is None and np.isnan(value)
             if not same:
-                shown = "none" if stored is None else f"{stored:.4f}"
+                shown = f"{stored:.4f}" if number else "none" if stored is None else repr(stored)
                 found.append(f"{name} is {shown} in the result and {value:.4f} from the predictions")
         return found
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One run of the sweep: finished (`scored`), or what its last heartbeat said, if there was one."""
+    """One run of the sweep: finished (`scored`), or what its last heartbeat said, if there was one.
+
+    unreadable: why what it left cannot be read, naming the URI; then there is nothing else.
+    """
 
     entry: RunEntry
     scored: Scored | None = None
     progress: Progress | None = None
+    unreadable: str = ""
 
 
-def scored(result: Result, predictions: Predictions, result_uri: str, predictions_uri: str) -> Scored:
+class _Scope(Record):
+    """What was evaluated; without it the predictions have no one meaning."""
+
+    unit: Literal["participant", "volume"]
+    split: str
+
+
+def scored(
+    result: Result,
+    predictions: Predictions,
+    result_uri: str,
+    predictions_uri: str,
+    class_names: Sequence[str] | None = None,
+) -> Scored:
     """Join a result with its predictions.
 
+    The predictions are the truth: an evaluation that lacks something, or is of another version, is made again from
+    them, which `Scored.remarks` says. class_names: serve the wording of what is made again.
+
     Raises:
-        DataError: naming the URI, for an evaluation this version does not read, or predictions that do not
+        DataError: naming the URI, for an evaluation that does not say what was scored, or predictions that do not
             hold the evaluated split or cannot be scored.
     """
     try:
-        evaluation = EvaluationRecord.model_validate(result.evaluation)
+        scope = _Scope.model_validate(result.evaluation)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in ("evaluation", *first["loc"]))
         raise DataError(
-            f"{result_uri}: {where}: {first['msg']}",
-            "It was written by another version of octjob, or damaged.",
+            f"{result_uri}: {_first_fault(error)}", "It was written by another version of octjob, or damaged."
         ) from None
-    evaluated_N = predictions.split == evaluation.split
+    evaluated_N = predictions.split == scope.split
     if not evaluated_N.any():
         raise DataError(
-            f"{predictions_uri}: no predictions of split {evaluation.split!r}, which the result evaluates",
+            f"{predictions_uri}: no predictions of split {scope.split!r}, which the result evaluates",
             "The two files are not of one attempt; run the run again.",
         )
-    how: Literal["mean", "volume"] = "mean" if evaluation.unit == "participant" else "volume"
+    how: Literal["mean", "volume"] = "mean" if scope.unit == "participant" else "volume"
+    evaluated = predictions.rows(evaluated_N)
     try:
-        return Scored(result, evaluation, by_participant(predictions.rows(evaluated_N), how=how))
+        scores = by_participant(evaluated, how=how)
     except DataError as error:
         raise DataError(f"{predictions_uri}: {error.message}", error.hint) from None
+    remark = ""
+    try:
+        one = Scored(result, EvaluationRecord.model_validate(result.evaluation), evaluated, scores)
+    except ValidationError as error:
+        remark = f"{result_uri}: {_first_fault(error)}; evaluated again from the predictions"
+    else:
+        if not one.disagreements():
+            return one
+    again = evaluate(evaluated, evaluated.num_classes, scope.unit, class_names=class_names)
+    made = EvaluationRecord.model_validate(again.to_dict())
+    return Scored(result, made, evaluated, scores, (remark,) if remark else ())
+
+
+def _first_fault(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    return ".".join(str(part) for part in ("evaluation", *first["loc"])) + f": {first['msg']}"

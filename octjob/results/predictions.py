@@ -1,4 +1,4 @@
-"""A run's predictions as Parquet: one row per volume and seed, verified when read.
+"""A run's predictions as Parquet: one row per volume and pass, verified when read.
 
 Suffixes: N rows, K classes.
 """
@@ -16,20 +16,22 @@ import pyarrow.parquet as pq
 
 from octjob.errors import DataError
 from octjob.evaluate import Predictions
+from octjob.evaluate.predictions import NUMBERS, TEXTS
 from octjob.results.layout import PREDICTIONS, run_key
 from octjob.storage.base import ObjectStore
 
-SCHEMA_VERSION = 1
+# The columns of each version before the logits. Version 1 had neither `site` nor `repeat`.
+Columns = tuple[tuple[str, ...], tuple[str, ...]]
+SCHEMA_VERSION = 2
+_READABLE: dict[str, Columns] = {"1": (TEXTS[:-1], NUMBERS[:-1]), "2": (TEXTS, NUMBERS)}
 _VERSION_KEY, _DIGEST_KEY = b"octjob.schema_version", b"octjob.sha256"
-_TEXTS = ("participant", "eye", "device", "split")
-_NUMBERS = ("fold", "seed", "label")
 _HINT = "Delete the run's predictions.parquet and result.json and run it again; other runs are not touched."
 
 
 def write_predictions(store: ObjectStore, run_id: str, predictions: Predictions) -> None:
     """Store the predictions, sorted; the same rows in any order give the same bytes.
 
-    Volumes that agree in seed, participant, eye, device, split and fold stay in their order.
+    Volumes that agree in seed, repeat, participant, eye, device, split and fold stay in their order.
     """
     store.put(run_key(run_id, PREDICTIONS), encode_predictions(predictions))
 
@@ -50,13 +52,16 @@ def read_predictions(store: ObjectStore, run_id: str) -> Predictions:
 
 
 def encode_predictions(predictions: Predictions) -> bytes:
-    """As Parquet: participant, eye, device, split, fold, seed, label, logit_0 ... logit_<K-1>."""
+    """As Parquet: participant, eye, device, split, site, fold, seed, label, repeat, logit_0 ... logit_<K-1>."""
     rows = _sorted(predictions)
-    columns = {name: pa.array(getattr(rows, name).tolist(), pa.string()) for name in _TEXTS}
-    columns |= {name: pa.array(getattr(rows, name), pa.int64()) for name in _NUMBERS}
+    columns = {name: pa.array(getattr(rows, name).tolist(), pa.string()) for name in TEXTS}
+    columns |= {name: pa.array(getattr(rows, name), pa.int64()) for name in NUMBERS}
     for k in range(rows.num_classes):
         columns[f"logit_{k}"] = pa.array(rows.logits_NK[:, k], pa.float64())
-    metadata = {_VERSION_KEY: str(SCHEMA_VERSION).encode(), _DIGEST_KEY: _digest(rows).encode()}
+    metadata = {
+        _VERSION_KEY: str(SCHEMA_VERSION).encode(),
+        _DIGEST_KEY: _digest(rows, (TEXTS, NUMBERS)).encode(),
+    }
     buffer = io.BytesIO()
     pq.write_table(
         pa.table(columns).replace_schema_metadata(metadata),
@@ -74,34 +79,35 @@ def decode_predictions(data: bytes) -> Predictions:
         DataError: not Parquet, damaged, another schema version or other columns.
     """
     try:
-        predictions, digest = _parsed(data)
+        predictions, columns, digest = _parsed(data)
     except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: text that is not UTF-8
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"damaged or not a Parquet file ({reason})", _HINT) from None
-    if _digest(predictions).encode() != digest:
+    if _digest(predictions, columns).encode() != digest:
         raise DataError("damaged: the content does not match its recorded digest", _HINT)
     return predictions
 
 
-def _parsed(data: bytes) -> tuple[Predictions, bytes | None]:
-    """The predictions and the digest that was recorded with them."""
+def _parsed(data: bytes) -> tuple[Predictions, Columns, bytes | None]:
+    """The predictions, their version's columns, and the digest that was recorded with them."""
     table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
     metadata = table.schema.metadata or {}
     version = metadata.get(_VERSION_KEY, b"none").decode(errors="replace")
-    if version != str(SCHEMA_VERSION):
+    if version not in _READABLE:
         raise DataError(
-            f"predictions of schema version {version}; this octjob reads version {SCHEMA_VERSION}",
+            f"predictions of schema version {version}; this octjob reads versions {' and '.join(_READABLE)}",
             "Read it with the octjob that wrote it, or run the run again.",
         )
-    return _from_table(table), metadata.get(_DIGEST_KEY)
+    columns = _READABLE[version]
+    return _from_table(table, *columns), columns, metadata.get(_DIGEST_KEY)
 
 
-def _from_table(table: pa.Table) -> Predictions:
-    num_classes = table.num_columns - len(_TEXTS) - len(_NUMBERS)
+def _from_table(table: pa.Table, texts: tuple[str, ...], numbers: tuple[str, ...]) -> Predictions:
+    num_classes = table.num_columns - len(texts) - len(numbers)
     logits = [f"logit_{k}" for k in range(num_classes)]
     expected = pa.schema(
-        [(name, pa.string()) for name in _TEXTS]
-        + [(name, pa.int64()) for name in _NUMBERS]
+        [(name, pa.string()) for name in texts]
+        + [(name, pa.int64()) for name in numbers]
         + [(name, pa.float64()) for name in logits]
     )
     if not logits or not table.schema.equals(expected):
@@ -109,24 +115,26 @@ def _from_table(table: pa.Table) -> Predictions:
     if any(column.null_count for column in table.columns):
         raise DataError("damaged: predictions with empty cells", _HINT)
     columns: dict[str, Any] = {
-        name: np.asarray(table.column(name).to_pylist(), dtype=np.str_) for name in _TEXTS
+        name: np.asarray(table.column(name).to_pylist(), dtype=np.str_) for name in texts
     }
-    columns |= {name: table.column(name).to_numpy() for name in _NUMBERS}
+    columns |= {name: table.column(name).to_numpy() for name in numbers}
     columns["logits_NK"] = np.stack([table.column(name).to_numpy() for name in logits], axis=1)
     return Predictions(**columns)
 
 
 def _sorted(predictions: Predictions) -> Predictions:
-    keys = ("fold", "split", "device", "eye", "participant", "seed")  # the last is the first to sort by
+    # The last is the first to sort by.
+    keys = ("fold", "split", "device", "eye", "participant", "repeat", "seed")
     return predictions.rows(np.lexsort([getattr(predictions, name) for name in keys]))
 
 
-def _digest(predictions: Predictions) -> str:
+def _digest(predictions: Predictions, columns: Columns) -> str:
     """sha256 of the content, whatever library or compression carried it."""
+    texts, numbers = columns
     digest = hashlib.sha256()
-    for name in _TEXTS:
+    for name in texts:
         digest.update(json.dumps(getattr(predictions, name).tolist()).encode())
-    for name in _NUMBERS:
+    for name in numbers:
         digest.update(getattr(predictions, name).astype("<i8").tobytes())
     digest.update(str(predictions.logits_NK.shape).encode())
     digest.update(np.ascontiguousarray(predictions.logits_NK, dtype="<f8").tobytes())

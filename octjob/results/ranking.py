@@ -1,41 +1,36 @@
-"""Who beats whom beyond chance: ranks from shared bootstrap draws, and tests against the baseline.
+"""What the runs of a sweep are worth side by side: draws they share, signal, rank ranges, the winner's worth.
 
-Suffixes: B draws, G participants, P rows.
+Suffixes: B draws, R runs.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
-from octjob.errors import DataError
-from octjob.evaluate import ParticipantScores, holm, paired_difference
-from octjob.evaluate.arrays import FloatArray
-from octjob.evaluate.intervals import in_chunks, participant_groups, percentile_interval, stratified_draws
-from octjob.evaluate.metrics import mean_over_seeds
+from octjob.evaluate import (
+    ParticipantScores,
+    RankRange,
+    SelectionCorrected,
+    Signal,
+    holm,
+    label_permutation,
+    rank_ranges,
+    selection_corrected,
+)
+from octjob.evaluate.arrays import FloatArray, StrArray
+from octjob.evaluate.draws import DrawnValues, drawn_values, shared_draws
+from octjob.evaluate.intervals import participant_groups, smallest_class
+from octjob.evaluate.power import detectable_difference, participants_needed
+from octjob.evaluate.signal import num_permutations
 
-LEVEL = 0.95
-# numpy leaves Python's lock in its long operations; each thread holds some arrays of 32 MB.
+# numpy leaves Python's lock in its long operations.
 NUM_THREADS = 4
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A metric of a run minus that of the baseline's run under the same configuration.
-
-    p_value: paired permutation. p_holm: adjusted over every comparison of the leaderboard.
-    """
-
-    baseline_run: str
-    difference: float | None
-    low: float | None
-    high: float | None
-    p_value: float | None
-    p_holm: float | None
 
 
 def comparable_groups(scores: Mapping[str, ParticipantScores]) -> list[list[str]]:
@@ -48,99 +43,106 @@ def comparable_groups(scores: Mapping[str, ParticipantScores]) -> list[list[str]
     return list(groups.values())
 
 
-def draw_values(
+def draw_all(
     scores: Mapping[str, ParticipantScores], metric: str, num_draws: int, seed: int
-) -> dict[str, FloatArray]:
-    """The metric of each run for each bootstrap draw of its participants, [B].
+) -> dict[str, DrawnValues]:
+    """The metric of each run in bootstrap draws of its participants.
 
-    Comparable runs get the same draws, so that R runs cost R evaluations and the difference of two of these
-    vectors is the one `paired_difference` computes. Vectors of runs that are not comparable must not meet.
+    Comparable runs get the same draws. Values of runs that are not comparable must not meet.
     """
-    values: dict[str, FloatArray] = {}
+    values: dict[str, DrawnValues] = {}
     for names in comparable_groups(scores):
-        draw_BG = stratified_draws(participant_groups(scores[names[0]])[0], num_draws, seed)
-        values |= {name: _values(scores[name], metric, draw_BG) for name in names}
+        draw_BG = shared_draws(scores[names[0]], num_draws, seed)
+        values |= {name: drawn_values(scores[name], metric, draw_BG) for name in names}
     return values
 
 
-def _values(scores: ParticipantScores, metric: str, draw_BG: FloatArray) -> FloatArray:
-    _, group_P = participant_groups(scores)
+@dataclass(frozen=True)
+class AdjustedSignal:
+    """A run's label permutation, and its p-value adjusted over the sweep's runs (Holm)."""
 
-    def of_chunk(chunk_BG: FloatArray) -> dict[str, FloatArray]:
-        return mean_over_seeds([metric], scores, chunk_BG[:, group_P])
-
-    return in_chunks(of_chunk, draw_BG, len(group_P))[metric]
-
-
-def ranks(values: Mapping[str, FloatArray]) -> dict[str, int]:
-    """1 + how many of the comparable runs beat this one beyond the interval of their paired difference.
-
-    `values`: those of `draw_values`, [B] each.
-    """
-    return {
-        name: 1 + sum(_interval(other_B - own_B)[0] > 0 for other, other_B in values.items() if other != name)
-        for name, own_B in values.items()
-    }
+    p_value: float
+    p_holm: float
+    num_runs: int
 
 
-def _interval(difference_B: FloatArray) -> tuple[float, float]:
-    interval = percentile_interval(difference_B, LEVEL, "")
-    return interval.low, interval.high
+def signals(
+    scores: Mapping[str, ParticipantScores], sites: Mapping[str, StrArray], metric: str, seed: int
+) -> dict[str, AdjustedSignal]:
+    """Whether each run knows anything of the labels; runs on which the metric is undefined are left out."""
+    permutations = num_permutations(len(scores))
 
+    def of_run(name: str) -> Signal:
+        return label_permutation(scores[name], metric, sites.get(name), permutations, seed)
 
-def compare(
-    pairs: Sequence[tuple[str, str]],
-    scores: Mapping[str, ParticipantScores],
-    values: Mapping[str, FloatArray],
-    metric: str,
-    seed: int,
-) -> tuple[dict[str, Comparison], dict[str, str]]:
-    """Each (run, baseline run) compared, Holm-adjusted together; and why others could not be, by run.
-
-    `values`: those of `draw_values`; as many permutations are made as there are draws.
-    """
     with ThreadPoolExecutor(NUM_THREADS) as pool:
-        compared = list(pool.map(lambda pair: _compared(pair, scores, values, metric, seed), pairs))
-    found = {run: one for (run, _), one in zip(pairs, compared, strict=True) if isinstance(one, Comparison)}
-    refused = {run: one for (run, _), one in zip(pairs, compared, strict=True) if isinstance(one, str)}
-    return _adjusted(found), refused
+        found = dict(zip(scores, pool.map(of_run, scores), strict=True))
+    p = {name: one.p_value for name, one in found.items() if not math.isnan(one.p_value)}
+    adjusted = dict(zip(p, holm(list(p.values())), strict=True))
+    return {name: AdjustedSignal(p[name], adjusted[name], len(p)) for name in p}
 
 
-def _compared(
-    pair: tuple[str, str],
+@dataclass(frozen=True)
+class Standing:
+    """How the comparable runs stand to each other.
+
+    ranks: of the runs that may have one. winner: what picking the best of all comparable runs is worth.
+    detectable: the difference found with 80 % power, median over the ranked pairs. needed: participants that the
+    difference between the first two would need, None where there is none.
+    """
+
+    ranks: Mapping[str, RankRange]
+    winner: SelectionCorrected | None = None
+    detectable: float | None = None
+    needed: int | None = None
+
+
+def standing(
+    group: Sequence[str],
+    fit: Sequence[str],
     scores: Mapping[str, ParticipantScores],
-    values: Mapping[str, FloatArray],
-    metric: str,
-    seed: int,
-) -> Comparison | str:
-    """The comparison, or in words why there is none."""
-    run, baseline = pair
-    try:
-        # One draw: its bootstrap is that of `values`, which is there already.
-        paired = paired_difference(
-            scores[run], scores[baseline], metric, num_draws=1, num_permutations=len(values[run]), seed=seed
-        )
-    except DataError as error:
-        return f"not compared with {baseline}: {error.message}"
-    low, high = _interval(values[run] - values[baseline])
-    return Comparison(
-        baseline_run=baseline,
-        difference=_finite(paired.difference),
-        low=_finite(low),
-        high=_finite(high),
-        p_value=_finite(paired.p_value),
-        p_holm=None,
+    observed: Mapping[str, float],
+    values: Mapping[str, DrawnValues],
+) -> Standing:
+    """Of the comparable runs `group`, rank those that are `fit`, best first.
+
+    observed: the metric of every fit run, by run.
+    """
+    if not fit:
+        return Standing({})
+    label_G, _ = participant_groups(scores[group[0]])
+    ranks = rank_ranges(
+        {name: observed[name] for name in fit},
+        {name: values[name].in_bag_B for name in fit},
+        smallest_class(label_G),
+    )
+    winner = selection_corrected(
+        np.stack([values[name].in_bag_B for name in group]),
+        np.stack([values[name].out_of_bag_B for name in group]),
+    )
+    errors = _pair_errors(fit, values)
+    if not errors:
+        return Standing(ranks, winner)
+    first, second = sorted(fit, key=lambda name: -observed[name])[:2]
+    return Standing(
+        ranks,
+        winner,
+        detectable_difference(float(np.median(list(errors.values())))),
+        participants_needed(
+            len(label_G), observed[first] - observed[second], errors[frozenset((first, second))]
+        ),
     )
 
 
-def _adjusted(found: dict[str, Comparison]) -> dict[str, Comparison]:
-    tested = {run: one.p_value for run, one in found.items() if one.p_value is not None}
-    adjusted = dict(zip(tested, holm(list(tested.values())), strict=True)) if tested else {}
-    return {run: replace(one, p_holm=adjusted.get(run)) for run, one in found.items()}
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _pair_errors(names: Sequence[str], values: Mapping[str, DrawnValues]) -> dict[frozenset[str], float]:
+    """Bootstrap standard error of each pair's difference, where it is defined and not zero."""
+    draw_RB = np.stack([values[name].in_bag_B for name in names])
+    covariance_RR: FloatArray = np.atleast_2d(np.cov(draw_RB))
+    found = {}
+    for i, j in combinations(range(len(names)), 2):
+        variance = covariance_RR[i, i] + covariance_RR[j, j] - 2 * covariance_RR[i, j]
+        found[frozenset((names[i], names[j]))] = math.sqrt(max(0.0, float(variance)))
+    return found
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,7 @@ class BestOfChance:
 
 
 def best_of_chance(
-    class_counts: Iterable[int], num_predictors: int, seed: int = 0, num_samples: int = 500_000
+    class_counts: Sequence[int], num_predictors: int, seed: int = 0, num_samples: int = 500_000
 ) -> BestOfChance:
     """Balanced accuracy of the best of several uniform random guessers, by seeded simulation of one of them.
 

@@ -33,6 +33,7 @@ class SweepRecord(Record):
     schema_version: int = SCHEMA_VERSION
     name: str
     baseline: str | None
+    baseline_config: str | None = None
     class_names: tuple[str, ...]
     runs: tuple[RunEntry, ...]
 
@@ -49,7 +50,7 @@ class Progress(Record):
     """`progress.json`: a run's heartbeat. Times are seconds since the epoch, UTC.
 
     attempt: counts every start of the run, from 1. restart: JobSet's own count, from 0, with the pod and the node
-    that this attempt runs on; on Kubernetes only.
+    that this attempt runs on; on Kubernetes only. repeat: of the folds, where there are several.
     """
 
     run_id: str
@@ -65,6 +66,7 @@ class Progress(Record):
     done: int = 0
     total: int = 0
     seed: int | None = None
+    repeat: int | None = None
     fold: int | None = None
     epoch: int | None = None
     num_epochs: int | None = None
@@ -102,3 +104,15 @@ class Result(Record):
     finished_at: float
     duration_s: float
     attempts: int
+
+
+# Flags that older results gave for what is a constant, among others for what is not.
+_CONSTANT_FLAGS = {"dominant_class", "equals_constant", "low_entropy", "constant_output"}
+
+
+def is_constant(result: Result) -> bool:
+    """Whether the run answers one class whatever it sees; people read *collapsed*."""
+    verdict = result.evaluation.get("verdict")
+    if not isinstance(verdict, dict):
+        return False
+    return bool(verdict.get("constant", _CONSTANT_FLAGS & set(verdict.get("flags", ()))))

@@ -7,24 +7,25 @@ from typing import TYPE_CHECKING
 
 from octjob.results.columns import Column, cells, main_columns, wide_columns
 from octjob.results.export import remarks
-from octjob.results.leaderboard import STATES, Leaderboard, State
-from octjob.results.textgrid import column_widths, fitted_names, grid, num_fitting, span
+from octjob.results.leaderboard import Leaderboard
+from octjob.results.rows import STATES, State
+from octjob.results.textgrid import MIN_NAME, column_widths, fitted_names, grid, num_fitting, span
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 WIDTH = 120
 _MIN_WIDTH = 60
-# rank, checkpoint, config, state and the metric ranked by are never dropped.
-_NUM_KEPT = 5
+# rank, checkpoint, config, weights, state and the metric ranked by are never dropped.
+_NUM_KEPT = 6
 _NAMES = (1, 2)
-_STATE = 3
+_STATE = 4
 _MAX_REMARKS = 12
 _STYLES: dict[State, str] = {
     "ok": "green",
-    "suspicious": "magenta",
-    "chance": "yellow",
+    "no_signal": "yellow",
     "collapsed": "bold red",
+    "unreadable": "bold red",
     "interrupted": "cyan",
     "running": "cyan",
     "failed": "bold red",
@@ -35,7 +36,7 @@ _STYLES: dict[State, str] = {
 def to_text(leaderboard: Leaderboard, *, wide: bool = False) -> str:
     """The table and what is below it: ASCII, no escape codes, at most `WIDTH` columns unless wide."""
     columns, rows = _table(leaderboard, wide, WIDTH)
-    lines = [title(leaderboard), "", *_grid(columns, rows)]
+    lines = [title(leaderboard), *_wrapped(leaderboard.caption, WIDTH), "", *_grid(columns, rows)]
     for section in below(leaderboard, every_reason=wide):
         if section:
             lines += ["", *(line for text in section for line in _wrapped(text, WIDTH))]
@@ -50,8 +51,9 @@ def print_rich(leaderboard: Leaderboard, console: Console, *, wide: bool = False
     columns, rows = _table(leaderboard, wide, width)
     headings, lines = _grid(columns, rows)[:2], _grid(columns, rows)[2:]
     start, end = span([column.header for column in columns], rows, _STATE)
+    said = Text("\n".join(_wrapped(leaderboard.caption, min(width, WIDTH))), "bold")
     console.print(
-        Text(title(leaderboard), "bold"), "", Text("\n".join(headings), "dim"), sep="\n", soft_wrap=True
+        Text(title(leaderboard), "bold"), said, "", Text("\n".join(headings), "dim"), sep="\n", soft_wrap=True
     )
     for row, line in zip(leaderboard.rows, lines, strict=True):
         styled = Text(line)
@@ -66,7 +68,7 @@ def print_rich(leaderboard: Leaderboard, console: Console, *, wide: bool = False
 def title(leaderboard: Leaderboard) -> str:
     """The sweep, what is ranked by, and how many runs are in which state."""
     counts = {state: len(leaderboard.in_state(state)) for state in STATES}
-    states = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    states = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in counts.items() if count)
     ns = sorted({row.n for row in leaderboard.rows if row.n is not None})
     scored = f", n = {' and '.join(map(str, ns))}" if ns else ""
     return f"{leaderboard.sweep}: ranked by {leaderboard.metric}{scored} ({states or 'no runs'})"
@@ -87,7 +89,10 @@ def _table(leaderboard: Leaderboard, wide: bool, width: int) -> tuple[list[Colum
     rows = [cells(row, columns) for row in leaderboard.rows]
     if wide:
         return columns, rows
-    num_columns = num_fitting(column_widths(headers, rows), width, _NUM_KEPT)
+    # Names can be shortened, so they do not count in full towards what fits.
+    widths = column_widths(headers, rows)
+    least = [min(size, MIN_NAME) if k in _NAMES else size for k, size in enumerate(widths)]
+    num_columns = num_fitting(least, width, _NUM_KEPT)
     rows = fitted_names(headers[:num_columns], [row[:num_columns] for row in rows], _NAMES, width)
     return columns[:num_columns], rows
 

@@ -30,6 +30,7 @@ _STYLES = {
     "Restarting": "yellow",
     "Interrupted": "yellow",
     "Invalid": "bold red",
+    "Unreadable": "bold red",
     "Failed": "bold red",
     "Succeeded": "green",
 }
@@ -115,7 +116,9 @@ def _progress(one: RunStatus) -> str:
         return f"{one.position} of {one.queue_length} in queue {one.queue}"
     parts = [one.stage or _NOTHING]
     parts += [
-        f"{word} {value}" for word, value in (("fold", one.fold), ("seed", one.seed)) if value is not None
+        f"{word} {value}"
+        for word, value in (("repeat", one.repeat), ("fold", one.fold), ("seed", one.seed))
+        if value is not None
     ]
     if one.epoch is not None:
         parts.append(f"epoch {one.epoch}" + (f"/{one.num_epochs}" if one.num_epochs is not None else ""))
@@ -144,7 +147,9 @@ def _messages(statuses: Sequence[RunStatus]) -> list[str]:
     for one in statuses:
         if not one.message:
             continue
-        what = {"Failed": "failed", "Invalid": "invalid"}.get(one.state, "collapsed")
+        what = {"Failed": "failed", "Invalid": "invalid", "Unreadable": "unreadable"}.get(
+            one.state, "collapsed"
+        )
         text = " ".join(one.message.split())
         lines.append(f"{one.checkpoint}.{one.config} {what}: {shortened(text, _MESSAGE_WIDTH)}")
         if one.hint:

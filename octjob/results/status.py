@@ -8,15 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
+from octjob.errors import DataError
 from octjob.results.layout import PROGRESS, RESULT, read_progress, read_result, read_sweep
-from octjob.results.records import Progress, Result, RunEntry
+from octjob.results.records import Progress, Result, RunEntry, is_constant
 from octjob.storage.base import ObjectStore
 
 NUM_THREADS = 16
 # A heartbeat comes every epoch or batch of volumes; a run silent for longer may have lost its machine.
 STALLED_AFTER_S = 600.0
 
-# A store alone knows Pending, Running, Interrupted, Failed and Succeeded; a cluster the others too.
+# A store alone knows Pending, Running, Interrupted, Unreadable, Failed and Succeeded; a cluster the others too.
 RunState = Literal[
     "Succeeded",
     "Running",
@@ -27,10 +28,11 @@ RunState = Literal[
     "Paused",
     "Pending",
     "Invalid",
+    "Unreadable",
     "Failed",
 ]
 STATES: tuple[RunState, ...] = get_args(RunState)
-FINAL: tuple[RunState, ...] = ("Failed", "Succeeded", "Invalid")
+FINAL: tuple[RunState, ...] = ("Failed", "Succeeded", "Invalid", "Unreadable")
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class RunStatus:
 
     best_metric: the best so far while it runs, balanced accuracy once it has succeeded.
     heartbeat_age_s: seconds since its last sign of life. stalled: it runs, but was silent for ten minutes.
-    message: why it failed, or why a finished run has collapsed.
+    message: why it failed, why a finished run has collapsed, or which object of it cannot be read.
     restart: JobSet's restart that the heartbeat is of.
 
     Of a cluster: reason: why it is in this state. stuck: waiting does not mend that. position, queue_length: its
@@ -55,6 +57,7 @@ class RunStatus:
     attempt: int | None = None
     host: str = ""
     seed: int | None = None
+    repeat: int | None = None
     fold: int | None = None
     epoch: int | None = None
     num_epochs: int | None = None
@@ -86,6 +89,11 @@ class RunStatus:
         """Nothing more happens without a new submission."""
         return self.state in FINAL
 
+    @property
+    def has_result(self) -> bool:
+        """Whether a result is there, though perhaps not readable."""
+        return self.state == "Succeeded" or (self.state == "Unreadable" and self.stage == "finished")
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return asdict(self)
@@ -104,7 +112,7 @@ def sweep_status(
 
     Raises:
         ObjectNotFoundError: no sweep here.
-        DataError: naming the URI of a damaged record.
+        DataError: naming the URI of a damaged sweep record.
     """
     sweep = read_sweep(store)
     present = {info.key for info in store.list("runs/")}
@@ -113,7 +121,10 @@ def sweep_status(
     entries = [entry for entry in sweep.runs if only is None or entry.run_id in only]
 
     def look(entry: RunEntry) -> RunStatus:
-        return finished.get(entry.run_id) or _status(store, entry, present, moment)
+        try:
+            return finished.get(entry.run_id) or _status(store, entry, present, moment)
+        except DataError as error:
+            return unreadable(entry, error, has_result=f"runs/{entry.run_id}/{RESULT}" in present)
 
     with ThreadPoolExecutor(NUM_THREADS) as pool:
         return list(pool.map(look, entries))
@@ -128,11 +139,26 @@ def _status(store: ObjectStore, entry: RunEntry, present: set[str], now: float) 
     return RunStatus(entry.run_id, entry.checkpoint, entry.config, "Pending")
 
 
+def unreadable(entry: RunEntry, error: DataError, *, has_result: bool) -> RunStatus:
+    """The status of a run whose result, or else heartbeat, is damaged or of another version."""
+    stage = "finished" if has_result else ""
+    return RunStatus(
+        entry.run_id,
+        entry.checkpoint,
+        entry.config,
+        "Unreadable",
+        stage=stage,
+        message=error.message,
+        hint=error.hint,
+    )
+
+
 def succeeded(entry: RunEntry, result: Result) -> RunStatus:
     """The status of a run with a result."""
-    verdict = result.evaluation.get("verdict", {})
-    collapsed = bool(verdict.get("collapsed"))
+    verdict, metrics = (_part(result.evaluation, name) for name in ("verdict", "metrics"))
+    collapsed = is_constant(result)
     reasons = verdict.get("reasons") or [""]
+    value = metrics.get("balanced_accuracy")
     return RunStatus(
         entry.run_id,
         entry.checkpoint,
@@ -141,11 +167,17 @@ def succeeded(entry: RunEntry, result: Result) -> RunStatus:
         stage="finished",
         attempt=result.attempts,
         metric_name="balanced_accuracy",
-        best_metric=result.evaluation.get("metrics", {}).get("balanced_accuracy"),
+        best_metric=float(value) if isinstance(value, int | float) else None,
         collapsed=collapsed,
         duration_s=result.duration_s,
         message=str(reasons[0]) if collapsed else "",
     )
+
+
+def _part(evaluation: dict[str, Any], name: str) -> dict[str, Any]:
+    """A part of a stored evaluation; empty where another version wrote something else, as `collect` says."""
+    part = evaluation.get(name)
+    return part if isinstance(part, dict) else {}
 
 
 def unfinished(entry: RunEntry, progress: Progress, now: float) -> RunStatus:
@@ -167,6 +199,7 @@ def unfinished(entry: RunEntry, progress: Progress, now: float) -> RunStatus:
         attempt=progress.attempt,
         host=progress.host,
         seed=progress.seed,
+        repeat=progress.repeat,
         fold=progress.fold,
         epoch=progress.epoch,
         num_epochs=progress.num_epochs,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 GAP = "  "
-_MIN_NAME = 12
+MIN_NAME = 12
 
 
 def grid(
@@ -62,7 +62,7 @@ def fitted_names(
     widths = column_widths(headers, rows)
     while sum(widths) + len(GAP) * (len(widths) - 1) > limit:
         widest = max(names, key=widths.__getitem__)
-        if widths[widest] <= max(_MIN_NAME, len(headers[widest])):
+        if widths[widest] <= max(MIN_NAME, len(headers[widest])):
             break
         widths[widest] -= 1
     return [

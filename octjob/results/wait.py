@@ -48,10 +48,16 @@ Look = Callable[[], Standings]
 def look_in_store(store: ObjectStore) -> Standings:
     """Where the runs stand by the store alone; a run that has failed may be tried again by its target.
 
+    A result that cannot be read is one: nothing more comes of that run by itself.
+
     Raises `ObjectNotFoundError`: no sweep here.
     """
-    standing: dict[str, Standing] = {"Succeeded": "result", "Failed": "failed"}
-    return Standings({one.run_id: standing.get(one.state, "open") for one in sweep_status(store)})
+    return Standings(
+        {
+            one.run_id: "result" if one.has_result else "failed" if one.state == "Failed" else "open"
+            for one in sweep_status(store)
+        }
+    )
 
 
 def wait_for_results(

@@ -11,13 +11,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from octjob.errors import SpecError
-from octjob.spec.experiment import Experiment
+from octjob.spec.experiment import OPEN_TEST_HINT, Experiment
 from octjob.spec.yaml import Document, KeyPath
 
 
 @dataclass(frozen=True)
 class Rule:
-    """`key` has no effect where `holds`; `cause` is the key that makes it so; `always_note` never raises."""
+    """`key`, or all below it, has no effect where `holds`; `cause` is the key that makes it so.
+
+    always_note: never raise; original files carry the key, or it is harmless.
+    """
 
     key: str
     cause: str
@@ -29,6 +32,10 @@ class Rule:
     def path(self) -> KeyPath:
         """The key as a path."""
         return tuple(self.key.split("."))
+
+    def covers(self, key: KeyPath) -> bool:
+        """Whether it speaks of `key`."""
+        return key[: len(self.path)] == self.path
 
 
 def _lbfgs(config: Experiment) -> bool:
@@ -43,8 +50,13 @@ def _finetune(config: Experiment) -> bool:
     return config.mode == "finetune"
 
 
+def _one_view(config: Experiment) -> bool:
+    return _probe(config) and config.data.augment.views == 1
+
+
 _LBFGS_WHY = "L-BFGS runs to convergence in one go"
 _LEGACY_WHY = "octjob has its own loader"
+_STOPPING_WHY = "early stopping is off; train.early_stopping.enabled: true turns it on"
 
 RULES: tuple[Rule, ...] = (
     Rule("train.lr_encoder", "model.freeze_encoder", _probe, "the encoder is frozen", always_note=True),
@@ -60,7 +72,20 @@ RULES: tuple[Rule, ...] = (
             "early_stopping",
         )
     ),
-    Rule("data.batch_size", "train.optimizer", _lbfgs, "L-BFGS uses all samples at once"),
+    *(
+        Rule(key, "train.optimizer", _lbfgs, "L-BFGS uses all samples at once")
+        for key in ("data.batch_size", "data.val_batch_size", "train.accumulate")
+    ),
+    *(
+        Rule(
+            f"train.early_stopping.{key}",
+            "train.early_stopping.enabled",
+            lambda c: not c.train.early_stopping.enabled and not _lbfgs(c),
+            _STOPPING_WHY,
+            always_note=True,
+        )
+        for key in ("patience", "min_delta", "metric", "holdout")
+    ),
     Rule("model.head.dropout", "train.optimizer", _lbfgs, "logistic regression has no dropout"),
     Rule(
         "train.l2",
@@ -76,6 +101,25 @@ RULES: tuple[Rule, ...] = (
         "data.augment",
         lambda c: not c.data.augment.any,
         "no augmentation is on",
+    ),
+    *(
+        Rule(f"data.augment.{key}", "data.augment.views", _one_view, "a probe with one view never augments")
+        for key in ("flip", "intensity_jitter", "random_crop", "rotation")
+    ),
+    Rule("project_name", "project_name", lambda c: True, "nothing reads it", always_note=True),
+    *(
+        Rule(
+            f"paths.{key}",
+            "data.source",
+            lambda c: c.data.source is not None,
+            "data.source says where the volumes are",
+            always_note=True,
+        )
+        for key in ("s3_bucket", "s3_prefix")
+    ),
+    *(
+        Rule(f"log.{key}", "log.wandb", lambda c: not c.log.wandb, "log.wandb is off", always_note=True)
+        for key in ("wandb_project", "wandb_entity")
     ),
     Rule(
         "paths.checkpoint_path",
@@ -97,7 +141,7 @@ def check_effects(config: Experiment, document: Document) -> None:
     """Raise `SpecError` for the first key written without effect beside its cause, or a contradiction."""
     _check_contradictions(config, document)
     for rule in _holding(config, document):
-        here = document.marks[rule.path]
+        here = next(mark for key, mark in document.marks.items() if rule.covers(key))
         cause = document.mark(tuple(rule.cause.split(".")))
         if not rule.always_note and cause is not None and cause.file == here.file:
             raise SpecError(
@@ -113,11 +157,12 @@ def unused_keys(config: Experiment, document: Document) -> tuple[str, ...]:
 
 def idle_reason(key: str, config: Experiment) -> str:
     """Why `key` has no effect under `config`; empty where it has one."""
-    return next((rule.why for rule in RULES if rule.key == key and rule.holds(config)), "")
+    path = tuple(key.split("."))
+    return next((rule.why for rule in RULES if rule.covers(path) and rule.holds(config)), "")
 
 
 def _holding(config: Experiment, document: Document) -> list[Rule]:
-    return [rule for rule in RULES if rule.path in document.marks and rule.holds(config)]
+    return [rule for rule in RULES if any(map(rule.covers, document.marks)) and rule.holds(config)]
 
 
 def _check_contradictions(config: Experiment, document: Document) -> None:
@@ -125,6 +170,8 @@ def _check_contradictions(config: Experiment, document: Document) -> None:
         mark = document.mark(tuple(key.split(".")))
         raise SpecError(f"{mark}: {key}: {message}", hint)
 
+    if config.data.eval_split == "test":
+        fail("data.eval_split", "no run scores the test split", OPEN_TEST_HINT)
     if _lbfgs(config):
         if _finetune(config):
             fail("train.optimizer", "LBFGS cannot fine-tune", "Use AdamW or SGD, or freeze the encoder.")

@@ -19,6 +19,10 @@ CLASS_NAMES = (
 
 Mode = Literal["probe", "finetune"]
 
+OPEN_TEST_HINT = (
+    "Remove it; `octjob open-test SWEEP RUN` scores a finished run there, and records that it did."
+)
+
 
 def _as_tuple(value: Any) -> Any:
     """YAML and JSON write sequences as lists; strict pydantic wants a tuple."""
@@ -100,6 +104,9 @@ class Data(Section):
         "pretraining",
         description="Preprocessing: what the checkpoint saw, or what the original fine-tuning did.",
     )
+    sites: Names | None = Field(
+        None, description="Clinical sites whose participants take part; null for all."
+    )
     devices: Names | None = Field(None, description="Device folders to use; null for all.")
     regions: Names | None = Field(None, description="Anatomic regions; null for all.")
     laterality: Literal["both", "left", "right"] = "both"
@@ -107,7 +114,10 @@ class Data(Section):
     include_radial: bool = Field(
         False, description="Radial scans are not raster volumes; excluded by default."
     )
-    eval_split: Literal["val", "test"] = "val"
+    eval_split: Literal["val", "test"] = Field(
+        "val",
+        description="Always val: `test`, which early versions took, is refused; `octjob open-test` scores it.",
+    )
     min_coverage: Fraction = Field(
         0.95, description="Least share of expected participants that must be found."
     )
@@ -177,13 +187,14 @@ class EarlyStopping(Section):
     """Stop when the metric has not improved; the best epoch's weights are then evaluated.
 
     The metric is computed on a share of the *training* participants held out for it, so that the evaluated
-    split never chooses the weights it scores.
+    split never chooses the weights it scores. Of the rarest class these may be two: only the log-loss sees every
+    improvement there.
     """
 
     enabled: bool = False
     patience: Count = 10
     min_delta: NonNegative = 0.001
-    metric: Literal["loss", "accuracy", "balanced_accuracy", "macro_f1", "macro_auroc"] = "balanced_accuracy"
+    metric: Literal["loss", "accuracy", "balanced_accuracy", "macro_f1", "macro_auroc"] = "loss"
     holdout: Annotated[float, Field(gt=0.0, le=0.5)] = 0.15
 
 
@@ -194,6 +205,10 @@ class Train(Section):
     lr_head: Positive = 1e-3
     lr_encoder: Positive = 3e-5
     weight_decay: NonNegative = 1e-4
+    accumulate: Count = Field(
+        1,
+        description="Batches whose gradients make one optimisation step: that of a batch so many times the size.",
+    )
     optimizer: Literal["AdamW", "SGD", "LBFGS"] = Field(
         "AdamW", description="LBFGS: L2 logistic regression to convergence, probe with a linear head only."
     )
@@ -204,7 +219,11 @@ class Train(Section):
     scheduler: Literal["cosine", "step", "none"] = "cosine"
     warmup_epochs: int = Field(0, ge=0)
     class_weights: Literal["auto", "none"] | Annotated[tuple[Positive, ...], BeforeValidator(_as_tuple)] = (
-        Field("none", description="auto: scikit-learn's `balanced` on the training labels really used.")
+        Field(
+            "none",
+            description="auto: scikit-learn's `balanced` on the training labels really used. Numbers are "
+            "relative: scaled to mean 1 over the training samples.",
+        )
     )
     sampler: Literal["shuffle", "weighted"] = "shuffle"
     loss: Literal["cross_entropy", "focal"] = "cross_entropy"

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-from octjob.spec.experiment import Experiment, Section, _as_tuple
+from octjob.spec.experiment import Count, Experiment, Section, _as_tuple
 from octjob.spec.sweep import Checkpoint
 
 # Raise it when a change of code changes results: old results then no longer count as the same run.
-RESULT_VERSION = 1
+RESULT_VERSION = 2
 
 # Settings that cannot change a result and so are no part of a run's identity.
 _NOT_IDENTITY: tuple[tuple[str, ...], ...] = (
@@ -29,8 +30,16 @@ _NOT_IDENTITY: tuple[tuple[str, ...], ...] = (
 )
 
 
+# A seed and a repeat: trainings that together score every participant once.
+Pass = tuple[int, int]
+
+
 class Run(Section):
-    """One checkpoint under one configuration: `spec.json`."""
+    """One checkpoint under one configuration: `spec.json`.
+
+    folds: 0 trains on one split and scores another; else train and val are dealt to so many folds, `repeats` times,
+    by `fold_seed`. seed_per_repeat: repeat r trains with the r-th seed alone, else with every seed.
+    """
 
     schema_version: int = 1
     result_version: int = RESULT_VERSION
@@ -42,31 +51,46 @@ class Run(Section):
     config: Experiment
     seeds: Annotated[tuple[int, ...], BeforeValidator(_as_tuple)]
     folds: int
+    repeats: Count = 1
+    fold_seed: int = 0
+    seed_per_repeat: bool = False
     output: str
     cache: str
     notes: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
 
+    @property
+    def passes(self) -> tuple[Pass, ...]:
+        """(seed, repeat) of every pass over the participants, in the order in which they are carried out."""
+        repeats = range(self.repeats)
+        if self.seed_per_repeat:
+            return tuple(zip(self.seeds, repeats, strict=True))
+        return tuple(itertools.product(self.seeds, repeats))
 
-def run_identity(
-    checkpoint: Checkpoint, config: Experiment, seeds: tuple[int, ...], folds: int
-) -> dict[str, Any]:
+    @property
+    def num_units(self) -> int:
+        """How many heads or networks are trained."""
+        return len(self.passes) * max(1, self.folds)
+
+
+def run_identity(run: Run) -> dict[str, Any]:
     """What can change the result, as plain data."""
-    data: dict[str, Any] = config.model_dump(mode="json")
+    data: dict[str, Any] = run.config.model_dump(mode="json")
     for path in _NOT_IDENTITY:
         section = data
         for key in path[:-1]:
             section = section[key]
         section.pop(path[-1], None)
     return {
-        "result_version": RESULT_VERSION,
-        "checkpoint": checkpoint.model_dump(mode="json"),
+        "result_version": run.result_version,
+        "checkpoint": run.checkpoint.model_dump(mode="json"),
         "config": data,
-        "seeds": list(seeds),
-        "folds": folds,
+        "passes": run.passes,
+        "folds": run.folds,
+        "fold_seed": run.fold_seed if run.folds else None,
     }
 
 
-def make_run_id(checkpoint_name: str, config_name: str, identity: dict[str, Any]) -> str:
+def make_run_id(run: Run) -> str:
     """`<checkpoint>.<config>-<8 hex digits>`: readable first, unique always."""
-    text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
-    return f"{checkpoint_name}.{config_name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    text = json.dumps(run_identity(run), sort_keys=True, separators=(",", ":"))
+    return f"{run.checkpoint_name}.{run.config_name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

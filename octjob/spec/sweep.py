@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from octjob.spec.experiment import Count, Section, Size3, _as_tuple
 
@@ -193,6 +193,36 @@ class Compute(Section):
         return self
 
 
+def _refuse_one_fold(value: int) -> int:
+    if value == 1:
+        raise ValueError("one fold leaves nothing to train on; write 2 or more, or leave it out")
+    return value
+
+
+class Evaluate(Section):
+    """Who is trained on and who is scored, the same for every run of the sweep."""
+
+    protocol: Literal["split", "folds"] = Field(
+        "split",
+        description="`split`: train on the data set's split train, score val. `folds`: deal the people "
+        "of train and val to folds, even by class and site; each is scored by what was trained on the others.",
+    )
+    folds: Annotated[int, Field(ge=1), AfterValidator(_refuse_one_fold)] = Field(
+        5, description="folds: so many in each repeat."
+    )
+    repeats: Count = Field(5, description="folds: deal so many times, each participant scored once in each.")
+    fold_seed: int = Field(
+        0, ge=0, description="folds: decides who is in which fold, whatever the training seeds."
+    )
+
+    @model_validator(mode="after")
+    def _no_key_without_effect(self) -> Evaluate:
+        idle = [key for key in ("folds", "repeats", "fold_seed") if key in self.model_fields_set]
+        if self.protocol == "split" and idle:
+            raise ValueError(f"{idle[0]} has no effect under protocol split; write protocol: folds beside it")
+        return self
+
+
 class Sweep(Section):
     """A whole sweep file."""
 
@@ -205,12 +235,18 @@ class Sweep(Section):
     include: Annotated[tuple[Pair, ...], BeforeValidator(_as_tuple)] = ()
     exclude: Annotated[tuple[Pair, ...], BeforeValidator(_as_tuple)] = ()
     seeds: Annotated[tuple[int, ...], BeforeValidator(_as_tuple)] = Field(
-        (), description="Training seeds inside each run; default the config's own."
+        (),
+        description="Training seeds inside each run; default five from the config's own for a probe trained by AdamW "
+        "or SGD, one otherwise, and one for each repeat of folds.",
     )
-    folds: int = Field(
-        0, ge=0, description="Cross-validate over train+val participants; 0 trains on train and scores val."
+    evaluate: Evaluate = Evaluate()
+    folds: Annotated[int, Field(ge=0), AfterValidator(_refuse_one_fold)] = Field(
+        0, description="N is short for evaluate: {protocol: folds, folds: N, repeats: 1}."
     )
     baseline: str | None = Field(None, description="Checkpoint that the others are compared with.")
+    baseline_config: str | None = Field(
+        None, description="Configuration that the others are compared with; default the first."
+    )
     data: dict[str, Any] = Field(default_factory=dict, description="Overrides of every config's `data`.")
     compute: Compute = Compute()
 
@@ -249,9 +285,15 @@ class Sweep(Section):
 
     @field_validator("folds")
     @classmethod
-    def _enough_folds(cls, value: int) -> int:
-        if value == 1:
+    def _one_protocol(cls, value: int, info: ValidationInfo) -> int:
+        evaluate = info.data.get("evaluate")
+        if value and evaluate is not None and evaluate.model_fields_set:
             raise ValueError(
-                "one fold leaves nothing to train on; use 0 (the data set's own split) or 2 and more"
+                f"stands beside evaluate; write evaluate: {{protocol: folds, folds: {value}}} only"
             )
         return value
+
+    @property
+    def resampling(self) -> Evaluate:
+        """`evaluate`, also where the short `folds` says it."""
+        return Evaluate(protocol="folds", folds=self.folds, repeats=1) if self.folds else self.evaluate

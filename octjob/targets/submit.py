@@ -29,6 +29,7 @@ def record_of(plan: Plan) -> SweepRecord:
     return SweepRecord(
         name=plan.name,
         baseline=plan.baseline,
+        baseline_config=plan.baseline_config,
         class_names=plan.runs[0].config.classes.names,
         runs=tuple(
             RunEntry(run_id=run.run_id, checkpoint=run.checkpoint_name, config=run.config_name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from octjob.models.encoder import Encoder3D
@@ -26,7 +27,13 @@ def make_head(experiment: Experiment, in_dim: int, seed: int) -> Head:
 
 
 class Classifier(nn.Module):
-    """The network that is fine-tuned: (B, 1, D, H, W) -> logits (B, K)."""
+    """The network that is fine-tuned: (B, 1, D, H, W) -> logits (B, K).
+
+    Pooled features are normalised before the head, by LayerNorm without parameters, so that one learning rate
+    suits checkpoints whose features differ in scale. MAE (He et al. 2022, arXiv:2111.06377) has BatchNorm
+    there in its linear probe and LayerNorm in fine-tuning; only the latter exists at batch size 1 and leaves a
+    sample's logits to itself. The attentive head has a norm of its own.
+    """
 
     def __init__(self, encoder: Encoder3D, head: Head, pool_method: str) -> None:
         super().__init__()
@@ -36,6 +43,10 @@ class Classifier(nn.Module):
 
     def forward(self, x_BCDHW: Tensor) -> Tensor:
         tokens_BNE = self.encoder(x_BCDHW)
-        pooled = tokens_BNE if self.pool_method == "attentive" else pool_tokens(tokens_BNE, self.pool_method)
+        if self.pool_method == "attentive":
+            pooled = tokens_BNE
+        else:
+            pooled_BE = pool_tokens(tokens_BNE, self.pool_method)
+            pooled = F.layer_norm(pooled_BE, pooled_BE.shape[-1:])
         logits_BK: Tensor = self.head(pooled)
         return logits_BK

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from octjob.data.cohort import Cohort, build_cohort
+from octjob.data.cohort import Cohort, check_cohort, find_cohort, require, require_classes
+from octjob.data.coverage import Coverage
 from octjob.data.manifest import MANIFEST_KEY
 from octjob.data.volumes import VolumeReader
-from octjob.errors import DataError
+from octjob.errors import DataError, SpecError
 from octjob.models.checkpoint import LoadedEncoder, read_checkpoint
+from octjob.spec.experiment import OPEN_TEST_HINT, Experiment
 from octjob.spec.run import Run
 from octjob.storage.copy import local_copy
 from octjob.storage.open import open_store
@@ -19,6 +22,8 @@ from octjob.train.units import used_splits
 log = logging.getLogger(__name__)
 
 Tick = Callable[[int, int], None]
+
+TEST = "test"
 
 
 def load_encoder(run: Run, workdir: Path, tick: Tick) -> LoadedEncoder:
@@ -55,18 +60,43 @@ def _check_fit(key: str, wanted: object, found: object, uri: str) -> None:
 
 
 def load_cohort(run: Run) -> Cohort:
-    """The volumes of the splits the run uses; the coverage speaks of all splits."""
+    """The volumes of the splits the run uses, never those of test; the coverage speaks of all splits.
+
+    Raises `SpecError` where the spec, of an early version, asks for the test split.
+    """
+    splits = used_splits(run.config, run.folds)
+    if TEST in splits:
+        raise SpecError(f"run {run.run_id}: no run scores the test split", OPEN_TEST_HINT)
+    found = _find(run)
+    check_cohort(found, run.config, run.folds)
+    return found.only(*splits)
+
+
+def load_test_cohort(run: Run) -> tuple[Cohort, Coverage]:
+    """The volumes of the test split alone, for the command that opens it, and the coverage of all splits.
+
+    Raises as `check_test_cohort` does.
+    """
+    found = _find(run)
+    cohort = found.only(TEST)
+    cohort = replace(cohort, coverage=found.coverage.only(TEST))
+    check_test_cohort(cohort, run.config)
+    return cohort, found.coverage
+
+
+def check_test_cohort(cohort: Cohort, experiment: Experiment) -> None:
+    """Raise `DataError` if fewer of the test participants than `data.min_coverage` are there, or a class is empty."""
+    require(cohort.coverage, experiment.data.min_coverage)
+    require_classes(cohort, (TEST,), experiment.classes)
+
+
+def _find(run: Run) -> Cohort:
     config = run.config
     store = open_store(str(config.data.source))
     participants_key = config.paths.labels_tsv.rpartition("/")[2]
-    cohort = build_cohort(store, participants_key, MANIFEST_KEY, config, run.folds)
-    log.info("participants found/expected by site and split:\n%s", cohort.coverage.table())
-    splits = used_splits(config, run.folds)
-    return Cohort(
-        volumes=tuple(v for v in cohort.volumes if v.participant.split in splits),
-        participants=tuple(p for p in cohort.participants if p.split in splits),
-        coverage=cohort.coverage,
-    )
+    found = find_cohort(store, participants_key, MANIFEST_KEY, config)
+    log.info("participants found/expected by site and split:\n%s", found.coverage.table())
+    return found
 
 
 def make_reader(run: Run, loaded: LoadedEncoder) -> VolumeReader:

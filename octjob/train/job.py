@@ -17,7 +17,7 @@ from octjob.data.cohort import Cohort, Volume, check_cohort
 from octjob.data.quarantine import Quarantine
 from octjob.data.volumes import VolumeReader, load_volumes
 from octjob.errors import Interrupted
-from octjob.evaluate import evaluate
+from octjob.evaluate import effective_prior, evaluate
 from octjob.features.encode import Encoding
 from octjob.models.checkpoint import LoadedEncoder
 from octjob.results.layout import (
@@ -31,6 +31,7 @@ from octjob.results.layout import (
 )
 from octjob.results.predictions import write_predictions
 from octjob.results.records import Result
+from octjob.spec.experiment import Experiment
 from octjob.spec.run import Run
 from octjob.storage.base import AlreadyExistsError, ObjectStore
 from octjob.storage.open import open_store
@@ -124,10 +125,11 @@ def _attempt(session: Session) -> Result:
     scorer = Scorer(cohort.volumes, run.config)
     trainer = trainer_for(scorer)
     heartbeat.stage("training")
-    units = make_units(cohort.volumes, run.config, run.seeds, run.folds)
+    units = make_units(cohort.volumes, run.config, run.passes, run.folds, run.fold_seed)
     for unit in units:
         if unit.name not in session.done:
-            heartbeat.tick(0, 0, seed=unit.seed, fold=unit.fold)
+            repeat = unit.repeat if run.repeats > 1 else None
+            heartbeat.tick(0, 0, seed=unit.seed, repeat=repeat, fold=unit.fold)
             session.finish_unit(unit.name, _keep(session, unit, trainer.train(unit)))
     heartbeat.stage("evaluating")
     return _finish(session, loaded, cohort, quarantine, scorer, units)
@@ -213,12 +215,14 @@ def _finish(
     train = [
         scorer.metrics(u, u.train_N, o["train_logits"].numpy()) for u, o in zip(units, outcomes, strict=True)
     ]
+    train_counts = np.bincount(scorer.label_N[units[0].train_N], minlength=num_classes).tolist()
     evaluation = evaluate(
         predictions,
         num_classes,
         config.data.unit,
         class_names=config.classes.names,
-        train_counts=np.bincount(scorer.label_N[units[0].train_N], minlength=num_classes).tolist(),
+        train_counts=train_counts,
+        train_prior=_train_prior(config, train_counts, outcomes[0]["used"]["class_weights"]),
     )
     write_predictions(session.store, run.run_id, predictions)
     progress, now = session.heartbeat.progress, time.time()
@@ -246,6 +250,14 @@ def _finish(
     for reason in evaluation.verdict.reasons:
         log.warning("%s", reason)
     return result
+
+
+def _train_prior(
+    config: Experiment, train_counts: Sequence[int], class_weights: Sequence[float] | None
+) -> tuple[float, ...]:
+    """The class shares that the loss saw: a weighted sampler draws every class as often."""
+    seen = [1] * len(train_counts) if config.train.sampler == "weighted" else train_counts
+    return effective_prior(seen, class_weights)
 
 
 def _write_result(store: ObjectStore, result: Result) -> Result:

@@ -34,7 +34,7 @@ class Hooks(Protocol):
     """What a loop tells the outside."""
 
     def after_step(self, loop: Loop) -> None:
-        """After every optimisation step and evaluated batch; may save the state and raise `Interrupted`."""
+        """After every trained and evaluated batch; may save the state and raise `Interrupted`."""
         ...
 
     def after_epoch(self, loop: Loop, record: dict[str, Any]) -> None:
@@ -70,6 +70,7 @@ class Loop:
         self.encoder = getattr(model, "encoder", None)
         self.optimizer = make_optimizer(self.model, experiment.train)
         self.epoch = 0
+        self.batch = 0
         self.step = 0
         self.loss_sum = 0.0
         self.num_correct = 0
@@ -85,14 +86,19 @@ class Loop:
         return len(self.task.unit.train_N)
 
     @property
+    def step_size(self) -> int:
+        """Samples of an optimisation step; the last of an epoch may have fewer."""
+        return min(self.experiment.data.batch_size * self.experiment.train.accumulate, self.num_samples)
+
+    @property
     def steps_per_epoch(self) -> int:
         """Optimisation steps an epoch."""
-        return math.ceil(self.num_samples / self.experiment.data.batch_size)
+        return math.ceil(self.num_samples / self.step_size)
 
     def run(self, hooks: Hooks) -> State:
         """Train to the end, leaving the weights to evaluate in the model; returns those of the last epoch."""
         train = self.experiment.train
-        if self.epoch == self.step == 0:
+        if self.epoch == self.batch == 0:
             torch.manual_seed(self.task.unit.seed)
         while self.epoch < train.epochs and not self.stopped_early:
             self._train_epoch(hooks)
@@ -107,14 +113,21 @@ class Loop:
         unit, data = self.task.unit, self.experiment.data
         self.model.train()
         if self.encoder is not None:
-            self.encoder.requires_grad_(self.epoch >= max(0, self.experiment.model.unfreeze_at_epoch))
+            self.encoder.requires_grad_(self._encoder_trains)
         order = unit.train_N[self._order()]
-        batches = [order[i : i + data.batch_size] for i in range(0, len(order), data.batch_size)][self.step :]
-        inputs = self.source.train_batches(batches, self.epoch, unit.seed)
-        for batch, x_B in zip(batches, inputs, strict=True):
-            self._train_step(x_B, torch.from_numpy(self.task.label_N[batch]).to(self.device))
-            self.step += 1
+        batches = [order[i : i + data.batch_size] for i in range(0, len(order), data.batch_size)]
+        left = batches[self.batch :]
+        inputs = self.source.train_batches(left, self.epoch, unit.seed)
+        for batch, x_B in zip(left, inputs, strict=True):
+            self._accumulate(x_B, torch.from_numpy(self.task.label_N[batch]).to(self.device))
+            self.batch += 1
+            if self.batch % self.experiment.train.accumulate == 0 or self.batch == len(batches):
+                self._optimiser_step()
             hooks.after_step(self)
+
+    @property
+    def _encoder_trains(self) -> bool:
+        return self.epoch >= self.experiment.model.unfreeze_at_epoch
 
     def _order(self) -> Indices:
         unit, train = self.task.unit, self.experiment.train
@@ -123,27 +136,36 @@ class Loop:
         weights = sample_weights(labels, self.experiment.classes.num_classes) if weighted else None
         return epoch_order(self.num_samples, unit.seed, self.epoch, weights)
 
-    def _train_step(self, x_B: Tensor, label_B: Tensor) -> None:
-        train = self.experiment.train
-        step = self.epoch * self.steps_per_epoch + self.step
-        factor = lr_factor(step, self.steps_per_epoch, train.epochs, train.warmup_epochs, train.scheduler)
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["base_lr"] * factor
+    def _accumulate(self, x_B: Tensor, label_B: Tensor) -> None:
+        """Add a batch's share to the gradient of the step under way.
+
+        Divided by the samples of a full step, whatever the batch holds: every sample of an epoch weighs the
+        same, one in a short last step included, and the epoch's gradients, summed and multiplied by
+        `step_size / num_samples`, are the gradient of the mean over all samples.
+        """
         logits_BK = self._forward(x_B)
-        loss = self.loss(logits_BK, label_B)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if train.grad_clip:
-            nn.utils.clip_grad_norm_(self.model.parameters(), train.grad_clip)
-        self.optimizer.step()
+        loss = self.loss(logits_BK, label_B).sum()
+        (loss / self.step_size).backward()  # type: ignore[no-untyped-call]
         value = float(loss.detach())
         if not math.isfinite(value):
             raise DataError(
                 f"training loss became {value} in epoch {self.epoch}, step {self.step}",
                 "Lower train.lr_head and train.lr_encoder, or set train.grad_clip.",
             )
-        self.loss_sum += value * len(label_B)
+        self.loss_sum += value
         self.num_correct += int((logits_BK.detach().argmax(dim=1) == label_B).sum())
+
+    def _optimiser_step(self) -> None:
+        train = self.experiment.train
+        step = self.epoch * self.steps_per_epoch + self.step
+        factor = lr_factor(step, self.steps_per_epoch, train.epochs, train.warmup_epochs, train.scheduler)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["base_lr"] * factor
+        if train.grad_clip:
+            nn.utils.clip_grad_norm_(self.model.parameters(), train.grad_clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
 
     def _forward(self, x_B: Tensor) -> Tensor:
         bf16 = self.experiment.train.precision == "bf16" and self.encoder is not None
@@ -170,9 +192,10 @@ class Loop:
         unit, stopping = self.task.unit, self.experiment.train.early_stopping
         record: dict[str, Any] = {
             "seed": unit.seed,
+            "repeat": unit.repeat,
             "fold": unit.fold,
             "epoch": self.epoch,
-            "lr": {group["name"]: group["lr"] for group in self.optimizer.param_groups},
+            "lr": {group["part"]: group["lr"] for group in self.optimizer.param_groups},
             "train/loss": self.loss_sum / self.num_samples,
             "train/accuracy": self.num_correct / self.num_samples,
         }
@@ -181,9 +204,11 @@ class Loop:
         if stopping.enabled:
             held_out = self.task.scores(unit.holdout_N, self.predict(unit.holdout_N, check))
             record |= {f"holdout/{name}": value for name, value in held_out.items()}
-            self._early_stopping(held_out[stopping.metric])
+            # A probe is not what fine-tuning was asked for: epochs with a frozen encoder neither win nor tire.
+            if self.encoder is None or self._encoder_trains:
+                self._early_stopping(held_out[stopping.metric])
         self.epoch += 1
-        self.step = 0
+        self.batch = self.step = 0
         self.loss_sum, self.num_correct = 0.0, 0
         return record
 
@@ -202,6 +227,7 @@ class Loop:
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "gradient": {n: p.grad for n, p in self.model.named_parameters() if p.grad is not None},
             "torch_rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
             **{name: getattr(self, name) for name in _PROGRESS},
@@ -211,6 +237,8 @@ class Loop:
         """Continue from `state()`."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        for name, gradient in state["gradient"].items():
+            self.model.get_parameter(name).grad = gradient.to(self.device)
         torch.set_rng_state(state["torch_rng"].cpu())
         if state["cuda_rng"] is not None:
             torch.cuda.set_rng_state(state["cuda_rng"].cpu(), self.device)
@@ -222,6 +250,7 @@ class Loop:
         weights = self.task.class_weight_K
         return {
             "seed": self.task.unit.seed,
+            "repeat": self.task.unit.repeat,
             "fold": self.task.unit.fold,
             "num_train": self.num_samples,
             "num_holdout": len(self.task.unit.holdout_N),
@@ -229,7 +258,7 @@ class Loop:
             "class_weights": None if weights is None else [float(w) for w in weights],
             "steps_per_epoch": self.steps_per_epoch,
             "epochs_run": self.epoch,
-            "evaluated_epoch": self.best_epoch if self.best_epoch is not None else self.epoch - 1,
+            "scored_epoch": self.best_epoch if self.best_epoch is not None else self.epoch - 1,
             "stopped_early": self.stopped_early,
             "groups": [
                 {"name": g["name"], "base_lr": g["base_lr"], "last_lr": g["lr"], "num_parameters": _count(g)}
@@ -240,6 +269,7 @@ class Loop:
 
 _PROGRESS = (
     "epoch",
+    "batch",
     "step",
     "loss_sum",
     "num_correct",

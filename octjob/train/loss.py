@@ -14,18 +14,18 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def make_loss(train: Train, class_weight_K: Tensor | None) -> Loss:
-    """The configured loss of (logits_BK, label_B), a weighted mean over the batch.
+    """The configured loss of (logits_BK, label_B), sample by sample (B,): each times its class's weight.
 
-    Weighted as in `torch.nn.CrossEntropyLoss`: divided by the sum of the samples' weights.
-    Focal: (1 - p)^gamma times the cross-entropy, Lin et al. 2017.
+    A mean over samples is for whoever sums to take, by a count that does not depend on their weights. Torch's
+    own weighted mean divides by the batch's sum of weights, in which the weight of a single sample cancels.
+    Focal: (1 - p)^gamma times the cross-entropy, Lin et al. 2017, arXiv:1708.02002.
     """
-    if train.loss == "cross_entropy":
-        return lambda logits_BK, label_B: F.cross_entropy(logits_BK, label_B, weight=class_weight_K)
+    gamma = train.focal_gamma if train.loss == "focal" else 0.0
 
-    def focal(logits_BK: Tensor, label_B: Tensor) -> Tensor:
-        log_p_B = F.log_softmax(logits_BK, dim=-1).gather(1, label_B[:, None])[:, 0]
-        weight_B = torch.ones_like(log_p_B) if class_weight_K is None else class_weight_K[label_B]
-        loss_B = -((1.0 - log_p_B.exp()) ** train.focal_gamma) * log_p_B
-        return (weight_B * loss_B).sum() / weight_B.sum()
+    def loss(logits_BK: Tensor, label_B: Tensor) -> Tensor:
+        loss_B = F.cross_entropy(logits_BK, label_B, reduction="none")
+        if gamma:
+            loss_B = (-torch.expm1(-loss_B)) ** gamma * loss_B
+        return loss_B if class_weight_K is None else class_weight_K[label_B] * loss_B
 
-    return focal
+    return loss

@@ -31,19 +31,36 @@ SGD = _uncompiled(torch.optim.SGD)
 
 
 def make_optimizer(model: nn.Module, train: Train) -> torch.optim.Optimizer:
-    """Groups `head` and, where the model has one, `encoder`, each with its `base_lr`.
+    """Parts `head` and, where the model has one, `encoder`, each with its `base_lr`, in up to two groups.
 
-    Both are there from the first step on, so that the schedule holds when the encoder is unfrozen.
+    Weight decay pulls towards 0, which is no neutral value of a bias, a norm's scale, a position or a query:
+    a part's second group, `<part>_no_decay`, holds those. That is the custom since ViT, as in MAE's fine-tuning
+    (He et al. 2022, arXiv:2111.06377). All groups are there from the first step on, so that the schedule holds
+    when the encoder is unfrozen.
     """
     encoder = getattr(model, "encoder", None)
     head = model if encoder is None else model.get_submodule("head")
-    groups: list[dict[str, Any]] = [_group("head", head, train.lr_head)]
+    groups = _groups("head", head, train.lr_head, train.weight_decay)
     if encoder is not None:
-        groups.append(_group("encoder", encoder, train.lr_encoder))
+        groups += _groups("encoder", encoder, train.lr_encoder, train.weight_decay)
     if train.optimizer == "SGD":
         return SGD(groups, lr=train.lr_head, momentum=0.9, weight_decay=train.weight_decay)
     return AdamW(groups, lr=train.lr_head, weight_decay=train.weight_decay)
 
 
-def _group(name: str, module: nn.Module, lr: float) -> dict[str, Any]:
-    return {"name": name, "params": list(module.parameters()), "lr": lr, "base_lr": lr}
+def _groups(part: str, module: nn.Module, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+    decayed: list[nn.Parameter] = []
+    spared: list[nn.Parameter] = []
+    for name, parameter in module.named_parameters():
+        (spared if _is_spared(name, parameter) else decayed).append(parameter)
+    options = {"part": part, "lr": lr, "base_lr": lr}
+    return [
+        {"name": name, "params": parameters, "weight_decay": decay, **options}
+        for name, parameters, decay in ((part, decayed, weight_decay), (f"{part}_no_decay", spared, 0.0))
+        if parameters
+    ]
+
+
+def _is_spared(name: str, parameter: nn.Parameter) -> bool:
+    """Biases and norms have one axis; positions and queries are known by name."""
+    return parameter.ndim <= 1 or name.rpartition(".")[2] in ("pos_embed", "query")

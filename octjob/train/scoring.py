@@ -10,7 +10,7 @@ import numpy.typing as npt
 from octjob.data.cohort import Volume
 from octjob.evaluate import Predictions, by_participant
 from octjob.evaluate.metrics import Metrics, compute_metrics
-from octjob.evaluate.predictions import How
+from octjob.evaluate.predictions import COLUMNS, How
 from octjob.spec.experiment import Experiment
 from octjob.train.units import Indices, Unit
 
@@ -31,6 +31,7 @@ class Scorer:
         self.label_N = np.array([p.label for p in people], dtype=np.int64)
         self.eye_N = np.array([volume.record.laterality for volume in volumes])
         self.device_N = np.array([volume.record.device for volume in volumes])
+        self.site_N = np.array([p.site for p in people])
 
     def predictions(self, unit: Unit, positions: Indices, logits_NK: Logits) -> Predictions:
         """One row per volume."""
@@ -39,10 +40,12 @@ class Scorer:
             eye=self.eye_N[positions],
             device=self.device_N[positions],
             split=self.split_N[positions],
+            site=self.site_N[positions],
             fold=np.full(len(positions), unit.fold),
             seed=np.full(len(positions), unit.seed),
             label=self.label_N[positions],
             logits_NK=logits_NK,
+            repeat=np.full(len(positions), unit.repeat),
         )
 
     def metrics(self, unit: Unit, positions: Indices, logits_NK: Logits) -> Metrics:
@@ -67,5 +70,5 @@ class Scorer:
 
 def concatenate(parts: Sequence[Predictions]) -> Predictions:
     """Rows of several units as one table."""
-    columns = ("participant", "eye", "device", "split", "fold", "seed", "label", "logits_NK")
+    columns = (*COLUMNS, "logits_NK")
     return Predictions(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in columns})

@@ -112,7 +112,7 @@ class Session:
 
     def _named(self, loop: Loop, record: dict[str, Any]) -> dict[str, Any]:
         """The record, its curves named by unit where there are several, each with epochs of its own."""
-        if len(self.run.seeds) * max(1, self.run.folds) == 1:
+        if self.run.num_units == 1:
             return record
         return {f"{loop.task.unit.name}/{k}" if "/" in k else k: value for k, value in record.items()}
 

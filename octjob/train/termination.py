@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from octjob.errors import Interrupted, OctjobError
-from octjob.results.records import Progress, Result
+from octjob.results.records import Progress, Result, is_constant
 from octjob.train.hosts import Host
 from octjob.train.redact import Redactor
 
@@ -143,5 +143,5 @@ def _result_facts(result: Result) -> dict[str, Any]:
         # A follower may have missed the leader's last heartbeats.
         "stage": "finished",
         "metrics": {name: values[name] for name in _METRICS if values.get(name) is not None},
-        "collapsed": bool(result.evaluation.get("verdict", {}).get("collapsed")),
+        "collapsed": is_constant(result),
     }

@@ -23,6 +23,7 @@ from octjob.data.volumes import VolumeReader
 from octjob.features.encode import IDENTITY, Encoding, encode_volumes, num_views
 from octjob.features.store import Features
 from octjob.models.checkpoint import LoadedEncoder
+from octjob.models.fingerprint import relative_distance
 from octjob.train.classifier import Classifier, make_head
 from octjob.train.logistic import fit_logistic
 from octjob.train.loop import Loop, Task
@@ -39,6 +40,8 @@ class Trained:
     """A unit's outcome: logits of the evaluated and the training volumes, weights, and the values used.
 
     `weights` gave the logits; `last_weights` are those of the last epoch, other ones after early stopping.
+    `used` holds `scored_epoch` where there were epochs, and after fine-tuning `encoder_change`, the distance of
+    the scored encoder's weights from the checkpoint's over the norm of the checkpoint's.
     """
 
     eval_logits_NK: Logits
@@ -132,6 +135,7 @@ class ProbeTrainer:
         identity_NE = x_VN[IDENTITY].double().numpy()
         used = {
             "seed": unit.seed,
+            "repeat": unit.repeat,
             "fold": unit.fold,
             "num_train": len(unit.train_N),
             "num_eval": len(unit.eval_N),
@@ -160,8 +164,13 @@ def standardize(x_VN: Tensor, train_N: Indices) -> tuple[Tensor, dict[str, Tenso
     train = x_VN[:, train_N].double().flatten(0, -2)
     mean_E, std_E = train.mean(dim=0), train.std(dim=0, correction=0)
     std_E = torch.where(std_E > 0, std_E, torch.ones_like(std_E))
-    scaled = ((x_VN.double() - mean_E) / std_E).float()
-    return scaled, {"feature_mean": mean_E, "feature_std": std_E}
+    scale = {"feature_mean": mean_E, "feature_std": std_E}
+    return rescale(x_VN, scale), scale
+
+
+def rescale(x_VN: Tensor, scale: Mapping[str, Tensor]) -> Tensor:
+    """Features scaled as `standardize` did, by the values that it returned."""
+    return ((x_VN.double() - scale["feature_mean"]) / scale["feature_std"]).float()
 
 
 def encode_cohort(
@@ -216,4 +225,6 @@ class FinetuneTrainer:
         model = Classifier(copy.deepcopy(self.loaded.encoder), head, config.model.pool_method)
         weight_K = class_weights_of(self.session, self.scorer, unit)
         task = Task(unit, self.scorer.label_N, weight_K, self.scorer.for_unit(unit))
-        return train_loop(self.session, Loop(model, self.source, task, config, self.session.device))
+        trained = train_loop(self.session, Loop(model, self.source, task, config, self.session.device))
+        change = relative_distance(model.encoder.state_dict(), self.loaded.encoder.state_dict())
+        return replace(trained, used={**trained.used, "encoder_change": change})

@@ -1,4 +1,4 @@
-"""The pieces of one run: a (seed, fold) each, with the volumes it trains on, selects with and scores.
+"""The pieces of one run: a (seed, repeat, fold) each, with the volumes it trains on, selects with and scores.
 
 Indices are positions in the cohort's volumes. A participant is in one part of a unit only.
 """
@@ -16,6 +16,7 @@ from octjob.data.participants import Participant
 from octjob.data.sampling import holdout, stratified_folds
 from octjob.errors import DataError
 from octjob.spec.experiment import Experiment
+from octjob.spec.run import Pass
 
 Indices = npt.NDArray[np.int64]
 
@@ -29,11 +30,12 @@ class Unit:
     train_N: Indices
     holdout_N: Indices
     eval_N: Indices
+    repeat: int = 0
 
     @property
     def name(self) -> str:
         """For file names and logs."""
-        return f"seed{self.seed}-fold{self.fold}"
+        return f"seed{self.seed}-repeat{self.repeat}-fold{self.fold}"
 
 
 def used_splits(experiment: Experiment, folds: int) -> tuple[str, ...]:
@@ -42,31 +44,47 @@ def used_splits(experiment: Experiment, folds: int) -> tuple[str, ...]:
 
 
 def make_units(
-    volumes: Sequence[Volume], experiment: Experiment, seeds: Sequence[int], folds: int
+    volumes: Sequence[Volume],
+    experiment: Experiment,
+    passes: Sequence[Pass],
+    folds: int = 0,
+    fold_seed: int = 0,
 ) -> list[Unit]:
-    """Every (seed, fold), seeds outermost.
+    """Every fold of every pass (seed and repeat), in their order. Folds depend on repeat and `fold_seed` only.
 
     Raises `DataError` where a part of a unit would be empty.
     """
-    units = []
-    for seed in seeds:
-        for fold in range(max(1, folds)):
-            train_ids, eval_ids = _parts(volumes, experiment, seed, folds, fold)
-            holdout_ids = _holdout(volumes, experiment, train_ids, seed)
-            unit = Unit(
-                seed=seed,
-                fold=fold,
-                train_N=_positions(volumes, train_ids - holdout_ids),
-                holdout_N=_positions(volumes, holdout_ids),
-                eval_N=_positions(volumes, eval_ids),
-            )
-            if not len(unit.train_N) or not len(unit.eval_N):
-                raise DataError(
-                    f"{unit.name}: {len(unit.train_N)} volumes to train on, {len(unit.eval_N)} to score",
-                    "Widen the selection of devices, regions or eyes, or use fewer folds.",
-                )
-            units.append(unit)
-    return units
+    return [
+        _unit(volumes, experiment, seed, repeat, fold, parts)
+        for seed, repeat in passes
+        for fold, parts in enumerate(_parts(volumes, experiment, folds, fold_seed, repeat))
+    ]
+
+
+def _unit(
+    volumes: Sequence[Volume],
+    experiment: Experiment,
+    seed: int,
+    repeat: int,
+    fold: int,
+    parts: tuple[set[str], set[str]],
+) -> Unit:
+    train_ids, eval_ids = parts
+    holdout_ids = _holdout(volumes, experiment, train_ids, seed)
+    unit = Unit(
+        seed=seed,
+        repeat=repeat,
+        fold=fold,
+        train_N=_positions(volumes, train_ids - holdout_ids),
+        holdout_N=_positions(volumes, holdout_ids),
+        eval_N=_positions(volumes, eval_ids),
+    )
+    if not len(unit.train_N) or not len(unit.eval_N):
+        raise DataError(
+            f"{unit.name}: {len(unit.train_N)} volumes to train on, {len(unit.eval_N)} to score",
+            "Widen the selection of devices, regions or eyes, or use fewer folds.",
+        )
+    return unit
 
 
 def _participants(volumes: Sequence[Volume]) -> dict[str, Participant]:
@@ -74,19 +92,20 @@ def _participants(volumes: Sequence[Volume]) -> dict[str, Participant]:
 
 
 def _parts(
-    volumes: Sequence[Volume], experiment: Experiment, seed: int, folds: int, fold: int
-) -> tuple[set[str], set[str]]:
+    volumes: Sequence[Volume], experiment: Experiment, folds: int, fold_seed: int, repeat: int
+) -> list[tuple[set[str], set[str]]]:
+    """Who is trained on and who is scored, fold by fold."""
     people = _participants(volumes)
     splits = used_splits(experiment, folds)
     if folds:
         pool = [p for p in people.values() if p.split in splits]
-        fold_of = stratified_folds(pool, folds, seed)
-        return {i for i, f in fold_of.items() if f != fold}, {i for i, f in fold_of.items() if f == fold}
-    train_split, eval_split = splits
-    return (
-        {i for i, p in people.items() if p.split == train_split},
-        {i for i, p in people.items() if p.split == eval_split},
-    )
+        fold_of = stratified_folds(pool, folds, fold_seed, repeat)
+        return [
+            ({i for i, f in fold_of.items() if f != fold}, {i for i, f in fold_of.items() if f == fold})
+            for fold in range(folds)
+        ]
+    train, scored = ({i for i, p in people.items() if p.split == split} for split in splits)
+    return [(train, scored)]
 
 
 def _holdout(volumes: Sequence[Volume], experiment: Experiment, train_ids: set[str], seed: int) -> set[str]:

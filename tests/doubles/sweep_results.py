@@ -59,8 +59,16 @@ def entry(checkpoint: str, config: str = "linear") -> RunEntry:
     return RunEntry(run_id=f"{checkpoint}.{config}-0000abcd", checkpoint=checkpoint, config=config)
 
 
-def sweep(entries: Iterable[RunEntry], baseline: str | None = None) -> SweepRecord:
-    return SweepRecord(name="demo", baseline=baseline, class_names=CLASSES, runs=tuple(entries))
+def sweep(
+    entries: Iterable[RunEntry], baseline: str | None = None, baseline_config: str | None = None
+) -> SweepRecord:
+    return SweepRecord(
+        name="demo",
+        baseline=baseline,
+        baseline_config=baseline_config,
+        class_names=CLASSES,
+        runs=tuple(entries),
+    )
 
 
 def result(run: RunEntry, predictions: Predictions, weights: str, train_balanced_accuracy: float) -> Result:

@@ -53,7 +53,7 @@ def save_checkpoint(path: Path, seed: int = 1337, **changes: Any) -> None:
 def sweep_file(folder: Path, configs: dict[str, dict[str, Any]], **changes: Any) -> Path:
     """Write `folder/sweep.yaml`: checkpoint `a.pt`, data `bucket`, results in `out`, all of them in `folder`.
 
-    configs: name to overrides.
+    configs: name to overrides. One seed, for time; a change to None leaves a key out.
     """
     content: dict[str, Any] = {
         "name": "tiny",
@@ -61,10 +61,12 @@ def sweep_file(folder: Path, configs: dict[str, dict[str, Any]], **changes: Any)
         "checkpoints": {"a": {"uri": f"{folder}/a.pt", "num_heads": 2}},
         "configs": {name: {"overrides": overrides} for name, overrides in configs.items()},
         "data": {"source": f"{folder}/bucket"},
+        "seeds": [42],
         **changes,
     }
     path = folder / "sweep.yaml"
-    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    given = {key: value for key, value in content.items() if value is not None}
+    path.write_text(yaml.safe_dump(given, sort_keys=False))
     return path
 
 

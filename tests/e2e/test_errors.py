@@ -227,7 +227,7 @@ def no_bucket(folder: Path) -> None:
             spoil_nothing,
             {"data.devices": ["topcon_tritn"]},
             2,
-            r"data\.devices: no volume has 'topcon_tritn'",
+            r"data\.devices: the data set has no 'topcon_tritn'",
         ),
     ],
     ids=lambda value: value.__name__ if callable(value) else None,

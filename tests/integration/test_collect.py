@@ -8,20 +8,29 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import click
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import sklearn.metrics
 from click.testing import CliRunner, Result
 from doubles.sweep_results import beat, constant, entry, finish, labels, skilled, submit
 
 from octjob.cli.collect import collect as collect_command
 from octjob.cli.status import status as status_command
-from octjob.errors import DataError, FailedRunsError, SpecError
+from octjob.errors import FailedRunsError, SpecError
 from octjob.results.collect import collect, publish
-from octjob.results.layout import PREDICTIONS, run_key
+from octjob.results.layout import PREDICTIONS, PROGRESS, RESULT, run_key
+from octjob.results.openings import OpeningRecord, opening_key, record_opening
 from octjob.results.outcome import METRICS
+from octjob.results.predictions import read_predictions
+from octjob.results.wait import look_in_store
 from octjob.storage import ObjectStore, open_store
 
 LABEL_P = labels((40, 40, 40, 40))
@@ -55,10 +64,12 @@ def contents(store: ObjectStore) -> dict[str, bytes]:
 def test_prints_the_table_and_stores_four_files(store: ObjectStore, folder: Path) -> None:
     result = run(str(folder))
     assert result.exit_code == 0
-    assert [line.split()[:4] for line in result.stdout.splitlines()[4:7]] == [
-        ["1", "winner", "linear", "ok"],
-        ["2", "base", "linear", "ok"],
-        ["-", "stuck", "linear", "collapsed"],
+    lines = result.stdout.splitlines()
+    head = next(number for number, line in enumerate(lines) if line.startswith("rank "))
+    assert [line.split()[:5] for line in lines[head + 2 : head + 5]] == [
+        ["1", "winner", "linear", "unknown", "ok"],
+        ["2", "base", "linear", "unknown", "ok"],
+        ["-", "stuck", "linear", "unknown", "collapsed"],
     ]
     assert "\x1b" not in result.output
     assert sorted(contents(store)) == FILES
@@ -101,7 +112,7 @@ def test_other_metric_ranks_by_it(store: ObjectStore, folder: Path) -> None:
     result = run(str(folder), "--metric", "balanced_accuracy", "-o", "json", "--no-publish")
     document = json.loads(result.stdout)
     assert document["metric"] == "balanced_accuracy"
-    comparison = document["rows"][0]["comparison"]
+    comparison = document["rows"][0]["vs_checkpoint"]
     values = {row["checkpoint"]: row["metrics"]["balanced_accuracy"]["value"] for row in document["rows"]}
     assert comparison["difference"] == values["winner"] - values["base"]
 
@@ -129,13 +140,132 @@ def test_failed_run_is_shown_then_exit_five(store: ObjectStore, folder: Path) ->
     assert sorted(contents(store)) == FILES
 
 
-def test_damaged_predictions_are_one_error_naming_the_uri(store: ObjectStore, folder: Path) -> None:
-    key = run_key(entry("winner").run_id, PREDICTIONS)
-    store.put(key, store.get(key)[:200])
-    result = run(str(folder))
-    assert isinstance(result.exception, DataError)
-    assert result.exception.message.startswith(store.uri(key))
-    assert contents(store) == {}
+SPOILT = ("garbled", "newer", "lacking", "gone", "cut")
+
+
+def change_result(store: ObjectStore, name: str, change: Callable[[dict[str, Any]], None]) -> None:
+    key = run_key(entry(name).run_id, RESULT)
+    document = json.loads(store.get(key))
+    change(document)
+    store.put(key, json.dumps(document).encode())
+
+
+@pytest.fixture
+def spoilt(tmp_path: Path) -> ObjectStore:
+    """A sweep of six: one whole, and one of each thing that can be wrong with what a finished run left."""
+    store = open_store(str(tmp_path / "spoilt"))
+    submit(store, [entry(name) for name in ("whole", *SPOILT)], baseline="whole")
+    for seed, name in enumerate(("whole", *SPOILT)):
+        finish(store, entry(name), skilled(LABEL_P, 3.0, seed=seed))
+    store.put(run_key(entry("garbled").run_id, RESULT), b'{"run_id": "garb')
+    change_result(store, "newer", lambda document: document.update(schema_version=2))
+    change_result(store, "lacking", lambda document: document["evaluation"]["metrics"].pop("macro_f1"))
+    store.delete(run_key(entry("gone").run_id, PREDICTIONS))
+    cut = run_key(entry("cut").run_id, PREDICTIONS)
+    store.put(cut, store.get(cut)[:200])
+    return store
+
+
+def test_what_cannot_be_read_is_a_row_that_says_which_object(spoilt: ObjectStore) -> None:
+    rows = {row.checkpoint: row for row in collect(spoilt).rows}
+    assert len(rows) == 6
+    for name, uri in (
+        ("garbled", RESULT),
+        ("newer", RESULT),
+        ("gone", PREDICTIONS),
+        ("cut", PREDICTIONS),
+    ):
+        assert (rows[name].state, rows[name].rank) == ("unreadable", None)
+        assert spoilt.uri(run_key(entry(name).run_id, uri)) in rows[name].reasons[0]
+    assert "schema version 2; this octjob reads version 1" in rows["newer"].reasons[0]
+
+
+def test_a_metric_that_the_result_lacks_is_computed_from_the_predictions(spoilt: ObjectStore) -> None:
+    before = {row.checkpoint: row for row in collect(spoilt).rows}["lacking"]
+    assert before.state == "ok"
+    assert before.rank is not None
+    assert "reevaluated" in before.flags
+    assert "evaluation.metrics.macro_f1: Field required" in before.reasons[-1]
+    predictions = read_predictions(spoilt, entry("lacking").run_id)
+    oracle = sklearn.metrics.f1_score(
+        predictions.label, predictions.logits_NK.argmax(axis=1), average="macro"
+    )
+    estimate = before.metric("macro_f1")
+    assert estimate is not None
+    assert estimate.value == pytest.approx(oracle, abs=1e-12)
+
+
+def test_what_a_lacking_result_still_says_is_checked(spoilt: ObjectStore) -> None:
+    change_result(
+        spoilt, "lacking", lambda document: document["evaluation"]["metrics"].update(accuracy=0.999)
+    )
+    row = {row.checkpoint: row for row in collect(spoilt).rows}["lacking"]
+    assert "inconsistent" in row.flags
+    assert any("accuracy is 0.9990 in the result" in reason for reason in row.reasons)
+
+
+def test_the_table_is_printed_and_stored_then_exit_five(spoilt: ObjectStore, tmp_path: Path) -> None:
+    result = run(str(tmp_path / "spoilt"))
+    assert isinstance(result.exception, FailedRunsError)
+    assert "4 of 6 runs cannot be read" in result.exception.message
+    assert "(2 ok, 4 unreadable)" in result.stdout
+    assert sorted(contents(spoilt)) == FILES
+
+
+def test_without_a_single_readable_run_there_is_still_a_table(spoilt: ObjectStore, tmp_path: Path) -> None:
+    for name in ("whole", "lacking"):
+        spoilt.delete(run_key(entry(name).run_id, PREDICTIONS))
+    assert "(6 unreadable)" in run(str(tmp_path / "spoilt")).stdout
+
+
+def test_status_shows_every_run_and_names_what_it_cannot_read(spoilt: ObjectStore, tmp_path: Path) -> None:
+    change_result(
+        spoilt, "lacking", lambda document: document["evaluation"].update(metrics="none", verdict=7)
+    )
+    result = CliRunner().invoke(status_command, [str(tmp_path / "spoilt")])
+    assert result.exit_code == 0
+    assert result.stdout.startswith("4 Succeeded, 2 Unreadable")
+    assert (
+        f"garbled.linear unreadable: {spoilt.uri(run_key(entry('garbled').run_id, RESULT))}" in result.stdout
+    )
+    assert not look_in_store(spoilt).ids("open")
+
+
+def test_a_heartbeat_that_cannot_be_read_is_no_result(store: ObjectStore, folder: Path) -> None:
+    late = entry("late")
+    store.delete("sweep.json")
+    submit(store, [entry("base"), late], baseline="base")
+    store.put(run_key(late.run_id, PROGRESS), b"?")
+    assert [row.state for row in collect(store).rows] == ["ok", "unreadable"]
+    assert look_in_store(store).ids("open") == [late.run_id]
+
+
+def test_every_table_says_how_often_the_test_split_was_opened(store: ObjectStore, folder: Path) -> None:
+    assert "The test split has not been opened." in run(str(folder), "--no-publish").stdout
+    moment = datetime(2026, 11, 24, 23, 59, tzinfo=UTC).timestamp()
+    record = OpeningRecord(
+        run_id=entry("winner").run_id, checkpoint="winner", config="linear", by="ann", reason="", host="h",
+        opened_at=moment, weights="best", digest="", octjob="0",
+    )  # fmt: skip
+    assert record_opening(store, record, []) == 1
+    # Two at once, of which neither has seen the other: both count.
+    assert record_opening(store, record.model_copy(update={"by": "bob", "opened_at": moment + 1}), []) == 2
+    said = "test split opened 2 times: winner.linear by ann on 2026-11-24 (interrupted before a score)"
+    assert said in " ".join(run(str(folder)).stdout.split())
+    assert said in contents(store)["leaderboard/leaderboard.md"].decode()
+    store.put(opening_key(record.run_id, 1), b"?")
+    (line,) = [line for line in collect(store).footnotes if "opened" in line]
+    assert "opened 2 times" in line
+    assert "winner.linear-0000abcd (record 1 cannot be read)" in line
+
+
+def test_results_of_an_early_version_on_the_test_split_are_said(store: ObjectStore) -> None:
+    predictions = skilled(LABEL_P, 3.0, seed=4)
+    old = entry("old")
+    store.delete("sweep.json")
+    submit(store, [entry("base"), old])
+    finish(store, old, replace(predictions, split=np.full(len(LABEL_P), "test")))
+    assert f"scored on the test split by an early version: {old.run_id}" in collect(store).footnotes[-1]
 
 
 def test_sweep_file_leads_to_its_output(store: ObjectStore, folder: Path, tmp_path: Path) -> None:

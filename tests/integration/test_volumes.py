@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom import uid
 
 from octjob.data.cohort import Volume
 from octjob.data.manifest import MANIFEST_KEY, read_manifest
@@ -125,10 +126,12 @@ def test_unusable_volumes_are_quarantined_by_name_and_the_others_still_come(buck
     store.put(keys[7], make_dicom(np.full((8, 12, 10), 9, "u1"), instance_uid=_uid(volumes[7])))
     store.put(keys[8], make_dicom(speckle(), instance_uid="1.9.9"))
     store.put(keys[9], make_dicom(speckle(), instance_uid=_uid(volumes[9]), laterality="L"))
+    swapped = speckle().reshape(8, 10, 12)
+    store.put(keys[10], make_dicom(swapped, instance_uid=_uid(volumes[10]), syntax=uid.RLELossless))
     quarantine = Quarantine()
     reader = VolumeReader(store, "pretraining", SIZE, None)
     loaded = [v for v, _ in load_volumes(reader, volumes, 2, quarantine)]
-    assert loaded == [volumes[i] for i in (0, 2, 4, 6, 10, 11)]
+    assert loaded == [volumes[i] for i in (0, 2, 4, 6, 11)]
     reasons = {entry.participant: entry.reason for entry in quarantine.entries}
     words = {
         "1001": "not a DICOM file",
@@ -137,11 +140,12 @@ def test_unusable_volumes_are_quarantined_by_name_and_the_others_still_come(buck
         "1007": "same value",
         "1008": "holds volume 1.9.9",
         "1009": "is of eye L, the manifest says R",
+        "1010": "holds 8 x 10 x 12 voxels (B-scans x rows x columns), the manifest says 8 x 12 x 10",
     }
     assert reasons.keys() == words.keys()
     for participant, word in words.items():
         assert word in reasons[participant]
-    assert {e.uri for e in quarantine.entries} == {store.uri(keys[i]) for i in (1, 3, 5, 7, 8, 9)}
+    assert {e.uri for e in quarantine.entries} == {store.uri(keys[i]) for i in (1, 3, 5, 7, 8, 9, 10)}
 
 
 def _uid(volume: Volume) -> str:

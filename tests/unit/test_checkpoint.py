@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -385,7 +386,105 @@ def test_config_interpolations_are_not_resolved(monkeypatch, refusal):
     assert "hunter2" not in refusal(make_original_checkpoint(trained=False, config=config)[1])
 
 
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda t: t.to("meta"), "meta device"),
+        (lambda t: t.to_sparse(), "sparse_coo"),
+        (lambda t: torch.nested.nested_tensor([t, t[:3]]), "nested"),
+        (lambda t: t[:1].expand(128), r"has shape \(128,\) but 1 values"),
+    ],
+)
+@pytest.mark.parametrize("prefix", [CONTEXT, "target_encoder.encoder."])
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_tensors_that_hold_no_values_of_their_own_are_refused(make, says, prefix, payload, refusal):
+    name = f"{prefix}norm.bias"
+    payload["model_state_dict"][name] = make(payload["model_state_dict"][name])
+
+    assert re.search(says, refusal(payload))
+
+
+def test_parameters_that_share_memory_are_refused(payload, refusal):
+    state = payload["model_state_dict"]
+    state[f"{CONTEXT}norm.bias"] = state[f"{CONTEXT}norm.weight"]
+
+    assert "norm.bias and norm.weight share memory" in refusal(payload)
+
+
+def test_a_target_that_diverged_is_nothing_to_measure_against(payload, read):
+    payload["model_state_dict"]["target_encoder.encoder.norm.bias"][3] = float("nan")
+    report = read(payload).report
+
+    assert (report.fingerprint.distance_to_target, report.fingerprint.verdict) == (None, "unknown")
+
+
+@pytest.mark.parametrize("odd", [torch.zeros(1, device="meta"), torch.ones(1).to_sparse(), 10**400])
+def test_numbers_beside_the_weights_that_are_none_are_left_out(odd, payload, read):
+    assert read({**payload, "epoch": odd, "loss": odd}).report.epoch is None
+
+
+def _unfolding(width: int, depth: int) -> Payload:
+    inner: Payload = {}
+    for _ in range(depth):
+        inner = {f"k{i}": inner for i in range(width)}
+    return inner
+
+
+def test_dicts_that_unfold_without_end_are_refused(payload, refusal):
+    assert "more than 200000 entries" in refusal({**payload, "extra": _unfolding(1000, 4)})
+    assert "config has more than 20000 entries" in refusal({**payload, "config": _unfolding(20, 8)})
+    config: Payload = {}
+    config["self"] = config
+    assert "config has more than 20 levels" in refusal({**payload, "config": config})
+
+
 # Files that are not what they seem
+
+
+@pytest.mark.parametrize("member", ["data/0", "data/40", "data.pkl", "byteorder"])
+def test_one_flipped_bit_is_found_and_its_member_named(member, payload, tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    torch.save(payload, path)
+    with zipfile.ZipFile(path) as archive:
+        content = archive.read(f"checkpoint/{member}")
+    data = bytearray(path.read_bytes())
+    data[data.index(content) + len(content) // 2] ^= 4
+    path.write_bytes(data)
+
+    with pytest.raises(DataError, match=f"{member}' of the zip archive is damaged: Bad CRC-32") as caught:
+        read_checkpoint(path, encoder="auto", uri=URI)
+    assert URI in caught.value.message
+
+
+def test_a_file_saved_without_checksums_is_read(payload, read):
+    expected = read(payload).report.weights_digest
+    torch.serialization.set_crc32_options(False)
+    try:
+        assert read(payload).report.weights_digest == expected
+    finally:
+        torch.serialization.set_crc32_options(True)
+
+
+def test_compressed_members_are_refused_before_they_swell(payload, tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("checkpoint/data.pkl", b"N" * 2**20)
+
+    with pytest.raises(DataError, match=r"data.pkl' of the zip archive is compressed"):
+        read_checkpoint(path, encoder="auto", uri=URI)
+
+
+@pytest.mark.parametrize("name", ["bytearray", "list"])
+def test_a_pickle_that_makes_up_its_size_is_refused(name, tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(
+            "checkpoint/data.pkl", b"\x80\x02cbuiltins\n%s\nJ\xff\xff\xff\x7f\x85R." % name.encode()
+        )
+        archive.writestr("checkpoint/version", "3")
+
+    with pytest.raises(DataError, match=r"makes a bytearray|the pickle calls a type"):
+        read_checkpoint(path, encoder="auto", uri=URI)
 
 
 class Malicious:

@@ -9,7 +9,7 @@ from octjob.data.coverage import Coverage, require
 from octjob.data.manifest import MANIFEST_KEY
 from octjob.data.participants import Participant
 from octjob.data.sampling import class_weights
-from octjob.errors import DataError
+from octjob.errors import DataError, SpecError
 from octjob.spec.experiment import Data, Experiment
 from tests.doubles.aireadi_bucket import Bucket
 
@@ -78,6 +78,25 @@ def test_each_missing_participant_has_its_own_reason(tmp_path: Path) -> None:
     }
     assert cohort.coverage.not_expected == ("9999",)
     assert (cohort.coverage.num_found, cohort.coverage.num_expected) == (36, 39)
+
+
+def test_a_site_filter_takes_its_participants_and_expects_no_others(tmp_path: Path) -> None:
+    bucket = full_bucket(tmp_path)
+    bucket.person("1900", site="UW")  # without a volume
+    bucket.volume("9999")  # of nobody
+    cohort = build(bucket, Data(sites=("UW",), min_coverage=0.9), find=True)
+    assert {p.site for p in cohort.participants} == {v.participant.site for v in cohort.volumes} == {"UW"}
+    assert (cohort.coverage.num_found, cohort.coverage.num_expected) == (12, 13)
+    assert {site for site, _ in cohort.coverage.cells()} == {"UW"}
+    assert cohort.coverage.missing == {"1900": "no volume in the manifest"}
+    assert cohort.coverage.not_expected == ("9999",)
+    assert len(build(bucket, Data(sites=("UAB", "UCSD"))).participants) == 24
+
+
+def test_an_unknown_site_is_an_error_with_the_sites_and_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"data\.sites: .*'UCDS'; present: UAB, UCSD, UW") as caught:
+        build(full_bucket(tmp_path), Data(sites=("UW", "UCDS")))
+    assert caught.value.hint == "Did you mean 'UCSD'?"
 
 
 def test_quarantine_counts_against_coverage_only_when_every_volume_is_gone(tmp_path: Path) -> None:

@@ -16,9 +16,8 @@ import yaml
 
 from octjob import errors
 from octjob.cli import cli
-from octjob.evaluate import collapse
+from octjob.evaluate import signal, verdict
 from octjob.plan.expand import plan_sweep
-from octjob.results import caveats
 from octjob.spec.compose import load_experiment
 from octjob.spec.experiment import Experiment
 from octjob.spec.sweep import Checkpoint, ConfigEntry, Pair, Sweep
@@ -250,12 +249,10 @@ def test_every_environment_variable_of_ours_is_documented() -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        f"at least {100 * collapse.DOMINANT_SHARE:g} %",
-        f"below {collapse.MIN_ENTROPY_NATS:g} nats",
-        f"to {collapse.CONSTANT_DIGITS} decimals",
-        f"less than {collapse.CONSTANT_OUTPUT_RANGE:.0e}".replace("e-0", "e-"),
-        f"to {collapse.SAME_PROBABILITY:.0e}".replace("e-0", "e-"),
-        f"Below {caveats.SMALL_N} scored participants, or {caveats.SMALL_CLASS} in the smallest class",
+        f"at least {100 * verdict.DOMINANT_SHARE:g} %",
+        f"to {verdict.CONSTANT_DIGITS} decimals",
+        f"less than {verdict.CONSTANT_OUTPUT_RANGE:.0e}".replace("e-0", "e-"),
+        f"at least {signal.MIN_PERMUTATIONS:,} permutations, and {signal.PERMUTATIONS_PER_COMPARISON} for each",
     ],
 )
 def test_the_rules_of_evaluation_are_those_of_the_code(words: str) -> None:

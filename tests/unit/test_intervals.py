@@ -11,7 +11,7 @@ from scipy import stats
 from sklearn import metrics as sk
 
 from octjob.evaluate import ParticipantScores, Predictions, bootstrap, by_participant, evaluate, wilson
-from octjob.evaluate.intervals import participant_groups, stratified_draws
+from octjob.evaluate.intervals import participant_groups, stratified_draws, t_factor
 
 
 def simulated(
@@ -49,17 +49,22 @@ def test_wilson_refuses_nonsense(k: int, n: int, level: float) -> None:
         wilson(k, n, level)
 
 
-def by_sklearn(label: NDArray[np.int64], probability_PK: NDArray[np.float64]) -> dict[str, float]:
-    predicted = probability_PK.argmax(axis=1)
+def by_sklearn(
+    label: NDArray[np.int64], probability_PK: NDArray[np.float64], weight_P: NDArray[np.float64]
+) -> dict[str, float]:
+    predicted, w = probability_PK.argmax(axis=1), {"sample_weight": weight_P}
+    one_vs_rest = range(probability_PK.shape[1])
     return {
-        "accuracy": sk.accuracy_score(label, predicted),
-        "balanced_accuracy": sk.balanced_accuracy_score(label, predicted),
-        "macro_f1": sk.f1_score(label, predicted, average="macro", zero_division=0, labels=range(4)),
-        "quadratic_kappa": sk.cohen_kappa_score(label, predicted, labels=range(4), weights="quadratic"),
-        "macro_auroc": sk.roc_auc_score(label, probability_PK, multi_class="ovr"),
-        "macro_auprc": sk.average_precision_score(np.eye(4)[label], probability_PK, average="macro"),
-        "log_loss": sk.log_loss(label, probability_PK, labels=range(4)),
-        "brier": sk.brier_score_loss(label, probability_PK, labels=range(4), scale_by_half=False),
+        "accuracy": sk.accuracy_score(label, predicted, **w),
+        "balanced_accuracy": sk.balanced_accuracy_score(label, predicted, **w),
+        "macro_f1": sk.f1_score(label, predicted, average="macro", zero_division=0, labels=range(4), **w),
+        "quadratic_kappa": sk.cohen_kappa_score(label, predicted, labels=range(4), weights="quadratic", **w),
+        "macro_auroc": np.mean(
+            [sk.roc_auc_score(label == k, probability_PK[:, k], **w) for k in one_vs_rest]
+        ),
+        "macro_auprc": sk.average_precision_score(np.eye(4)[label], probability_PK, average="macro", **w),
+        "log_loss": sk.log_loss(label, probability_PK, labels=range(4), **w),
+        "brier": sk.brier_score_loss(label, probability_PK, labels=range(4), scale_by_half=False, **w),
     }
 
 
@@ -71,25 +76,68 @@ def test_the_bootstrap_equals_a_loop_over_scikit_learn_on_the_same_draws() -> No
     scores = ParticipantScores(scores.participant_P, scores.label_P, coarse)
     label_G, group_P = participant_groups(scores)
     values: dict[str, list[float]] = {}
-    for count_G in stratified_draws(label_G, 60, seed=11):
-        drawn = np.repeat(np.arange(24), count_G[group_P].astype(int))
-        per_seed = [by_sklearn(scores.label_P[drawn], seed_PK[drawn]) for seed_PK in scores.probability_SPK]
+    for weight_G in stratified_draws(label_G, 60, seed=11):
+        per_seed = [
+            by_sklearn(scores.label_P, seed_PK, weight_G[group_P]) for seed_PK in scores.probability_SPK
+        ]
         for name in per_seed[0]:
             values.setdefault(name, []).append(float(np.mean([of_seed[name] for of_seed in per_seed])))
     intervals = bootstrap(scores, metrics=tuple(values), num_draws=60, seed=11, level=0.9)
+    once = [by_sklearn(scores.label_P, seed_PK, np.ones(24)) for seed_PK in scores.probability_SPK]
     for name, drawn_values in values.items():
-        expected = np.quantile(drawn_values, [0.05, 0.95])
-        assert (intervals[name].low, intervals[name].high) == pytest.approx(tuple(expected), rel=0, abs=1e-12)
-        assert intervals[name].method == "participant bootstrap stratified by class, percentile, 60 draws"
+        kind = "percentile" if name in ("macro_auprc", "log_loss", "brier") else "logit"
+        expected = tuple(np.quantile(drawn_values, [0.05, 0.95]))
+        if kind == "logit":
+            value = np.mean([of_seed[name] for of_seed in once])
+            expected = by_hand(name, float(value), np.array(drawn_values), n=24, smallest=3, level=0.9)
+        assert (intervals[name].low, intervals[name].high) == pytest.approx(expected, rel=0, abs=1e-9)
+        assert intervals[name].method == f"participant bootstrap stratified by class, {kind}, 60 draws"
+
+
+def by_hand(
+    name: str, value: float, drawn: NDArray[np.float64], n: int, smallest: int, level: float
+) -> tuple[float, float]:
+    """The formula of the logit interval once more, on the scale from the metric's lowest value to 1."""
+    lowest = -1.0 if name == "quadratic_kappa" else 0.0
+    guess = {"macro_auroc": 0.5, "quadratic_kappa": 0.0}.get(name, 0.25)
+    center = (n * value + 0.5 * guess) / (n + 0.5)
+    spread = np.sqrt(n**2 * drawn.var(ddof=1) + 0.5 * (guess - lowest) * (1 - guess)) / (n + 0.5)
+    share, width = (center - lowest) / (1 - lowest), spread / (1 - lowest)
+    logit = np.log(share / (1 - share))
+    half = stats.t.ppf((1 + level) / 2, smallest - 1) * width / (share * (1 - share))
+    low, high = (lowest + (1 - lowest) / (1 + np.exp(-x)) for x in (logit - half, logit + half))
+    return min(low, value), max(high, value)
+
+
+def test_a_perfect_score_has_an_interval_that_reaches_down() -> None:
+    label_P = np.repeat(np.arange(4), (17, 17, 20, 11))
+    scores = ParticipantScores(np.arange(65).astype(str), label_P, np.eye(4)[label_P][None])
+    for name, interval in bootstrap(scores, num_draws=50).items():
+        assert interval.high == 1, name
+        assert 0.8 < interval.low < 0.97, name
+
+
+def test_students_factor_grows_as_the_smallest_class_shrinks() -> None:
+    assert t_factor(11) == pytest.approx(stats.t.ppf(0.975, 10) / stats.norm.ppf(0.975))
+    assert t_factor(1) == t_factor(2) > t_factor(5) > t_factor(500) > 1
 
 
 def test_draws_keep_each_class_at_its_size_and_resample_within_it() -> None:
     label_G = np.array([0, 1, 0, 2, 1, 1])
     draws = stratified_draws(label_G, 3000, seed=0)
     for k, size in ((0, 2), (1, 3), (2, 1)):
-        assert (draws[:, label_G == k].sum(axis=1) == size).all()
+        assert draws[:, label_G == k].sum(axis=1) == pytest.approx(np.full(3000, size))
     assert draws.mean(axis=0) == pytest.approx(np.ones(6), abs=0.06)
     assert draws[:, 1].max() == 3
+    assert (draws[:, 3] == 1).all()  # the only one of its class
+
+
+def test_the_variance_of_a_mean_over_draws_is_the_unbiased_one() -> None:
+    """Drawing n of n falls short of it by 1 / n."""
+    value_G = np.random.default_rng(3).normal(size=8)
+    draws = stratified_draws(np.zeros(8, dtype=np.int64), 200_000, seed=0)
+    mean_B = draws @ value_G / 8
+    assert mean_B.var() == pytest.approx(value_G.var(ddof=1) / 8, rel=0.02)
 
 
 def test_large_tables_are_handled_in_chunks_with_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from octjob.models.encoder import EncoderGeometry, init_encoder
 from octjob.spec.experiment import Experiment
 from octjob.train.classifier import Classifier, make_head
-from octjob.train.loop import Loop, Task
+from octjob.train.loop import Loop, Scores, Task
 from octjob.train.schedule import lr_factor
 from octjob.train.source import FeatureSource
 from octjob.train.units import Unit
@@ -117,6 +117,7 @@ def run_with_stops(experiment: Experiment, stops: Iterator[int]) -> tuple[Loop, 
         {"optimizer": "SGD", "scheduler": "step"},
         {"sampler": "weighted", "loss": "focal", "grad_clip": 0.5},
         {"early_stopping": {"enabled": True, "patience": 1, "metric": "loss"}},
+        {"accumulate": 3, "optimizer": "SGD"},
     ],
 )
 @settings(max_examples=8, deadline=None)
@@ -179,19 +180,23 @@ class Volumes:
             yield self.x_N[torch.from_numpy(batch)]
 
 
-def finetune(**model: Any) -> tuple[Loop, Hooks, dict[str, torch.Tensor]]:
+def finetune(
+    train: dict[str, Any] | None = None, scored: Scores = scores, **model: Any
+) -> tuple[Loop, Hooks, dict[str, torch.Tensor]]:
     experiment = Experiment.model_validate(
         {
             "data": {"batch_size": 10},
             "model": {"freeze_encoder": False, **model},
-            "train": {"epochs": 4, "lr_head": 0.1, "lr_encoder": 0.01},
+            "train": {"epochs": 4, "lr_head": 0.1, "lr_encoder": 0.01, **(train or {})},
         }
     )
     geometry = EncoderGeometry((4, 8, 8), (4, 4, 4), embed_dim=16, depth=1, num_heads=2)
-    network = Classifier(init_encoder(geometry, 0), make_head(experiment, 16, 0), "mean")
+    network = Classifier(
+        init_encoder(geometry, 0), make_head(experiment, 16, 0), experiment.model.pool_method
+    )
     before = {name: tensor.clone() for name, tensor in network.encoder.state_dict().items()}
     unit = Unit(seed=3, fold=0, train_N=TRAIN, holdout_N=HOLDOUT, eval_N=EVAL)
-    made = Loop(network, Volumes(), Task(unit, LABELS.astype(np.int64), None, scores), experiment, CPU)
+    made = Loop(network, Volumes(), Task(unit, LABELS.astype(np.int64), None, scored), experiment, CPU)
     return made, Hooks(), before
 
 
@@ -213,6 +218,32 @@ def test_the_encoder_moves_from_its_epoch_on_and_the_schedule_holds(
     for record in hooks.history:
         factor = lr_factor(record["epoch"] * 2 + 1, 2, 4, 0, "cosine")
         assert record["lr"] == {"head": pytest.approx(0.1 * factor), "encoder": pytest.approx(0.01 * factor)}
+
+
+def test_epochs_with_a_frozen_encoder_neither_win_nor_end_the_training() -> None:
+    falling = iter(np.linspace(1.0, 0.0, 8).repeat(2))  # the earliest epoch is always the best one
+    stopping = {"enabled": True, "patience": 2, "metric": "accuracy"}
+    trained, hooks, before = finetune(
+        {"epochs": 8, "early_stopping": stopping},
+        lambda positions, logits_NK: {"accuracy": float(next(falling))},
+        unfreeze_at_epoch=3,
+    )
+    trained.run(hooks)
+    used = trained.used()
+    assert (used["scored_epoch"], used["epochs_run"], used["stopped_early"]) == (3, 6, True)
+    assert all(not torch.equal(before[name], tensor) for name, tensor in trained.encoder.state_dict().items())
+
+
+@pytest.mark.parametrize("pool_method", ["mean", "max"])
+def test_pooled_features_are_normalised_one_sample_at_a_time(pool_method: str) -> None:
+    network = finetune(pool_method=pool_method)[0].model.eval()
+    seen: list[torch.Tensor] = []
+    network.get_submodule("head").register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    for x_BCDHW in (Volumes.x_N[:3], Volumes.x_N[:1]):
+        network(x_BCDHW)
+    torch.testing.assert_close(seen[0].mean(dim=1), torch.zeros(3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(seen[0].std(dim=1, correction=0), torch.ones(3), atol=1e-3, rtol=0)
+    torch.testing.assert_close(seen[0][:1], seen[1], atol=1e-5, rtol=0)
 
 
 def test_a_diverging_loss_is_an_error_that_names_the_learning_rate() -> None:

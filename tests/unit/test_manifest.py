@@ -46,6 +46,18 @@ def test_both_id_spellings_with_and_without_leading_slash(tmp_path: Path, id_col
     assert (record.height, record.width, record.num_frames, record.laterality) == (12, 10, 8, "L")
 
 
+@pytest.mark.parametrize(
+    "protocol", ["maestro2_macula_6x6_oct", "triton_macula_6x6_oct", "triton_macula_12x12_oct"]
+)
+@pytest.mark.parametrize("suffix", ["", "a"])
+def test_the_cubes_of_angiographies_have_two_published_names(
+    tmp_path: Path, protocol: str, suffix: str
+) -> None:
+    name = f"1001_{protocol}{suffix}_oct_l_2.16.840.1.dcm" if suffix else f"1001_{protocol}_l_2.16.840.1.dcm"
+    (record,) = read_manifest(bucket_of(tmp_path, "1001", filepath=f"/scans/{name}").write())
+    assert record.protocol == protocol + suffix
+
+
 def test_outside_the_layout_the_device_comes_from_the_model(tmp_path: Path) -> None:
     store = bucket_of(
         tmp_path, "1001", filepath="/scans/a.dcm", manufacturers_model_name="Spectralis OCT"
@@ -69,6 +81,17 @@ def test_no_manifest_is_access_refused_with_the_command_that_makes_one(tmp_path:
         ("height", "0"),
         ("width", "wide"),
         ("number_of_frames", ""),
+        ("height", "9" * 5000),
+        ("filepath", "../../../../etc/passwd"),
+        ("filepath", "/retinal_oct/../../participants.tsv"),
+        ("filepath", "//etc/./passwd"),
+        ("filepath", "retinal_oct//a.dcm"),
+        ("filepath", "retinal_oct/a\0.dcm"),
+        ("filepath", "retinal_oct/\x1b[2Ja.dcm"),
+        ("filepath", "file:///etc/passwd"),
+        ("filepath", "gs://other-bucket/a.dcm"),
+        ("filepath", "..\\..\\a.dcm"),
+        ("filepath", "a/" * 600),
         ("sop_instance_uid", "../../etc/passwd"),
         ("filepath", "/"),
     ],
@@ -76,8 +99,22 @@ def test_no_manifest_is_access_refused_with_the_command_that_makes_one(tmp_path:
 def test_a_value_that_cannot_be_is_an_error_with_its_line(tmp_path: Path, column: str, value: str) -> None:
     bucket = bucket_of(tmp_path, "1001", "1002")
     bucket.volumes[1][column] = value
-    with pytest.raises(DataError, match=rf"manifest.tsv:3: .*{column}"):
+    with pytest.raises(DataError, match=rf"manifest.tsv:3: .*{column}") as caught:
         read_manifest(bucket.write())
+    assert caught.value.message.isprintable()
+    assert len(caught.value.message) < 600
+
+
+@pytest.mark.parametrize("gone", ["column", "value"])
+def test_sizes_that_the_manifest_does_not_say_are_unknown(tmp_path: Path, gone: str) -> None:
+    bucket = bucket_of(tmp_path, "1001")
+    for column in ("height", "width", "number_of_frames"):
+        if gone == "column":
+            del bucket.volumes[0][column]
+        else:
+            bucket.volumes[0][column] = "Not reported"
+    (record,) = read_manifest(bucket.write())
+    assert record.shape == (None, None, None)
 
 
 def test_a_volume_listed_twice_is_an_error(tmp_path: Path) -> None:

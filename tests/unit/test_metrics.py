@@ -35,14 +35,16 @@ def _quiet_sklearn() -> Iterator[None]:
         yield
 
 
+NAMES = ("participant", "eye", "device", "split", "fold", "seed", "label", "logits")
+
+
 def scores_of(label: list[int], probability_SPK: NDArray[np.float64]) -> ParticipantScores:
     ids = np.array([f"p{i:04d}" for i in range(len(label))])
     return ParticipantScores(ids, np.array(label, dtype=np.int64), probability_SPK)
 
 
 def table(rows: list[tuple[str, str, str, str, int, int, int, list[float]]]) -> Predictions:
-    names = ("participant", "eye", "device", "split", "fold", "seed", "label", "logits")
-    return Predictions.from_columns(dict(zip(names, zip(*rows, strict=True), strict=True)))
+    return Predictions.from_columns(dict(zip(NAMES, zip(*rows, strict=True), strict=True)))
 
 
 def random_table(num_participants: int = 30, seeds: tuple[int, ...] = (0, 1)) -> Predictions:
@@ -232,7 +234,7 @@ GOOD = [
         (("a", "R", "triton", "val", 0, 0, 1, [0.0, 1.0]), "more than one label for a"),
         (("b", "R", "triton", "val", 0, 0, 1, [0.0, 1.0]), "more than one fold for b"),
         (("b", "R", "triton", "test", 1, 0, 1, [0.0, 1.0]), "more than one split for b"),
-        (("a", "L", "triton", "val", 0, 1, 0, [0.0, 1.0]), "seeds 0 and 1 scored different .*: b"),
+        (("a", "L", "triton", "val", 0, 1, 0, [0.0, 1.0]), r"\(0, 0\) and \(1, 0\) scored different .*: b"),
         (("c", "L", "triton", "val", 0, 0, 0, [0.0, math.nan]), "not finite for c"),
         (("c", "L", "triton", "val", 0, 0, 0, [0.0, math.inf]), "not finite for c"),
         (("c", "L", "triton", "val", 0, 0, 2, [0.0, 1.0]), r"labels \[2\] are outside 0..1 for c"),
@@ -249,6 +251,21 @@ def test_unusable_predictions_are_refused_by_name(
 def test_a_participant_may_change_fold_between_seeds() -> None:
     again = [(*row[:4], row[4] + 1, 1, *row[6:]) for row in GOOD]
     assert by_participant(table([*GOOD, *again])).seed_S == (0, 1)
+
+
+def test_every_seed_and_repeat_is_a_pass_of_its_own() -> None:
+    rows = [
+        ("a", "L", "triton", "val", repeat, seed, 0, [float(seed), float(repeat)], repeat)
+        for seed in (3, 4)
+        for repeat in (0, 1)
+    ]
+    columns = dict(zip((*NAMES, "repeat"), zip(*rows, strict=True), strict=True))
+    scores = by_participant(Predictions.from_columns(columns))
+    assert (scores.seed_S, scores.repeat_S) == ((3, 3, 4, 4), (0, 1, 0, 1))
+    assert scores.ordered().name_S[:2] == ("seed 3, repeat 0", "seed 3, repeat 1")
+    odds_S = np.log(scores.probability_SPK[:, 0, 0] / scores.probability_SPK[:, 0, 1])
+    assert odds_S == pytest.approx([3, 2, 4, 3])
+    assert by_participant(table(GOOD)).name_S == ("seed 0",)
 
 
 def test_columns_that_are_missing_or_wrong_are_named() -> None:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from octjob.cli import cli
 from octjob.errors import SpecError
 from octjob.plan.expand import Plan, plan_sweep
 
@@ -62,6 +64,7 @@ def test_relative_places_are_taken_from_the_base_and_ids_from_the_spec(tmp_path:
         {"configs": {"x": {"overrides": {"train.epochs": 3}}, "y": {"overrides": {"train.lr_head": 0.2}}}},
         {"seeds": [1, 2]},
         {"folds": 5},
+        {"evaluate": {"protocol": "folds"}},
         {"data": {"source": "./other"}},
         {"data": {"source": "./bucket", "laterality": "left"}},
         {"checkpoints": {"a": "./other.pt", "b": "./other.pt"}},
@@ -87,6 +90,69 @@ def test_what_can_change_a_result_changes_every_id(tmp_path: Path, changes: dict
 def test_what_cannot_change_a_result_keeps_every_id(tmp_path: Path, changes: dict[str, object]) -> None:
     before = [run.run_id for run in plan_sweep(sweep(tmp_path), tmp_path).runs]
     assert [run.run_id for run in plan_sweep(sweep(tmp_path, **changes), tmp_path).runs] == before
+
+
+CONFIGS = {
+    "adamw": {"overrides": {"seed": 7}},
+    "sgd": {"overrides": {"seed": 7, "train.optimizer": "SGD"}},
+    "logistic": {"overrides": {"seed": 7, "train.optimizer": "LBFGS"}},
+    "finetune": {"overrides": {"seed": 7, "model.freeze_encoder": False}},
+}
+FOLDS = {"protocol": "folds", "folds": 3, "repeats": 2}
+
+
+def passes(path: Path, base: Path) -> dict[str, tuple[tuple[int, int], ...]]:
+    return {run.config_name: run.passes for run in plan_sweep(path, base).runs}
+
+
+def test_five_seeds_where_the_optimiser_draws_and_one_elsewhere(tmp_path: Path) -> None:
+    five, one = tuple((seed, 0) for seed in range(7, 12)), ((7, 0),)
+    expected = {"adamw": five, "sgd": five, "logistic": one, "finetune": one}
+    assert passes(sweep(tmp_path, configs=CONFIGS), tmp_path) == expected
+    listed = passes(sweep(tmp_path, configs=CONFIGS, seeds=[3, 1]), tmp_path)
+    assert listed == dict.fromkeys(CONFIGS, ((3, 0), (1, 0)))
+
+
+def test_a_repeat_has_a_seed_of_its_own_unless_seeds_are_listed(tmp_path: Path) -> None:
+    found = passes(sweep(tmp_path, configs=CONFIGS, evaluate=FOLDS), tmp_path)
+    assert found == dict.fromkeys(CONFIGS, ((7, 0), (8, 1)))
+    listed = passes(sweep(tmp_path, configs=CONFIGS, evaluate=FOLDS, seeds=[3, 1]), tmp_path)
+    assert listed == dict.fromkeys(CONFIGS, ((3, 0), (3, 1), (1, 0), (1, 1)))
+
+
+def test_short_folds_are_one_repeat(tmp_path: Path) -> None:
+    short, long = (
+        plan_sweep(sweep(tmp_path, **keys), tmp_path).runs
+        for keys in ({"folds": 5}, {"evaluate": {"protocol": "folds", "repeats": 1}})
+    )
+    assert [run.run_id for run in short] == [run.run_id for run in long]
+    assert (short[0].folds, short[0].passes) == (5, ((42, 0),))
+
+
+def test_who_is_in_which_fold_is_part_of_the_id_only_where_there_are_folds(tmp_path: Path) -> None:
+    ids = [
+        plan_sweep(sweep(tmp_path, evaluate={**FOLDS, **change}), tmp_path).runs[0].run_id
+        for change in ({}, {"fold_seed": 1}, {"repeats": 3}, {"folds": 4})
+    ]
+    assert len(set(ids)) == 4
+    split = plan_sweep(sweep(tmp_path, evaluate={"protocol": "split"}), tmp_path).runs[0].run_id
+    assert split == plan_sweep(sweep(tmp_path), tmp_path).runs[0].run_id
+
+
+def test_one_fine_tuned_model_is_said_to_be_one(tmp_path: Path) -> None:
+    def noted(**changes: object) -> set[str]:
+        plan = plan_sweep(sweep(tmp_path, configs=CONFIGS, **changes), tmp_path)
+        return {run.config_name for run in plan.runs if any("one trained model" in n for n in run.notes)}
+
+    assert noted() == {"finetune"}
+    assert noted(seeds=[1, 2]) == noted(evaluate=FOLDS) == set()
+
+
+def test_the_plan_shows_passes_and_folds(tmp_path: Path) -> None:
+    path = sweep(tmp_path, output=f"{tmp_path}/out", configs=CONFIGS, evaluate=FOLDS, seeds=[3, 1])
+    output = CliRunner().invoke(cli, ["plan", "-f", str(path), "--offline"]).output
+    assert output.count(" 4x3 ") == 8
+    assert "protocol: 3 folds x 2 repeats over the participants of train and val" in output
 
 
 @given(
@@ -136,6 +202,16 @@ def test_exclude_and_include_change_the_pairs(tmp_path: Path) -> None:
         ({"checkpoints": {}}, "checkpoints"),
         ({"baseline": "c"}, r"baseline: no checkpoint named 'c'"),
         ({"folds": 1}, "one fold leaves nothing to train on"),
+        ({"evaluate": {"protocol": "folds", "folds": 1}}, r"evaluate\.folds: one fold leaves nothing"),
+        ({"evaluate": {"protocol": "fold"}}, r"evaluate\.protocol: expected split or folds, got"),
+        (
+            {"evaluate": {"repeats": 3}},
+            r"sweep\.yaml:\d+: evaluate: repeats has no effect under protocol split",
+        ),
+        (
+            {"folds": 5, "evaluate": {"protocol": "folds"}},
+            r"sweep\.yaml:\d+: folds: stands beside evaluate; write evaluate: \{protocol: folds, folds: 5\} only",
+        ),
         ({"seeds": [1, 1]}, "seeds must be distinct"),
         ({"exclude": [{"config": "zzz"}]}, "exclude: matches no pair"),
         ({"exclude": [{}]}, "every pair is excluded"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -23,17 +24,22 @@ from octjob.results.predictions import (
 )
 from octjob.storage import ObjectStore
 
-COLUMNS = ("participant", "eye", "device", "split", "fold", "seed", "label")
+COLUMNS = ("participant", "eye", "device", "split", "site", "fold", "seed", "label", "repeat")
 ROW = st.tuples(
     st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8),
     st.sampled_from(["OD", "OS"]),
     st.sampled_from(["Maestro2", "Spectralis"]),
     st.sampled_from(["train", "val"]),
+    st.sampled_from(["", "UW"]),
     st.integers(0, 4),
     st.integers(0, 2**40),
     st.integers(0, 2),
+    st.integers(0, 4),
     st.tuples(*[st.floats(allow_nan=False, allow_infinity=False)] * 3),
 )
+
+
+OLD_FILE = Path(__file__).parents[1] / "doubles/predictions-v1.parquet"
 
 
 def table(rows: list[tuple[object, ...]]) -> Predictions:
@@ -49,7 +55,7 @@ def as_rows(predictions: Predictions) -> list[tuple[object, ...]]:
 def some_rows(n: int = 40) -> list[tuple[object, ...]]:
     rng = np.random.default_rng(0)
     return [
-        (f"10{k:02d}", "OD", "Maestro2", "val", 0, seed, k % 3, tuple(rng.normal(size=3).tolist()))
+        (f"10{k:02d}", "OD", "Maestro2", "val", "UAB", 0, seed, k % 3, 0, tuple(rng.normal(size=3).tolist()))
         for k in range(n)
         for seed in (0, 1)
     ]
@@ -70,7 +76,7 @@ def test_same_content_in_any_order_is_the_same_bytes(order: list[int]) -> None:
 
 
 def test_repeated_volumes_of_an_eye_keep_their_order() -> None:
-    rows = [("1001", "OD", "Maestro2", "val", 0, 0, 1, (float(k), 0.0, 0.0)) for k in (3, 1, 2)]
+    rows = [("1001", "OD", "Maestro2", "val", "UAB", 0, 0, 1, 0, (float(k), 0.0, 0.0)) for k in (3, 1, 2)]
     read = decode_predictions(encode_predictions(table(rows)))
     assert read.logits_NK[:, 0].tolist() == [3, 1, 2]
 
@@ -122,4 +128,12 @@ def test_parquet_of_somebody_else_is_refused() -> None:
 def test_any_parquet_reader_sees_the_documented_columns() -> None:
     read = pq.read_table(io.BytesIO(encode_predictions(table(some_rows()))))
     assert read.column_names == [*COLUMNS, "logit_0", "logit_1", "logit_2"]
-    assert read.schema.metadata[b"octjob.schema_version"] == b"1"
+    assert read.schema.metadata[b"octjob.schema_version"] == b"2"
+
+
+def test_a_file_from_before_there_were_repeats_is_read_as_repeat_0() -> None:
+    read = decode_predictions(OLD_FILE.read_bytes())
+    assert read.repeat.tolist() == [0] * 6
+    assert read.seed.tolist() == [0, 0, 0, 1, 1, 1]
+    assert read.fold.tolist() == [0, 1, 1, 0, 1, 1]
+    assert read.logits_NK[0].tolist() == [0.001, 0.299, -0.274]

@@ -48,9 +48,20 @@ def test_folds_are_even_within_class_and_within_class_and_site(
     assert stratified_folds(everyone[::-1], num_folds, seed) == folds
 
 
-def test_another_seed_gives_other_folds() -> None:
+def test_another_seed_and_another_repeat_give_other_folds() -> None:
     everyone = people(SITES)
-    assert stratified_folds(everyone, 5, 0) != stratified_folds(everyone, 5, 1)
+    deals = [stratified_folds(everyone, 5, seed, repeat) for seed in (0, 1) for repeat in (0, 1)]
+    assert all(a != b for i, a in enumerate(deals) for b in deals[:i])
+
+
+def test_people_alone_at_their_site_are_dealt_anew_too() -> None:
+    everyone = people({f"site {i}": (1,) for i in range(4)})
+
+    def pairs(repeat: int) -> frozenset[frozenset[str]]:
+        fold_of = stratified_folds(everyone, 2, 0, repeat)
+        return frozenset(frozenset(i for i, f in fold_of.items() if f == fold) for fold in (0, 1))
+
+    assert len({pairs(repeat) for repeat in range(40)}) == 3  # all ways to halve four people
 
 
 @settings(max_examples=60, deadline=None)
@@ -101,11 +112,18 @@ def test_auto_weights_equal_scikit_learn_balanced(labels: list[int]) -> None:
         assert drawing[np.array(labels) == label].sum() == pytest.approx(0.25)
 
 
-def test_weights_given_and_none() -> None:
-    given_weights = class_weights([0, 1], 2, (1.0, 3.0))
-    assert given_weights is not None
-    assert given_weights.tolist() == [1.0, 3.0]
+def test_no_weights_are_none() -> None:
     assert class_weights([0, 1], 2, "none") is None
+
+
+@given(st.lists(st.integers(0, 2), min_size=1, max_size=60), st.floats(1e-3, 1e3))
+def test_given_weights_keep_their_ratios_and_have_mean_1_over_the_samples(
+    labels: list[int], scale: float
+) -> None:
+    weight_K = class_weights(labels, 3, (1.0 * scale, 3.0 * scale, 0.5 * scale))
+    assert weight_K is not None
+    np.testing.assert_allclose(weight_K / weight_K[0], [1.0, 3.0, 0.5], rtol=1e-12)
+    assert weight_K[labels].mean() == pytest.approx(1.0, rel=1e-12)
 
 
 @given(n=st.integers(1, 200), seed=st.integers(0, 2**40), epoch=st.integers(0, 300))

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from doubles.sweep_results import STARTED_AT, beat, constant, entry, finish, labels, skilled, submit
+from doubles.sweep_results import STARTED_AT, beat, constant, entry, finish, labels, progress, skilled, submit
 from rich.console import Console
 
-from octjob.errors import AccessError, DataError
+from octjob.errors import AccessError
 from octjob.results.layout import PROGRESS, run_key
 from octjob.results.render_status import WIDTH, duration, status_json, status_rich, status_text
-from octjob.results.status import RunStatus, summary, sweep_status
+from octjob.results.status import RunStatus, summary, sweep_status, unfinished
 from octjob.storage import ObjectInfo, ObjectStore
 
 LABEL_P = labels()
@@ -118,6 +118,18 @@ def test_text_is_plain_and_complete(store: ObjectStore) -> None:
     assert max(map(len, text.split("\n\n")[1].splitlines())) <= WIDTH
 
 
+def test_a_repeat_of_the_folds_is_named_where_there_are_several() -> None:
+    run = entry("training")
+    heartbeat = progress(run, "training")
+    in_fold = {"seed": 43, "fold": 2}
+    shown = [
+        status_text([unfinished(run, heartbeat.model_copy(update={**in_fold, "repeat": repeat}), NOW)])
+        for repeat in (0, None)
+    ]
+    assert "training repeat 0 fold 2 seed 43 epoch 3/50" in shown[0]
+    assert "training fold 2 seed 43 epoch 3/50" in shown[1]
+
+
 def test_json_holds_every_field(store: ObjectStore) -> None:
     document = json.loads(status_json(store.root, sweep_status(store, NOW)))
     assert document["sweep"] == store.root
@@ -132,11 +144,15 @@ def test_no_sweep_here_says_what_to_give(file_store: ObjectStore) -> None:
     assert "<output>/<sweep name>" in caught.value.hint
 
 
-def test_damaged_heartbeat_is_named(store: ObjectStore) -> None:
+def test_damaged_heartbeat_is_named_in_its_own_line(store: ObjectStore) -> None:
+    before = {one.checkpoint: one for one in sweep_status(store, NOW)}
     key = run_key(entry("training").run_id, PROGRESS)
     store.put(key, b"{")
-    with pytest.raises(DataError, match=store.uri(key)):
-        sweep_status(store)
+    after = {one.checkpoint: one for one in sweep_status(store, NOW)}
+    damaged = after.pop("training")
+    assert (damaged.state, damaged.has_result) == ("Unreadable", False)
+    assert store.uri(key) in damaged.message
+    assert after == {name: one for name, one in before.items() if name != "training"}
 
 
 def test_summary_of_nothing() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.torch
+import torch
 from doubles.tiny_sweep import fill_bucket, prepared, save_checkpoint, uri_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,7 +24,8 @@ from octjob.data.cohort import Volume
 from octjob.data.manifest import VolumeRecord
 from octjob.data.participants import Participant
 from octjob.errors import DataError
-from octjob.evaluate import Predictions
+from octjob.evaluate import Predictions, by_participant
+from octjob.models.checkpoint import read_checkpoint
 from octjob.results.layout import HISTORY, read_result, run_key
 from octjob.results.predictions import read_predictions
 from octjob.results.records import Result
@@ -79,17 +81,23 @@ def people_of(volumes: list[Volume], positions: np.ndarray) -> set[str]:
     folds=st.sampled_from([0, 2, 3]),
     stopping=st.booleans(),
     eval_split=st.sampled_from(["val", "test"]),
-    seeds=st.lists(st.integers(0, 99), min_size=1, max_size=3, unique=True),
+    passes=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 2)), min_size=1, max_size=3, unique=True),
 )
-def test_no_participant_is_in_two_parts_and_each_is_scored_once_per_seed(
-    num_per_cell: int, num_volumes: list[int], folds: int, stopping: bool, eval_split: str, seeds: list[int]
+def test_no_participant_is_in_two_parts_and_each_is_scored_once_per_pass(
+    num_per_cell: int,
+    num_volumes: list[int],
+    folds: int,
+    stopping: bool,
+    eval_split: str,
+    passes: list[tuple[int, int]],
 ) -> None:
     volumes = cohort(num_per_cell, num_volumes)
     experiment = Experiment.model_validate(
         {"data": {"eval_split": eval_split}, "train": {"early_stopping": {"enabled": stopping}}}
     )
-    units = make_units(volumes, experiment, seeds, folds)
-    assert [(u.seed, u.fold) for u in units] == [(s, f) for s in seeds for f in range(max(1, folds))]
+    units = make_units(volumes, experiment, passes, folds)
+    wanted_units = [(*one, fold) for one in passes for fold in range(max(1, folds))]
+    assert [(u.seed, u.repeat, u.fold) for u in units] == wanted_units
     for unit in units:
         parts = [people_of(volumes, part) for part in (unit.train_N, unit.holdout_N, unit.eval_N)]
         assert sum(map(len, parts)) == len(set.union(*parts))
@@ -104,9 +112,20 @@ def test_no_participant_is_in_two_parts_and_each_is_scored_once_per_seed(
             assert not any(i.startswith("test") for part in parts for i in part)
     scored_splits = ("train", "val") if folds else (eval_split,)
     wanted = [i for i, v in enumerate(volumes) if v.participant.split in scored_splits]
-    for seed in seeds:
-        scored = np.concatenate([u.eval_N for u in units if u.seed == seed])
+    for one in passes:
+        scored = np.concatenate([u.eval_N for u in units if (u.seed, u.repeat) == one])
         assert sorted(scored.tolist()) == wanted
+
+
+def test_folds_are_those_of_the_repeat_whatever_the_training_seed() -> None:
+    volumes = cohort(6, [1])
+
+    def scored(passes: list[tuple[int, int]], fold_seed: int = 0) -> list[list[int]]:
+        return [unit.eval_N.tolist() for unit in make_units(volumes, Experiment(), passes, 3, fold_seed)]
+
+    assert scored([(1, 0)]) == scored([(2, 0)])
+    assert scored([(1, 0)]) != scored([(1, 1)])
+    assert scored([(1, 0)]) != scored([(1, 0)], fold_seed=1)
 
 
 def test_with_folds_the_test_split_is_not_even_asked_for() -> None:
@@ -119,7 +138,7 @@ def test_with_folds_the_test_split_is_not_even_asked_for() -> None:
 def test_the_selection_set_is_taken_from_the_training_participants_of_every_class() -> None:
     volumes = cohort(10, [1])
     experiment = Experiment.model_validate({"train": {"early_stopping": {"enabled": True, "holdout": 0.2}}})
-    (unit,) = make_units(volumes, experiment, (0,), 0)
+    (unit,) = make_units(volumes, experiment, [(0, 0)])
     assert Counter(volumes[i].participant.label for i in unit.holdout_N) == dict.fromkeys(range(4), 2)
     assert {volumes[i].participant.split for i in unit.holdout_N} == {"train"}
 
@@ -127,7 +146,7 @@ def test_the_selection_set_is_taken_from_the_training_participants_of_every_clas
 def test_a_part_without_volumes_is_an_error() -> None:
     only_train = [v for v in cohort(2, [1]) if v.participant.split == "train"]
     with pytest.raises(DataError, match="8 volumes to train on, 0 to score"):
-        make_units(only_train, Experiment(), (0,), 0)
+        make_units(only_train, Experiment(), [(0, 0)])
 
 
 # What follows runs whole runs: an imbalanced bucket, so that labels before and after filtering differ.
@@ -220,11 +239,30 @@ def test_defect_class_weights_of_a_fold_never_see_its_scored_labels(inputs: Path
         assert round(counts.sum()) == unit["num_train"]
 
 
+def test_repeated_folds_score_everyone_once_in_each_repeat(inputs: Path, tmp_path: Path) -> None:
+    done = Done(
+        inputs,
+        tmp_path,
+        {"train": {"epochs": 1}},
+        evaluate={"protocol": "folds", "folds": 3, "repeats": 2},
+        seeds=None,
+    )
+    assert [(u["seed"], u["repeat"], u["fold"]) for u in done.units] == [
+        (seed, repeat, fold) for seed, repeat in ((42, 0), (43, 1)) for fold in range(3)
+    ]
+    scores = by_participant(done.predictions)
+    assert (scores.seed_S, scores.repeat_S) == ((42, 43), (0, 1))
+    assert len(scores.participant_P) == 36
+    assert {(line["seed"], line["repeat"], line["fold"]) for line in done.history} == {
+        (u["seed"], u["repeat"], u["fold"]) for u in done.units
+    }
+
+
 def test_defect_head_hidden_and_dropout_take_effect(inputs: Path, tmp_path: Path) -> None:
     linear = Done(inputs, tmp_path / "0", {"train.epochs": 1})
     hidden = Done(inputs, tmp_path / "1", {"train.epochs": 1, "model.head.hidden": 256})
-    assert {tuple(x.shape) for x in linear.weights("last-seed42-fold0").values()} == {(4, 32), (4,)}
-    shapes = {tuple(x.shape) for x in hidden.weights("last-seed42-fold0").values()}
+    assert {tuple(x.shape) for x in linear.weights("last-seed42-repeat0-fold0").values()} == {(4, 32), (4,)}
+    shapes = {tuple(x.shape) for x in hidden.weights("last-seed42-repeat0-fold0").values()}
     assert {(256, 32), (4, 256)} <= shapes
     assert hidden.units[0]["groups"][0]["num_parameters"] > linear.units[0]["groups"][0]["num_parameters"]
     dropped = Done(inputs, tmp_path / "2", {"train.epochs": 1, "model.head.dropout": 0.5})
@@ -241,7 +279,7 @@ def test_defect_early_stopping_is_read_where_it_stands_and_selects_the_epoch_tha
     assert unit["stopped_early"]
     assert unit["epochs_run"] == len(done.history) < 60
     best = min(done.history, key=lambda record: record["holdout/loss"])
-    assert unit["evaluated_epoch"] == best["epoch"] == unit["epochs_run"] - 1 - stopping["patience"]
+    assert unit["scored_epoch"] == best["epoch"] == unit["epochs_run"] - 1 - stopping["patience"]
     assert "held-out training participants" in done.result.training["selection"]
     # The metrics reported are those of that epoch, not of the last.
     metrics = done.result.evaluation["metrics"]
@@ -253,10 +291,32 @@ def test_defect_early_stopping_is_read_where_it_stands_and_selects_the_epoch_tha
 
 def test_without_early_stopping_the_last_epoch_is_scored(inputs: Path, tmp_path: Path) -> None:
     done = Done(inputs, tmp_path, {"train.epochs": 4})
-    assert done.units[0]["evaluated_epoch"] == 3
+    assert done.units[0]["scored_epoch"] == 3
     assert done.result.training["selection"] == "last epoch"
     last = done.history[-1]
     assert done.result.evaluation["metrics"]["log_loss"] == pytest.approx(last["eval/loss"], abs=1e-9)
+
+
+def test_a_fine_tuned_unit_says_how_far_its_scored_encoder_moved(inputs: Path, tmp_path: Path) -> None:
+    done = Done(
+        inputs,
+        tmp_path,
+        {
+            "train": {"epochs": 3, "lr_encoder": 0.01, "early_stopping": {"enabled": True, "metric": "loss"}},
+            "model": {"freeze_encoder": False, "unfreeze_at_epoch": 1},
+        },
+    )
+    start = read_checkpoint(inputs / "a.pt", encoder="auto", uri="a.pt", num_heads=2).encoder.state_dict()
+    scored = done.weights("best-seed42-repeat0-fold0")
+    names = sorted(start)
+    start_P = torch.cat([start[name].flatten() for name in names]).double()
+    scored_P = torch.cat([scored[f"encoder.{name}"].flatten() for name in names]).double()
+    (unit,) = done.units
+    assert unit["encoder_change"] == pytest.approx(
+        float((scored_P - start_P).norm() / start_P.norm()), rel=1e-9
+    )
+    assert unit["encoder_change"] > 0
+    assert unit["scored_epoch"] in (1, 2)
 
 
 def test_defect_warmup_and_schedule_hold_through_unfreezing(inputs: Path, tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ class Seen:
 
 def run_state(known: RunStatus, seen: Seen, now: float) -> RunStatus:
     """The state of a run. known: by the store. now: seconds since the epoch."""
-    if known.state == "Succeeded":
+    if known.has_result:
         return replace(known, nodes=podlist.nodes(seen.pods))
     if seen.jobset is None:
         return _without_jobset(known)

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from statistics import median
 
+from octjob.errors import DataError
 from octjob.results.layout import read_result
 from octjob.spec.run import Run
 from octjob.storage.base import ObjectStore
@@ -74,9 +75,18 @@ def read_durations(store: ObjectStore, finished: Sequence[Run]) -> dict[str, lis
         by_config.setdefault(run.config_name, []).append(run)
     chosen = [run for runs in by_config.values() for run in runs[:MAX_READ_PER_CONFIG]]
     with ThreadPoolExecutor(16) as pool:
-        results = list(pool.map(lambda run: read_result(store, run.run_id), chosen))
+        found = list(pool.map(lambda run: _read_duration(store, run), chosen))
     durations: dict[str, list[float]] = {}
-    for run, result in zip(chosen, results, strict=True):
-        if result is not None:
-            durations.setdefault(run.config_name, []).append(result.duration_s)
+    for run, duration_s in zip(chosen, found, strict=True):
+        if duration_s is not None:
+            durations.setdefault(run.config_name, []).append(duration_s)
     return durations
+
+
+def _read_duration(store: ObjectStore, run: Run) -> float | None:
+    """None where there is no result, or none that can be read, which `status` and `collect` say."""
+    try:
+        result = read_result(store, run.run_id)
+    except DataError:
+        return None
+    return None if result is None else result.duration_s

@@ -1,0 +1,152 @@
+"""The process that decodes: reads one file after the other for the process that started it, and ends with it.
+
+Run as a program by `octjob.data.decoders`. A decoder that crashes, swells or never returns takes this process with it
+and nothing else. Requests and replies are single JSON messages on a socket; a file's bytes and its voxels travel
+beside them as memory files, so that neither is copied through a pipe.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import mmap
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import threading
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from octjob.data.dicom import CorruptVolumeError, DeclaredShape, RawVolume, available_decoders, read_volume
+from octjob.data.header import MAX_VOLUME_BYTES
+from octjob.errors import DataError
+
+MESSAGE_BYTES = 65_536
+_MAX_MEMORY_BYTES = 7 << 29  # 3.5 GiB: the largest published volume, its file and three copies
+_SPARE_MEMORY_BYTES = 1 << 28
+# Pure noise, the worst there is, takes JPEG 2000 0.3 us a voxel.
+_CPU_S = 3
+_CPU_S_PER_VOXEL = 1e-6
+
+
+def limits(num_bytes: int, declared: DeclaredShape) -> tuple[int, int]:
+    """(memory in bytes, CPU time in seconds) that a file of this size and declared shape may take to decode."""
+    known = [number for number in declared if number is not None]
+    num_voxels = min(math.prod(known) if len(known) == len(declared) else MAX_VOLUME_BYTES, MAX_VOLUME_BYTES)
+    memory = min(_SPARE_MEMORY_BYTES + 3 * num_bytes + 8 * num_voxels, _MAX_MEMORY_BYTES)
+    return memory, _CPU_S + math.ceil(_CPU_S_PER_VOXEL * num_voxels)
+
+
+def send(channel: socket.socket, message: dict[str, Any], content: bytes | memoryview | None = None) -> None:
+    """One message, with `content` in a memory file beside it."""
+    data = json.dumps(message).encode()
+    if content is None:
+        channel.sendall(data)
+        return
+    file = os.memfd_create("octjob-volume")
+    try:
+        rest = memoryview(content).cast("B")
+        while rest:
+            rest = rest[os.write(file, rest) :]
+        socket.send_fds(channel, [data], [file])
+    finally:
+        os.close(file)
+
+
+def receive(channel: socket.socket) -> tuple[dict[str, Any], mmap.mmap | None] | None:
+    """The next message and its content, or None when the other side has gone."""
+    data, files, _, _ = socket.recv_fds(channel, MESSAGE_BYTES, 1)
+    try:
+        content = mmap.mmap(files[0], 0) if files and os.fstat(files[0]).st_size else None
+    finally:
+        for file in files:
+            os.close(file)
+    return (json.loads(data), content) if data else None
+
+
+def volume_of(message: dict[str, Any], content: mmap.mmap | None) -> RawVolume:
+    """The decoded volume of a reply; its voxels lie in the memory file, which goes when they do."""
+    facts, dtype, shape = message["volume"], np.dtype(message["dtype"]), message["shape"]
+    stored_DHW: NDArray[Any] = np.frombuffer(content or b"", dtype).reshape(shape)
+    spacing = facts.pop("spacing_mm")
+    return RawVolume(stored_DHW=stored_DHW, spacing_mm=tuple(spacing) if spacing else None, **facts)
+
+
+def serve(channel: socket.socket) -> None:
+    """Decode what comes until the other side goes."""
+    while (request := receive(channel)) is not None:
+        _answer(channel, *request)
+        del request
+        _limit(None, None)  # the next file may need more only to be received
+
+
+def _answer(channel: socket.socket, message: dict[str, Any], content: mmap.mmap | None) -> None:
+    data = content[:] if content else b""
+    if content:
+        content.close()
+    declared: DeclaredShape = tuple(message["declared"])
+    _limit(*limits(len(data), declared))
+    try:
+        volume = read_volume(data, message["uri"], declared)
+    except CorruptVolumeError as error:
+        send(channel, {"corrupt": error.reason})
+    except DataError as error:
+        send(channel, {"error": [error.message, error.hint]})
+    else:
+        facts = {field.name: getattr(volume, field.name) for field in fields(volume)}
+        x_DHW = facts.pop("stored_DHW")
+        send(channel, {"volume": facts, "dtype": x_DHW.dtype.str, "shape": x_DHW.shape}, x_DHW.data)
+
+
+def _limit(memory_bytes: int | None, cpu_s: int | None) -> None:
+    """From what this process has taken so far, None for none. The kernel ends it where the limits are passed."""
+    with open("/proc/self/statm") as file:
+        taken = int(file.read().split()[0]) * resource.getpagesize()
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    for kind, used, more in (
+        (resource.RLIMIT_AS, taken, memory_bytes),
+        (resource.RLIMIT_CPU, math.ceil(usage.ru_utime + usage.ru_stime), cpu_s),
+    ):
+        _, hard = resource.getrlimit(kind)
+        most = hard if more is None else used + more
+        resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+
+
+def _end_with(channel: socket.socket) -> None:
+    """Wait in a thread for the other side's end, so that it is noticed in the midst of a volume too."""
+
+    def watch() -> None:
+        poll = select.poll()
+        poll.register(channel, select.POLLHUP)
+        poll.poll()
+        os._exit(0)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def main(file: int) -> None:
+    """Serve on an inherited socket. Signals to the whole group are the parent's affair; its end is ours."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    channel = socket.socket(fileno=file)
+    available_decoders()
+    import imagecodecs  # noqa: F401  (its libraries are no part of the first volume's limits)
+
+    send(channel, {"ready": True})
+    # What C libraries print about a hostile file is no news: the reply says it.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    _end_with(channel)
+    with contextlib.suppress(ConnectionError):
+        serve(channel)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

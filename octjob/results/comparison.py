@@ -1,0 +1,138 @@
+"""The sweep's two questions as two declared families of comparisons.
+
+Which checkpoint is better, under one configuration; which configuration is better, for one checkpoint. Each family
+is adjusted by itself (Holm), and by how many families are asked (Bonferroni), so that a table of equal runs has any
+`*` at all one time in twenty. With folds a comparison varies over training sets and speaks of checkpoints and
+configurations; without, it is paired over participants and speaks of the two trained models.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from octjob.errors import DataError
+from octjob.evaluate import ParticipantScores, holm
+from octjob.evaluate.draws import DrawnValues
+from octjob.evaluate.intervals import participant_groups, smallest_class
+from octjob.evaluate.paired import difference_interval, permutation_p_value
+from octjob.evaluate.resampled import FoldValues, resampled_difference
+from octjob.evaluate.signal import num_permutations
+
+NUM_THREADS = 4
+Family = Literal["checkpoint", "config"]
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A metric of a run minus that of the reference run.
+
+    reference_run: the reference checkpoint's under the same configuration, or the reference configuration's for the
+        same checkpoint.
+    speaks_of: two trained models, or what was trained.
+    p_holm: adjusted over the family, and for the number of families.
+    """
+
+    reference_run: str
+    speaks_of: Literal["trained models", "training"]
+    difference: float | None
+    low: float | None
+    high: float | None
+    p_value: float | None
+    p_holm: float | None = None
+
+
+@dataclass(frozen=True)
+class Material:
+    """What comparisons are made from: by run, scores and draws, and the folds' values where there are folds."""
+
+    metric: str
+    scores: Mapping[str, ParticipantScores]
+    observed: Mapping[str, float]
+    draws: Mapping[str, DrawnValues]
+    folds: Mapping[str, FoldValues]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The comparisons of one family by run, and why other runs have none."""
+
+    found: Mapping[str, Comparison]
+    refused: Mapping[str, str]
+
+
+def pairs_of(
+    runs: Mapping[str, tuple[str, str]], finished: set[str], family: Family, reference: str
+) -> tuple[list[Pair], dict[str, str]]:
+    """(run, its reference's run) of a family, and why a finished run has no such pair.
+
+    runs: by run id (checkpoint, configuration). reference: the name of the checkpoint or configuration.
+    """
+    varied, kept = (0, 1) if family == "checkpoint" else (1, 0)
+    pairs, refused = [], {}
+    for run, names in runs.items():
+        if run not in finished or names[varied] == reference:
+            continue
+        there = [
+            other
+            for other, of_other in runs.items()
+            if other in finished and of_other[varied] == reference and of_other[kept] == names[kept]
+        ]
+        if len(there) == 1:
+            pairs.append((run, there[0]))
+        else:
+            count = "several runs" if there else "no result"
+            where = f"under {names[1]}" if family == "checkpoint" else f"for {names[0]}"
+            refused[run] = f"not compared: {reference} has {count} {where}"
+    return pairs, refused
+
+
+def compare(pairs: Sequence[Pair], material: Material, seed: int, num_families: int = 1) -> Compared:
+    """Each pair compared, adjusted together, and for the number of families that the table has."""
+    permutations = num_permutations(len(pairs) * num_families)
+    one: Callable[[Pair], Comparison | str] = lambda pair: _compared(pair, material, permutations, seed)  # noqa: E731
+    with ThreadPoolExecutor(NUM_THREADS) as pool:
+        results = dict(zip((run for run, _ in pairs), pool.map(one, pairs), strict=True))
+    found = {run: result for run, result in results.items() if isinstance(result, Comparison)}
+    refused = {run: result for run, result in results.items() if isinstance(result, str)}
+    return Compared(_adjusted(found, num_families), refused)
+
+
+def _compared(pair: Pair, material: Material, permutations: int, seed: int) -> Comparison | str:
+    """The comparison, or in words why there is none."""
+    run, reference = pair
+    if run in material.folds and reference in material.folds:
+        resampled = resampled_difference(material.folds[run], material.folds[reference])
+        if resampled.interval is None:
+            return f"not compared with {reference}: {resampled.reason}"
+        low, high = resampled.interval.low, resampled.interval.high
+        return Comparison(reference, "training", resampled.difference, low, high, resampled.p_value)
+    try:
+        p_value = permutation_p_value(
+            material.scores[run], material.scores[reference], material.metric, permutations, seed
+        )
+    except DataError as error:
+        return f"not compared with {reference}: {error.message}"
+    difference = material.observed[run] - material.observed[reference]
+    interval = difference_interval(
+        difference,
+        material.draws[run].in_bag_B - material.draws[reference].in_bag_B,
+        smallest_class(participant_groups(material.scores[run])[0]),
+    )
+    numbers = (_finite(value) for value in (difference, interval.low, interval.high, p_value))
+    return Comparison(reference, "trained models", *numbers)
+
+
+def _adjusted(found: Mapping[str, Comparison], num_families: int) -> dict[str, Comparison]:
+    tested = {run: one.p_value for run, one in found.items() if one.p_value is not None}
+    within = holm(list(tested.values()))
+    adjusted = {run: min(1.0, num_families * p) for run, p in zip(tested, within, strict=True)}
+    return {run: replace(one, p_holm=adjusted.get(run)) for run, one in found.items()}
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,181 @@
+"""One row of the leaderboard: what a run's records and predictions say of it by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from octjob.evaluate import RankRange
+from octjob.results.comparison import Comparison
+from octjob.results.outcome import METRICS, Outcome, Scored
+from octjob.results.ranking import AdjustedSignal
+from octjob.results.records import Progress
+
+State = Literal["ok", "no_signal", "collapsed", "unreadable", "interrupted", "running", "failed", "missing"]
+# Unranked rows follow the ranked ones in this order.
+STATES: tuple[State, ...] = (
+    "ok", "no_signal", "collapsed", "unreadable", "interrupted", "running", "failed", "missing",
+)  # fmt: skip
+SIGNIFICANT = 0.05
+# A fine-tuned encoder that moved less than this, relative to its own length, is the checkpoint's.
+UNMOVED = 1e-6
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A metric and its 95 % interval; None where it is not defined."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    method: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run.
+
+    rank: the ranks it may have at one 95 % level for all pairs; only rows whose state is `ok` have one.
+    weights: what the checkpoint's own weights say of their training.
+    num_models: trained models behind the numbers, one for each seed and repeat (and fold of it).
+    flags: the verdict's (`dominant_class`, `misses_class` ...), and `suspicious` (identical predictions from
+        different weights), `unpaired` (other participants than the ranked runs), `inconsistent` (the result is not
+        that of the stored predictions), `reevaluated` (the result lacks something, so that everything here is
+        computed from the predictions), `encoder_unmoved` (fine-tuned, and the scored encoder is the checkpoint's).
+    signal: the label permutation on the metric ranked by; None without a result.
+    metrics: by name, those of `outcome.METRICS`; empty without a result.
+    train_val_gap: balanced accuracy on the training samples minus that on the evaluated ones.
+    best_constant_accuracy: of always predicting the most frequent class.
+    prior_corrected_balanced_accuracy: of the same probabilities with the training prior divided out.
+    per_class_f1, per_class_auprc, prevalence, prediction_counts: one per class.
+    vs_checkpoint: against the baseline checkpoint under the same configuration, in the metric ranked by.
+    vs_config: against the baseline configuration for the same checkpoint.
+    reasons: the flags, and anything that kept the row from a rank or a comparison, in words.
+    """
+
+    rank: RankRange | None
+    checkpoint: str
+    config: str
+    run_id: str
+    state: State
+    weights: str = ""
+    num_models: int | None = None
+    flags: tuple[str, ...] = ()
+    n: int | None = None
+    signal: AdjustedSignal | None = None
+    metrics: Mapping[str, Estimate] | None = None
+    train_val_gap: float | None = None
+    best_constant_accuracy: float | None = None
+    prior_corrected_balanced_accuracy: float | None = None
+    vs_checkpoint: Comparison | None = None
+    vs_config: Comparison | None = None
+    per_class_f1: tuple[float | None, ...] = ()
+    per_class_auprc: tuple[float | None, ...] = ()
+    prevalence: tuple[float, ...] = ()
+    prediction_counts: tuple[int, ...] = ()
+    reasons: tuple[str, ...] = ()
+    error: str = ""
+
+    @property
+    def name(self) -> str:
+        """As people write it."""
+        return f"{self.checkpoint}.{self.config}"
+
+    def metric(self, name: str) -> Estimate | None:
+        """The estimate of a metric, None without a result."""
+        return None if self.metrics is None else self.metrics[name]
+
+    def value(self, metric: str) -> float | None:
+        """The metric itself, None where it is not defined."""
+        estimate = self.metric(metric)
+        return None if estimate is None else estimate.value
+
+
+def make_row(outcome: Outcome, metric: str, signal: AdjustedSignal | None) -> Row:
+    """The row by itself: without rank, comparisons and what other runs say about it."""
+    entry = outcome.entry
+    if outcome.scored is not None:
+        return _finished(outcome, outcome.scored, metric, signal)
+    if outcome.unreadable:
+        said = (outcome.unreadable,)
+        return Row(None, entry.checkpoint, entry.config, entry.run_id, "unreadable", reasons=said)
+    state, error = _unfinished(outcome.progress)
+    return Row(None, entry.checkpoint, entry.config, entry.run_id, state, error=error)
+
+
+def _finished(outcome: Outcome, one: Scored, metric: str, signal: AdjustedSignal | None) -> Row:
+    entry, evaluation = outcome.entry, one.evaluation
+    found = [*_of_verdict(one), *_of_signal(metric, signal), *_of_records(one)]
+    state: State = "ok"
+    if evaluation.verdict.constant:
+        state = "collapsed"
+    elif signal is not None and signal.p_holm >= SIGNIFICANT:
+        state = "no_signal"
+    value, train = evaluation.metrics.balanced_accuracy, one.train_balanced_accuracy
+    corrected = evaluation.prior_corrected
+    return Row(
+        rank=None,
+        checkpoint=entry.checkpoint,
+        config=entry.config,
+        run_id=entry.run_id,
+        state=state,
+        weights=one.weights_verdict,
+        num_models=one.num_models,
+        flags=tuple(dict.fromkeys(flag for flag, _ in found if flag)),
+        n=evaluation.metrics.n,
+        signal=signal,
+        metrics={name: _estimate(one, name) for name in METRICS},
+        train_val_gap=None if train is None or value is None else train - value,
+        best_constant_accuracy=evaluation.baseline.accuracy.value,
+        prior_corrected_balanced_accuracy=corrected.balanced_accuracy if corrected else None,
+        per_class_f1=evaluation.metrics.per_class_f1,
+        per_class_auprc=evaluation.metrics.per_class_auprc,
+        prevalence=one.prevalence,
+        prediction_counts=evaluation.metrics.prediction_counts,
+        reasons=tuple(reason for _, reason in found if reason),
+    )
+
+
+def _of_verdict(one: Scored) -> list[tuple[str, str]]:
+    verdict = one.evaluation.verdict
+    found = [(flag, "") for flag in verdict.flags] + [("", reason) for reason in verdict.reasons]
+    if verdict.constant and one.weights_verdict in ("untrained", "barely trained"):
+        reason = f"its encoder is {one.weights_verdict}: there may be nothing in its features to predict from"
+        found.append(("", reason))
+    return found
+
+
+def _of_signal(metric: str, signal: AdjustedSignal | None) -> list[tuple[str, str]]:
+    if signal is None or signal.p_holm < SIGNIFICANT:
+        return []
+    alone = f"permuted labels reach its {metric} with p = {signal.p_value:.2g}"
+    among = f" ({signal.p_holm:.2g} among {signal.num_runs} runs)" if signal.num_runs > 1 else ""
+    return [("no_signal", f"no signal: {alone}{among}")]
+
+
+def _of_records(one: Scored) -> list[tuple[str, str]]:
+    found = [("inconsistent", text) for text in one.disagreements()]
+    found += [("reevaluated", text) for text in one.remarks]
+    change = one.encoder_change
+    if change is not None and change < UNMOVED:
+        text = f"fine-tuned, but the scored encoder is the checkpoint's (moved by {change:.1e} of its length)"
+        found.append(("encoder_unmoved", text))
+    return found
+
+
+def _unfinished(progress: Progress | None) -> tuple[State, str]:
+    if progress is None:
+        return "missing", ""
+    if progress.stage == "failed":
+        return "failed", progress.failure.message if progress.failure else "no message was left"
+    if progress.stage == "interrupted":
+        return "interrupted", ""
+    return "running", ""
+
+
+def _estimate(one: Scored, name: str) -> Estimate:
+    value, interval = getattr(one.evaluation.metrics, name), one.evaluation.intervals.get(name)
+    if interval is None:
+        return Estimate(value, None, None, "")
+    return Estimate(value, interval.low, interval.high, interval.method)
