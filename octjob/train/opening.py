@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import socket
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -70,8 +68,8 @@ def open_test(
     device = select_device()
     cohort, everyone = load_test_cohort(run)
     _require_same_participants(run, result, everyone)
-    with tempfile.TemporaryDirectory(prefix="octjob-") as workdir:
-        loaded = load_encoder(run, Path(workdir), tick)
+    with temporary_folder() as workdir:
+        loaded = load_encoder(run, workdir, tick)
     _require_same_weights(run, result, loaded)
     loaded.encoder.to(device)
     quarantine, reader = Quarantine(), make_reader(run, loaded)
