@@ -17,7 +17,7 @@ _MAX_KEY_BYTES = 1024  # both GCS and B2
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,221}")
 
-# As in signed URLs: `?X-Goog-Signature=...`, `&token=...`. An object may be named `a?key=b`: short values are no keys.
+# As in signed URLs: `?X-Goog-Signature=...`, `&token=...`. Short values are none: `a?key=b` is a name.
 _TOKEN = re.compile(
     r"[?&][^=&/]*(?:key|token|secret|signature|sig|password|pass|auth|authorization|credential)s?(?:id)?=[^&/]{8}",
     re.I,

@@ -29,6 +29,7 @@ from octjob.results.records import Result
 from octjob.spec.run import RESULT_VERSION, Run
 from octjob.storage.base import ObjectStore
 from octjob.storage.open import open_store
+from octjob.storage.temporary import temporary_folder
 from octjob.train.facts import data_facts
 from octjob.train.inputs import Tick, check_test_cohort, load_encoder, load_test_cohort, make_reader
 from octjob.train.restored import StoredWeights, predict, read_weights, restore

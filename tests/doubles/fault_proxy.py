@@ -23,8 +23,8 @@ class Fault:
 
     kind: `drop_reply` (the backend answers, the client's connection closes), `status` (answered here, the
     backend sees nothing), `truncate` (half the body, then close), `short` (half the body, announced as
-    such), `flip` (the first bit of the body), `reset` (half the headers and body, then RST), `stall` (silence
-    for the proxy's `stall_s`, then close).
+    such), `flip` (the first bit of the body), `flip_upload` (the first bit of what the client sends), `reset`
+    (half the headers and body, then RST), `stall` (silence for the proxy's `stall_s`, then close).
     method, path: regular expressions; path includes the query. after: how many matches pass first.
     times: how many are struck.
     """
@@ -130,6 +130,11 @@ class _ProxyHandler(Handler):
         if fault is not None and fault.kind == "status":
             self._refuse(fault.status)
             return
+        if fault is not None and fault.kind == "flip_upload":
+            # In a multipart body the content is what follows the last empty line.
+            start = body.rfind(b"\r\n\r\n") + 4
+            body = body[:start] + bytes([body[start] ^ 1]) + body[start + 1 :]
+            fault = None
         status, headers, reply = self._forward(body)
         if fault is None:
             self.answer(status, headers, reply)
