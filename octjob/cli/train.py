@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from octjob.errors import SpecError
+from octjob.signals import stop_signals
 
 if TYPE_CHECKING:
     from octjob.results.records import Progress
@@ -35,7 +36,7 @@ def train(run_uri: str, verbose: bool) -> None:
     Example:
       octjob train --run gs://bucket/octjob/phase3/runs/multi_domain.logistic-b4338bba
     """
-    with _sigterm_as_ctrl_c():
+    with _stop_signals_as_ctrl_c():
         _train(run_uri, verbose)
 
 
@@ -72,17 +73,18 @@ def _log_to_stdout(verbose: bool) -> None:
 
 
 @contextmanager
-def _sigterm_as_ctrl_c() -> Iterator[None]:
-    """Exit 75 for a SIGTERM during the seconds of importing, before the run catches signals itself."""
+def _stop_signals_as_ctrl_c() -> Iterator[None]:
+    """Exit 75 for a stop signal during the seconds of importing, before the run catches signals itself."""
 
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in stop_signals()}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def require_trainer() -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 from octjob.errors import AccessError, DataError, Interrupted, SpecError
+from octjob.signals import stop_signals
 from octjob.spec.run import Run
 
 State = Literal["waiting", "running", "succeeded", "failed", "interrupted"]
@@ -47,6 +48,10 @@ def default_concurrency(num_runs: int) -> int:
     return max(1, min(_MAX_CONCURRENCY, os.cpu_count() or 1, num_runs))
 
 
+def _tell_nobody(items: Sequence[Attempted]) -> None:
+    """The listener once its terminal is gone: writing there would be an error."""
+
+
 class LocalTarget:
     """Runs `octjob train` for each run, `concurrency` at a time; logs go to `log_dir/<run id>.log`."""
 
@@ -64,15 +69,13 @@ class LocalTarget:
     def carry_out(self, runs: Sequence[tuple[Run, str]]) -> list[Attempted]:
         """Run all (run, URI), to the end or until a signal; every run's state comes back.
 
-        The first SIGINT, SIGTERM or SIGHUP lets each run save and exit, a second one kills them.
+        The first SIGINT, SIGTERM or SIGHUP lets each run save and exit, a second SIGINT or SIGTERM kills them.
         """
         attempted = [Attempted(run, uri) for run, uri in runs]
         waiting = deque(attempted)
         running: list[Attempted] = []
         self.log_dir.mkdir(parents=True, exist_ok=True)
-        handlers = {
-            number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)
-        }
+        handlers = {number: signal.signal(number, self._on_signal) for number in stop_signals()}
         try:
             while running or (waiting and not self._signals):
                 while waiting and len(running) < self.concurrency and not self._signals:
@@ -115,7 +118,12 @@ class LocalTarget:
         )
 
     def _on_signal(self, number: int, frame: object) -> None:
-        self._signals += 1
+        if number == signal.SIGHUP:
+            # The kernel and the shell each send one: together they are one request. Nobody is left to be told.
+            self.listener = _tell_nobody
+            self._signals = max(1, self._signals)
+        else:
+            self._signals += 1
 
     def _pass_on(self, running: Sequence[Attempted]) -> None:
         if not self._signals:

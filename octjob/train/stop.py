@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT as a request: noticed after the step under way, answered once the state is saved."""
+"""SIGTERM, SIGINT and SIGHUP as a request: noticed after the step under way, answered once the state is saved."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+from octjob.signals import stop_signals
 
 
 class Stop:
@@ -26,9 +28,8 @@ class Stop:
 
 @contextmanager
 def catch_signals(stop: Stop) -> Iterator[None]:
-    """Route SIGTERM and SIGINT to `stop`; the previous handlers come back afterwards."""
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    before = {number: signal.signal(number, stop.request) for number in numbers}
+    """Route the stop signals to `stop`; the previous handlers come back afterwards."""
+    before = {number: signal.signal(number, stop.request) for number in stop_signals()}
     try:
         yield
     finally:

@@ -177,7 +177,9 @@ def test_encoding_killed_midway_keeps_its_shards_and_is_taken_over(
 
 
 @both
-@pytest.mark.parametrize(("number", "share"), [(signal.SIGTERM, 0.2), (signal.SIGINT, 0.7)])
+@pytest.mark.parametrize(
+    ("number", "share"), [(signal.SIGTERM, 0.2), (signal.SIGINT, 0.7), (signal.SIGHUP, 0.5)]
+)
 def test_a_polite_signal_is_answered_with_75_and_the_state_saved(
     case: Case, trainers: Trainers, tmp_path: Path, number: int, share: float
 ) -> None:
