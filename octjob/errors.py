@@ -36,6 +36,16 @@ class AccessError(OctjobError):
     exit_code = 4
 
 
+class UnavailableError(AccessError):
+    """A store could not be reached, or its replies were broken, for as long as it was tried.
+
+    Not a refusal: nothing needs mending but the connection, so the exit code is one after which runs are started
+    again, a bounded number of times.
+    """
+
+    exit_code = 1
+
+
 class FailedRunsError(OctjobError):
     """The command finished, but some runs failed."""
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
@@ -58,9 +56,10 @@ def inspect(
     require_trainer()
     from octjob.models.checkpoint import read_checkpoint
     from octjob.storage.copy import local_copy
+    from octjob.storage.temporary import temporary_folder
 
-    with tempfile.TemporaryDirectory(prefix="octjob-") as workdir, bar("downloading") as tick:
-        path = local_copy(uri, Path(workdir), tick)
+    with temporary_folder() as workdir, bar("downloading") as tick:
+        path = local_copy(uri, workdir, tick)
         loaded = read_checkpoint(path, encoder=encoder, uri=uri, volume_size=volume_size, num_heads=num_heads)
     report = loaded.report
     if output == "json":

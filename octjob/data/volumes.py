@@ -5,9 +5,9 @@ Legend: x_DHW float32, B-scans x rows x columns, as the encoder takes them.
 
 from __future__ import annotations
 
+import io
 import logging
 import os
-import uuid
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,6 +23,8 @@ from octjob.data.preprocess import NoContrastError, Profile, preprocess_digest, 
 from octjob.data.quarantine import CorruptVolumeError, Quarantine, Quarantined
 from octjob.errors import AccessError
 from octjob.storage.base import ObjectNotFoundError, ObjectStore
+from octjob.storage.sealed import seal, unseal
+from octjob.storage.temporary import remove_dead, temporary_file
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +34,9 @@ Float32 = NDArray[np.float32]
 class VolumeReader:
     """Reads volumes as (D, H, W) float32 of `size`, preprocessed by `profile`. Thread-safe.
 
-    With a `cache_dir`, each volume is kept at `<cache_dir>/volumes/<digest>/<SOP instance UID>.npy`; `digest`
-    is that of the preprocessing, so that a changed profile never meets old files.
+    With a `cache_dir`, each volume is kept at `<cache_dir>/volumes/<digest>/<SOP instance UID>.npy`, its SHA-256
+    in front; what is damaged is made again. `digest` is that of the preprocessing, so that a changed profile never
+    meets old files.
     """
 
     def __init__(
@@ -44,6 +47,8 @@ class VolumeReader:
         self._profile = profile
         self._size = size
         self._cache = cache_dir / "volumes" / preprocess_digest(profile, size) if cache_dir else None
+        if self._cache:
+            remove_dead(self._cache)
 
     @property
     def size(self) -> tuple[int, int, int]:
@@ -83,7 +88,10 @@ class VolumeReader:
 
     def _cached(self, path: Path) -> Float32 | None:
         try:
-            x_DHW: Float32 = np.load(path, allow_pickle=False)
+            body = unseal(path.read_bytes())
+            if body is None:
+                raise ValueError("its SHA-256 is wrong")
+            x_DHW: Float32 = np.load(io.BytesIO(body), allow_pickle=False)
         except FileNotFoundError:
             return None
         except (ValueError, EOFError, OSError) as error:
@@ -151,15 +159,13 @@ def _require_same(raw: RawVolume, volume: Volume, uri: str) -> None:
 
 
 def _write(path: Path, x_DHW: Float32) -> None:
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    buffer = io.BytesIO()
+    np.save(buffer, x_DHW)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(temporary, "wb") as file:
-                np.save(file, x_DHW)
+        with temporary_file(path.parent) as (temporary, file):
+            file.write(seal(buffer.getvalue()))
+            file.flush()
             os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise AccessError(
             f"{path}: cannot write the volume cache: {error.strerror or error}",

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
+import math
 import time
 from collections.abc import Callable
 
 from octjob.storage.base import AlreadyExistsError, ObjectNotFoundError, ObjectStore, VersionConflictError
+
+log = logging.getLogger(__name__)
 
 DURATION_S = 120.0
 
@@ -25,14 +29,18 @@ class Lease:
         owner: str,
         duration_s: float = DURATION_S,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.store = store
         self.key = key
         self.duration_s = duration_s
         self.clock = clock
+        self.monotonic = monotonic
         self.owner = owner
         self._version: str | None = None
         self._renew_at = 0.0
+        # The version another worker holds, and when we first saw it.
+        self._seen: tuple[str, float] | None = None
 
     def acquire(self) -> bool:
         """Take the lease if it is free or has run out; False while another worker holds it."""
@@ -46,8 +54,7 @@ class Lease:
     def _take_over(self) -> bool:
         try:
             version = self.store.head(self.key).version
-            record = json.loads(self.store.get(self.key))
-            if record["owner"] != self.owner and record["expires_at"] > self.clock():
+            if self._is_held(version, self.store.get(self.key)):
                 return False
             self._version = self.store.put(self.key, self._body(), if_version=version)
         except (VersionConflictError, ObjectNotFoundError):
@@ -55,12 +62,30 @@ class Lease:
         self._held()
         return True
 
+    def _is_held(self, version: str, body: bytes) -> bool:
+        """Whether another worker may still hold the version of the lease with this body.
+
+        Clocks differ and jump: one version holds others up for one duration at most, by our monotonic clock,
+        whatever expiry it names. What cannot be read is held by nobody.
+        """
+        record = _parse(body)
+        if record is None:
+            log.warning("%s is not a lease; taken over", self.store.uri(self.key))
+            return False
+        owner, expires_at = record
+        if owner == self.owner or expires_at <= self.clock():
+            return False
+        now = self.monotonic()
+        if self._seen is None or self._seen[0] != version:
+            self._seen = (version, now)
+        return now - self._seen[1] < self.duration_s
+
     def renew(self) -> None:
         """Keep holding it; cheap to call often.
 
         A holder that was overtaken goes on: what it writes equals what the other writes.
         """
-        if self._version is None or self.clock() < self._renew_at:
+        if self._version is None or 0 < self._renew_at - self.clock() <= self.duration_s:
             return
         try:
             self._version = self.store.put(self.key, self._body(), if_version=self._version)
@@ -85,3 +110,21 @@ class Lease:
     def _body(self) -> bytes:
         record = {"owner": self.owner, "expires_at": self.clock() + self.duration_s}
         return json.dumps(record).encode()
+
+
+def _parse(body: bytes) -> tuple[str, float] | None:
+    """Owner and expiry, None where it is anything else."""
+    try:
+        record = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(record, dict) or not isinstance(record.get("owner"), str):
+        return None
+    expires_at = record.get("expires_at")
+    if (
+        isinstance(expires_at, bool)
+        or not isinstance(expires_at, int | float)
+        or not math.isfinite(expires_at)
+    ):
+        return None
+    return record["owner"], expires_at

@@ -1,6 +1,6 @@
 """The content-addressed feature store: encode once, share between the runs of a sweep.
 
-    <cache>/features/<digest>/<shard>.safetensors   features of some volumes, keyed by SOP instance UID
+    <cache>/features/<digest>/<shard>.sealed   SHA-256, then safetensors: features by SOP instance UID
                              /lease.json            who is encoding now
 
 The digest covers encoder weights and geometry, preprocessing, view, pooling and precision; never a name or path.
@@ -20,12 +20,13 @@ import numpy as np
 import numpy.typing as npt
 import safetensors.numpy
 
-from octjob.errors import DataError
 from octjob.storage.base import AlreadyExistsError, ObjectStore
+from octjob.storage.sealed import seal, unseal
 
 log = logging.getLogger(__name__)
 
-FEATURE_VERSION = 1
+FEATURE_VERSION = 2
+_SUFFIX = ".sealed"
 _LEASE = "lease.json"
 
 Features = dict[str, npt.NDArray[np.float32]]
@@ -59,6 +60,7 @@ class FeatureStore:
     def __init__(self, store: ObjectStore, key: FeatureKey) -> None:
         self.store = store
         self.key = key
+        self._damaged: set[str] = set()
         self.prefix = f"features/{key.digest}/"
 
     @property
@@ -69,7 +71,7 @@ class FeatureStore:
     def read(self, uids: Iterable[str]) -> Features:
         """Those of `uids` that are there."""
         wanted = set(uids)
-        shards = [info.key for info in self.store.list(self.prefix) if info.key.endswith(".safetensors")]
+        shards = [info.key for info in self.store.list(self.prefix) if info.key.endswith(_SUFFIX)]
         found: Features = {}
         with ThreadPoolExecutor(max_workers=8) as pool:
             for features in pool.map(self._read_shard, shards):
@@ -77,19 +79,22 @@ class FeatureStore:
         return found
 
     def _read_shard(self, key: str) -> Mapping[str, npt.NDArray[np.float32]]:
-        try:
-            return safetensors.numpy.load(self.store.get(key))
-        except safetensors.SafetensorError as error:
-            raise DataError(
-                f"{self.store.uri(key)}: not a readable feature shard ({error})",
-                "Delete this object; the features in it are then made again.",
-            ) from None
+        body = unseal(self.store.get(key))
+        if body is None:
+            log.warning(
+                "%s is damaged (its SHA-256 is wrong); its features are made again", self.store.uri(key)
+            )
+            self._damaged.add(key)
+            return {}
+        return safetensors.numpy.load(body)
 
     def write(self, features: Features) -> None:
         """Add a shard."""
         name = hashlib.sha256("\n".join(sorted(features)).encode()).hexdigest()[:32]
         data = safetensors.numpy.save({uid: np.ascontiguousarray(x) for uid, x in features.items()})
+        key = f"{self.prefix}{name}{_SUFFIX}"
         try:
-            self.store.put(f"{self.prefix}{name}.safetensors", data, if_absent=True)
+            # The same features replace damaged ones, whoever comes first.
+            self.store.put(key, seal(data), if_absent=key not in self._damaged)
         except AlreadyExistsError:
             log.info("shard %s was written by another run meanwhile", name)

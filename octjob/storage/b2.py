@@ -11,27 +11,27 @@ from __future__ import annotations
 import builtins
 import contextlib
 import hashlib
-import io
 import logging
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import groupby
 from typing import Any
 
+import urllib3
 from b2sdk.v3 import B2Api, Bucket
 from b2sdk.v3 import exception as b2_errors
 from requests import RequestException
 
-from octjob.errors import AccessError, DataError
-from octjob.storage.b2_client import access_error, connect, first_line, upload
-from octjob.storage.b2_versions import ABSENT, AFTER, OWNER, current_version
+from octjob.errors import AccessError
+from octjob.storage.b2_client import access_error, connect, pause_after, upload
+from octjob.storage.b2_versions import ABSENT, AFTER, OWNER, current_version, history
 from octjob.storage.base import AlreadyExistsError, ObjectInfo, ObjectNotFoundError, VersionConflictError
+from octjob.storage.patience import DamagedBytesError, persist, verified
 from octjob.storage.perprocess import PerProcess
 from octjob.storage.uri import check_key, join_uri, parse_uri
 
 logger = logging.getLogger(__name__)
 
-_NUM_DOWNLOAD_TRIES = 3
 _PAGE = 1000  # listings are billed per thousand names
 
 
@@ -62,21 +62,30 @@ class B2Store:
         return join_uri(self._root, key)
 
     def get(self, key: str) -> bytes:
-        return self._download(key, None)
+        def read() -> tuple[bytes, str]:
+            data, version = self._download(key, None)
+            return data, _problem(data, version)
+
+        return self._verified(key, read)
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
-        if length <= 0:
-            return b""
         end = start + length
-        for _ in range(_NUM_DOWNLOAD_TRIES):
-            try:
-                return self._download(key, (start, end - 1))
-            except (b2_errors.InvalidRange, b2_errors.UnsatisfiableRange):
-                # Past the end B2 sends less than asked for, or refuses: ask for what there is.
-                end = min(start + length, self.head(key).size)
-            if end <= start:
-                return b""
-        raise _damaged(self.uri(key), f"the server sent another range than {start} to {end}")
+
+        def read() -> tuple[bytes, str]:
+            nonlocal end
+            for _ in range(2):
+                if end <= start:
+                    return b"", ""
+                try:
+                    data, _ = self._download(key, (start, end - 1))
+                except (b2_errors.InvalidRange, b2_errors.UnsatisfiableRange):
+                    # Past the end B2 sends less than asked for, or refuses: ask for what there is.
+                    end = min(start + length, self.head(key).size)
+                    continue
+                return data, "" if len(data) == end - start else f"{len(data)} of {end - start} bytes"
+            return b"", f"the server sent another range than {start} to {end}"
+
+        return self._verified(key, read)
 
     def head(self, key: str) -> ObjectInfo:
         with self._errors(key):
@@ -135,14 +144,15 @@ class B2Store:
         mine = [version for version in versions if (version.file_info or {}).get(OWNER) == owner]
         if not mine and failure is not None:
             raise failure
-        current = current_version(versions)
+        counted = history(versions)
+        won = [version for version in mine if version in counted]
         for version in mine:
-            if version is not current:
-                with contextlib.suppress(b2_errors.FileNotPresent):
-                    self._remove_lost(key, version)
-        if current is not None and current in mine:
-            return str(current.id_)
-        self._check_unlost(key, if_version, current)
+            # One that counted stays, though replaced since: what replaced it follows it.
+            if version not in won:
+                self._remove_lost(key, version)
+        if won:
+            return str(won[-1].id_)
+        self._check_unlost(key, if_version, counted[-1])
         raise AlreadyExistsError(f"{self.uri(key)} was written and deleted by others meanwhile")
 
     def _check_unlost(self, key: str, if_version: str | None, current: Any | None) -> None:
@@ -154,7 +164,8 @@ class B2Store:
 
     def _remove_lost(self, key: str, version: Any) -> None:
         try:
-            self._remove(version)
+            with contextlib.suppress(b2_errors.FileNotPresent):
+                self._remove(version)
         except b2_errors.B2Error as error:
             # It does not count anyway: only the space is lost.
             logger.warning(
@@ -165,22 +176,15 @@ class B2Store:
         _, bucket = self._client.get()
         return upload(bucket, self._name(key), data, file_info, self._retry_s)
 
-    def _download(self, key: str, range_: tuple[int, int] | None) -> bytes:
-        """The bytes of a range (both ends included), or of the whole object, verified by SHA-1."""
-        problem = ""
-        for _ in range(_NUM_DOWNLOAD_TRIES):
-            with self._errors(key):
-                try:
-                    data, version = self._download_once(key, range_)
-                except (b2_errors.TruncatedOutput, RequestException) as error:
-                    problem = f"{first_line(error)}, {_NUM_DOWNLOAD_TRIES} times"
-                    continue
-            problem = _problem(data, version, range_)
-            if not problem:
-                return data
-        raise _damaged(self.uri(key), problem)
+    def _verified(self, key: str, read: Callable[[], tuple[bytes, str]]) -> bytes:
+        with self._errors(key):
+            return persist(verified(read, self.uri(key)), pause_after, self._retry_s)
 
-    def _download_once(self, key: str, range_: tuple[int, int] | None) -> tuple[bytes, Any]:
+    def _download(self, key: str, range_: tuple[int, int] | None) -> tuple[bytes, Any]:
+        """The bytes of a range (both ends included), or of the whole object, unverified; and their version.
+
+        One body from its start to its end: b2sdk's own saving would go on after a cut and append the rest.
+        """
         api, bucket = self._client.get()
         file = bucket.download_file_by_name(self._name(key), range_=range_)
         if AFTER in file.download_version.file_info:
@@ -190,9 +194,8 @@ class B2Store:
             if current.id_ != file.download_version.id_:
                 file.response.close()
                 file = api.download_file_by_id(current.id_, range_=range_)
-        buffer = io.BytesIO()
-        file.save(buffer)
-        return buffer.getvalue(), file.download_version
+        with file.response as response:
+            return bytes(response.content), file.download_version
 
     def _current(self, key: str) -> Any | None:
         return current_version(self._versions_of(key))
@@ -243,7 +246,12 @@ class B2Store:
             raise AccessError(f"{uri}: bucket {self._bucket_name} does not exist", hint) from error
         except b2_errors.FileNotPresent:
             raise ObjectNotFoundError(f"{uri} does not exist", "check the URI") from None
-        except (b2_errors.B2Error, RequestException) as error:
+        except (
+            b2_errors.B2Error,
+            RequestException,
+            urllib3.exceptions.HTTPError,
+            DamagedBytesError,
+        ) as error:
             raise access_error(uri, error, self._retry_s) from error
 
 
@@ -261,16 +269,10 @@ def _checksum(version: Any) -> str:
     return f"sha1:{sha1}" if sha1 else ""
 
 
-def _problem(data: bytes, version: Any, range_: tuple[int, int] | None) -> str:
-    """What is wrong with a download, empty if nothing."""
-    expected = version.size if range_ is None else range_[1] - range_[0] + 1
-    if len(data) != expected:
-        return f"{len(data)} of {expected} bytes"
+def _problem(data: bytes, version: Any) -> str:
+    """What is wrong with a whole object's bytes, empty if nothing."""
+    if len(data) != version.size:
+        return f"{len(data)} of {version.size} bytes"
     checksum = _checksum(version)
-    if range_ is None and checksum and f"sha1:{hashlib.sha1(data).hexdigest()}" != checksum:
-        return f"its SHA-1 was wrong {_NUM_DOWNLOAD_TRIES} times"
-    return ""
-
-
-def _damaged(uri: str, what: str) -> DataError:
-    return DataError(f"{uri} arrived damaged: {what}", "try again; if it persists, upload the object anew")
+    found = f"sha1:{hashlib.sha1(data).hexdigest()}"
+    return f"its SHA-1 is {found}, not {checksum}" if checksum and found != checksum else ""

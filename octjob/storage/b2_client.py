@@ -9,24 +9,29 @@ b2sdk itself reads no credentials from the environment; its command line does, a
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-import random
-import time
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
+import requests
+import urllib3
 from b2sdk.v3 import B2Api, B2Http, B2HttpApiConfig, B2Session, Bucket, InMemoryAccountInfo
 from b2sdk.v3 import exception as b2_errors
+from requests import RequestException
 
-from octjob.errors import AccessError
+from octjob.errors import AccessError, UnavailableError
+from octjob.storage.patience import is_broken_transport, persist
 
-_MAX_WAIT_S = 30.0
 _REFUSED = (
     b2_errors.Unauthorized,
     b2_errors.AccessDenied,
     b2_errors.RestrictedBucket,
     b2_errors.NotAllowedByAppKeyError,
 )
+# Broken connections that b2sdk repeats in no request, or only in uploads.
+_CUT = (b2_errors.BrokenPipe, b2_errors.ConnectionReset, b2_errors.UnknownHost)
 _KEY_HINT = (
     "check B2_APPLICATION_KEY_ID and B2_APPLICATION_KEY, and the key's capabilities, bucket and name prefix"
 )
@@ -73,33 +78,41 @@ def connect(uri: str, retry_s: float, timeout_s: float) -> B2Api:
 def upload(bucket: Bucket, name: str, data: bytes, file_info: dict[str, str], retry_s: float) -> Any:
     """Upload one file with its SHA-1, large files included; transient faults are retried for `retry_s`."""
     sha1 = hashlib.sha1(data).hexdigest()
-    deadline, wait_s = time.monotonic() + retry_s, 1.0
-    while True:
-        try:
-            return bucket.upload_bytes(
-                data,
-                name,
-                content_type="application/octet-stream",
-                file_info=file_info,
-                large_file_sha1=sha1,
-            )
-        except b2_errors.MaxRetriesExceeded as error:
-            # b2sdk tries a few upload URLs at once, then gives up without ever having waited.
-            if isinstance(_last_of(error), _REFUSED) or time.monotonic() + wait_s > deadline:
-                raise
-        time.sleep(wait_s * random.uniform(0.5, 1.0))
-        wait_s = min(2 * wait_s, _MAX_WAIT_S)
+    return persist(
+        lambda: bucket.upload_bytes(
+            data,
+            name,
+            content_type="application/octet-stream",
+            file_info=file_info,
+            large_file_sha1=sha1,
+        ),
+        pause_after,
+        retry_s,
+    )
+
+
+def pause_after(error: Exception) -> float | None:
+    """The pause in seconds that a fault asks for, None where another try cannot help: B2's one such place."""
+    if isinstance(error, b2_errors.MaxRetriesExceeded):
+        # b2sdk tries a few upload URLs at once, then gives up without ever having waited.
+        return None if isinstance(_last_of(error), _REFUSED) else 0.0
+    if isinstance(error, b2_errors.B2Error):
+        again = error.should_retry_http() or isinstance(error, _CUT)
+        return float(error.retry_after_seconds or 0) if again else None
+    return 0.0 if is_broken_transport(error) else None
 
 
 def access_error(uri: str, error: Exception, retry_s: float) -> AccessError:
     """The `AccessError` that explains a b2sdk error."""
-    error = _last_of(error)
+    given, error = error, _last_of(error)
     if isinstance(error, _REFUSED):
         return AccessError(f"{uri}: permission refused: {first_line(error)}", _KEY_HINT)
     if isinstance(error, b2_errors.CapExceeded):
         return AccessError(f"{uri}: {first_line(error)}", "raise the account's caps on Backblaze's Caps page")
-    hint = f"transient faults were retried for up to {retry_s:g} s; check the network and try again"
-    return AccessError(f"{uri}: {first_line(error)}", hint)
+    if pause_after(given) is None:
+        return AccessError(f"{uri}: {first_line(error)}", "check the URI and the key's capabilities")
+    hint = f"tried for {retry_s:g} s; check the network and try again"
+    return UnavailableError(f"{uri} cannot be reached: {first_line(error)}", hint)
 
 
 def first_line(error: Exception) -> str:
@@ -142,21 +155,58 @@ class _BoundedHttp(B2Http):  # type: ignore[misc]
         stream: bool = False,
         _timeout: float | None = None,
     ) -> Any:
-        deadline = time.monotonic() + self._config.retry_s
         timeout_s = min(_timeout or self.TIMEOUT, self._config.timeout_s)
-        wait_s = 1.0
-        while True:
+        in_doubt = False
+
+        def attempt() -> Any:
+            nonlocal in_doubt
             try:
-                return super().request(
+                response = super(_BoundedHttp, self).request(
                     method, url, headers, data, 1, params, stream=stream, _timeout=timeout_s
                 )
             except b2_errors.B2Error as error:
-                pause_s = max(wait_s * random.uniform(0.5, 1.0), float(error.retry_after_seconds or 0))
-                # A try count of one marks uploads: b2sdk repeats those itself, at a fresh upload URL.
-                if try_count == 1 or not error.should_retry_http() or time.monotonic() + pause_s > deadline:
+                if in_doubt and url.endswith("/b2_finish_large_file") and not error.should_retry_http():
+                    # It may be finished, and only the reply been lost: whoever uploads begins anew.
+                    raise _broken(
+                        f"b2_finish_large_file without a reply, then {first_line(error)}"
+                    ) from error
+                in_doubt = True
+                raise
+            if not stream and method.upper() != "HEAD":
+                _require_json(response)
+            return response
+
+        # A try count of one marks uploads: b2sdk repeats those itself, at a fresh upload URL.
+        return attempt() if try_count == 1 else persist(attempt, pause_after, self._config.retry_s)
+
+    @classmethod
+    def _translate_errors(cls, fcn: Callable[[], Any], post_params: Any = None) -> Any:
+        """As b2sdk does, but a body that was cut is a broken connection, not an unknown error."""
+
+        def whole() -> Any:
+            try:
+                response = fcn()
+                if response.status_code >= 400 and response.content and "://s3." not in response.url:
+                    _require_json(response)
+            except (RequestException, urllib3.exceptions.HTTPError) as error:
+                # What b2sdk knows, it tells apart better than we would.
+                if isinstance(error, requests.ConnectionError | requests.Timeout):
                     raise
-            time.sleep(pause_s)
-            wait_s = min(2 * wait_s, _MAX_WAIT_S)
+                raise _broken(first_line(error)) from error
+            return response
+
+        return super()._translate_errors(whole, post_params)
+
+
+def _require_json(response: Any) -> None:
+    try:
+        json.loads(response.content)
+    except ValueError as error:
+        raise _broken(f"a reply that is not JSON, status {response.status_code}") from error
+
+
+def _broken(what: str) -> Any:
+    return b2_errors.B2ConnectionError(what)
 
 
 class _Session(B2Session):  # type: ignore[misc]

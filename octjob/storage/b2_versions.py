@@ -22,14 +22,19 @@ def current_version(versions: Iterable[Any]) -> Any | None:
 
     versions: b2sdk `FileVersion`s; the order that counts is by upload timestamp, then file id.
     """
+    return history(versions)[-1]
+
+
+def history(versions: Iterable[Any]) -> list[Any | None]:
+    """What was current one after the other, from None at first to what is current now; those that lost are absent."""
     ordered = sorted(versions, key=lambda version: (version.upload_timestamp, version.id_))
     ids = {version.id_ for version in ordered}
-    current: Any | None = None
+    current: list[Any | None] = [None]
     for version in ordered:
         if version.action == "hide":
-            current = None
-        elif version.action == "upload" and _counts(version, current, ids):
-            current = version
+            current.append(None)
+        elif version.action == "upload" and _counts(version, current[-1], ids):
+            current.append(version)
     return current
 
 

@@ -9,30 +9,28 @@ import contextlib
 import fcntl
 import os
 import time
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 from octjob.errors import AccessError
 from octjob.storage.base import AlreadyExistsError, ObjectInfo, ObjectNotFoundError, VersionConflictError
+from octjob.storage.temporary import is_temporary, remove_dead, temporary_file
 from octjob.storage.uri import check_key, join_uri, parse_uri
-
-_TEMP_PREFIX = ".octjob-"
-_TEMP_SUFFIX = ".tmp"
 
 
 class FileStore:
     """An `ObjectStore` in the directory of a `file://` URI; the directory is made by the first write.
 
     Versions are `<mtime in ns>-<inode>-<size>`; replacing writes move mtime strictly forward, so that a
-    version never comes back. Temporary files are named `.octjob-*.tmp`, are never listed, and are harmless
-    when a crash leaves them.
+    version never comes back. Temporary files are named `.octjob-*.tmp`, are never listed; what a
+    killed writer leaves, the next process removes before its first write to that folder.
     """
 
     def __init__(self, root: str) -> None:
         parsed = parse_uri(root)
         self._root = str(parsed)
         self._dir = Path(parsed.path)
+        self._swept: set[Path] = set()
 
     @property
     def root(self) -> str:
@@ -68,14 +66,14 @@ class FileStore:
     def put(self, key: str, data: bytes, *, if_absent: bool = False, if_version: str | None = None) -> str:
         with self._errors(key):
             path = self._path(key)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temp = _write_temp(path.parent, data)
-            try:
+            self._sweep(path.parent)
+            with temporary_file(path.parent) as (temp, file):
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
                 version = (
                     self._create(key, temp, path) if if_absent else self._replace(key, temp, path, if_version)
                 )
-            finally:
-                temp.unlink(missing_ok=True)
             _sync_dir(path.parent)
         return version
 
@@ -91,6 +89,12 @@ class FileStore:
             with _locked(path.parent):
                 path.unlink()
             _sync_dir(path.parent)
+
+    def _sweep(self, folder: Path) -> None:
+        """Before the first write to a folder: remove what dead writers left there."""
+        if folder not in self._swept:
+            remove_dead(folder)
+            self._swept.add(folder)
 
     def _create(self, key: str, temp: Path, path: Path) -> str:
         try:
@@ -122,7 +126,9 @@ class FileStore:
             os.scandir(folder) as found,
         ):
             # The slash makes the order of names the order of keys: "a-b" < "a/x" < "a0".
-            entries = sorted((e.name + ("/" if e.is_dir() else ""), e) for e in found if not _is_temp(e.name))
+            entries = sorted(
+                (e.name + ("/" if e.is_dir() else ""), e) for e in found if not is_temporary(e.name)
+            )
         for name, entry in entries:
             key = base + name
             if name.endswith("/") and (key.startswith(prefix) or prefix.startswith(key)):
@@ -133,7 +139,7 @@ class FileStore:
                     yield ObjectInfo(key, stat.st_size, _version(stat))
 
     def _path(self, key: str) -> Path:
-        if _is_temp(check_key(key, self._root).rpartition("/")[2]):
+        if is_temporary(check_key(key, self._root).rpartition("/")[2]):
             raise AccessError(f"{self.uri(key)}: the name is kept for temporary files", "choose another name")
         return self._dir / key
 
@@ -154,23 +160,6 @@ class FileStore:
             raise AccessError(f"{uri}: {error.strerror}", hint) from error
         except OSError as error:
             raise AccessError(f"{uri}: {error.strerror or error}", "check the path and the disk") from error
-
-
-def _write_temp(folder: Path, data: bytes) -> Path:
-    temp = folder / f"{_TEMP_PREFIX}{uuid.uuid4().hex}{_TEMP_SUFFIX}"
-    try:
-        with open(temp, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
-        temp.unlink(missing_ok=True)
-        raise
-    return temp
-
-
-def _is_temp(name: str) -> bool:
-    return name.startswith(_TEMP_PREFIX) and name.endswith(_TEMP_SUFFIX)
 
 
 def _version(stat: os.stat_result) -> str:

@@ -2,33 +2,40 @@
 
 from __future__ import annotations
 
+import math
 import os
-import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
+from typing import BinaryIO
 
 from octjob.errors import AccessError, DataError, SpecError
 from octjob.storage.base import ObjectInfo, ObjectStore
 from octjob.storage.checksum import hasher_of
+from octjob.storage.temporary import remove_dead, temporary_file
 from octjob.storage.uri import parse_uri, split_uri
 
 # How long transient faults are retried in one operation, in seconds.
 RETRY_ENV = "OCTJOB_STORAGE_RETRY_S"
 _DEFAULT_RETRY_S = 120.0
+# How long a request may be silent before it counts as a fault, in seconds.
+TIMEOUT_ENV = "OCTJOB_STORAGE_TIMEOUT_S"
+_DEFAULT_TIMEOUT_S = 60.0
 _CHUNK_BYTES = 32 * 2**20
 _NUM_STREAMS = 4
-_NUM_DOWNLOAD_TRIES = 2
+_NUM_DOWNLOAD_TRIES = 4
 
 
 def open_store(root_uri: str) -> ObjectStore:
     """The store at `root_uri` (`file://`, `gs://`, `b2://` or a path); one per root and process.
 
-    Nothing is contacted yet. `OCTJOB_STORAGE_RETRY_S` bounds the retrying of transient faults (120 s).
+    Nothing is contacted yet. `OCTJOB_STORAGE_RETRY_S` bounds the retrying of transient faults (120 s),
+    `OCTJOB_STORAGE_TIMEOUT_S` the silence of one request (60 s).
     """
-    return _open(str(parse_uri(root_uri)), _retry_s())
+    retry_s = _seconds(RETRY_ENV, _DEFAULT_RETRY_S)
+    return _open(str(parse_uri(root_uri)), retry_s, _seconds(TIMEOUT_ENV, _DEFAULT_TIMEOUT_S))
 
 
 def forget_stores() -> None:
@@ -54,24 +61,22 @@ def download(
 
     Reads ranges on a few threads, so at most a few chunks are in memory. `progress(done, total)` gets bytes.
     Checks the length, the checksum where the store knows one, and that the object did not change meanwhile;
-    a damaged copy is fetched once more, then `DataError`. Returns what was copied.
+    a damaged copy is fetched again a few times, then `DataError`. Returns what was copied.
     """
     target = Path(path)
-    temp = target.with_name(f".octjob-{uuid.uuid4().hex}.tmp")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        remove_dead(target.parent)
         for _ in range(_NUM_DOWNLOAD_TRIES):
             info = store.head(key)
-            problem = _copy(store, info, temp, progress, chunk_bytes)
-            if not problem:
-                os.replace(temp, target)
-                return info
+            with temporary_file(target.parent) as (temp, file):
+                problem = _copy(store, info, file, progress, chunk_bytes)
+                if not problem:
+                    os.replace(temp, target)
+                    return info
     except OSError as error:
         raise AccessError(
             f"{path}: {error.strerror or error}", "check the folder and the free space"
         ) from error
-    finally:
-        temp.unlink(missing_ok=True)
     raise DataError(
         f"{store.uri(key)} arrived damaged: {problem}", "try again; if it persists, upload it anew"
     )
@@ -80,23 +85,22 @@ def download(
 def _copy(
     store: ObjectStore,
     info: ObjectInfo,
-    temp: Path,
+    file: BinaryIO,
     progress: Callable[[int, int], None] | None,
     chunk_bytes: int,
 ) -> str:
-    """Write the object to `temp`; returns what is wrong with the copy, empty if nothing."""
+    """Write the object to `file`; returns what is wrong with the copy, empty if nothing."""
     hasher = hasher_of(info.checksum)
     done = 0
-    with open(temp, "wb") as file:
-        for chunk in _chunks(store, info, chunk_bytes):
-            file.write(chunk)
-            if hasher is not None:
-                hasher.update(chunk)
-            done += len(chunk)
-            if progress is not None:
-                progress(done, info.size)
-        file.flush()
-        os.fsync(file.fileno())
+    for chunk in _chunks(store, info, chunk_bytes):
+        file.write(chunk)
+        if hasher is not None:
+            hasher.update(chunk)
+        done += len(chunk)
+        if progress is not None:
+            progress(done, info.size)
+    file.flush()
+    os.fsync(file.fileno())
     if done != info.size:
         return f"{done} of {info.size} bytes"
     if hasher is not None and hasher.hexdigest() != info.checksum.partition(":")[2]:
@@ -123,26 +127,29 @@ def _chunks(store: ObjectStore, info: ObjectInfo, chunk_bytes: int) -> Iterator[
 
 
 @lru_cache(maxsize=64)
-def _open(root: str, retry_s: float) -> ObjectStore:
+def _open(root: str, retry_s: float, timeout_s: float) -> ObjectStore:
     scheme = parse_uri(root).scheme
     if scheme == "gs":
         from octjob.storage.gcs import GcsStore
 
-        return GcsStore(root, retry_s=retry_s)
+        return GcsStore(root, retry_s=retry_s, timeout_s=timeout_s)
     if scheme == "b2":
         from octjob.storage.b2 import B2Store
 
-        return B2Store(root, retry_s=retry_s)
+        return B2Store(root, retry_s=retry_s, timeout_s=timeout_s)
     from octjob.storage.file import FileStore
 
     return FileStore(root)
 
 
-def _retry_s() -> float:
-    text = os.environ.get(RETRY_ENV)
+def _seconds(name: str, default: float) -> float:
+    text = os.environ.get(name)
     if text is None:
-        return _DEFAULT_RETRY_S
+        return default
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
-        raise SpecError(f"{RETRY_ENV}={text!r} is not a number of seconds", f"set {RETRY_ENV}=120") from None
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise SpecError(f"{name}={text!r} is not a number of seconds", f"set {name}={default:g}")
+    return value

@@ -17,6 +17,12 @@ _MAX_KEY_BYTES = 1024  # both GCS and B2
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,221}")
 
+# As in signed URLs: `?X-Goog-Signature=...`, `&token=...`. Short values are none: `a?key=b` is a name.
+_TOKEN = re.compile(
+    r"[?&][^=&/]*(?:key|token|secret|signature|sig|password|pass|auth|authorization|credential)s?(?:id)?=[^&/]{8}",
+    re.I,
+)
+
 
 @dataclass(frozen=True)
 class StoreUri:
@@ -42,6 +48,7 @@ def parse_uri(uri: str) -> StoreUri:
 
     Raises `SpecError` for another scheme, a bucket that cannot be one, or a key `check_key` refuses.
     """
+    _refuse_credentials(uri)
     match = _SCHEME.fullmatch(uri)
     if match is None:
         return StoreUri("file", "", _absolute(uri, uri))
@@ -64,6 +71,19 @@ def parse_uri(uri: str) -> StoreUri:
     if path:
         check_key(path, uri)
     return StoreUri(scheme, bucket, path)
+
+
+def _refuse_credentials(uri: str) -> None:
+    """URIs go into specs, logs and trackers. The error repeats nothing but the scheme."""
+    match = _SCHEME.fullmatch(uri)
+    if match is None:
+        return
+    scheme, rest = match.group(1), match.group(2)
+    if "@" in rest.partition("/")[0] or ":" in rest.partition("/")[0] or _TOKEN.search(rest):
+        raise SpecError(
+            f"a {scheme}:// URI holds a user, a key or a token (not repeated here)",
+            "write the URI without it, and set the environment variables of docs/storage.md instead",
+        )
 
 
 def split_uri(uri: str) -> tuple[str, str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-import tempfile
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from octjob.spec.run import Run
+from octjob.storage.temporary import temporary_folder
 
 log = logging.getLogger(__name__)
 
@@ -41,13 +42,14 @@ class WandbTracker:
     def __init__(self, run: Run) -> None:
         self._run: Any = None
         self._said = False
+        self._work = contextlib.ExitStack()
         self._try(lambda: self._start(run))
 
     def _start(self, run: Run) -> None:
         import wandb
 
         settings = run.config.log
-        directory = os.environ.get("WANDB_DIR") or tempfile.mkdtemp(prefix="octjob-wandb-")
+        directory = os.environ.get("WANDB_DIR") or self._work_folder()
         self._run = wandb.init(
             project=settings.wandb_project,
             entity=settings.wandb_entity,
@@ -71,6 +73,13 @@ class WandbTracker:
         """Write the summary and close the run."""
         if self._run is not None:
             self._try(lambda: self._finish(summary, 1 if failed else 0))
+        self._work.close()
+
+    def _work_folder(self) -> str:
+        """Until the run is finished: by then W&B has sent everything, unless it is offline."""
+        if os.environ.get("WANDB_MODE") == "offline":
+            log.warning("W&B is offline and its files are removed after the run; set WANDB_DIR to keep them")
+        return str(self._work.enter_context(temporary_folder()))
 
     def _finish(self, summary: dict[str, Any], exit_code: int) -> None:
         self._run.summary.update(summary)

@@ -13,6 +13,7 @@ from octjob.results.layout import PROGRESS, encode, read_progress, run_key
 from octjob.results.records import ENDED, Failure, Progress, Stage
 from octjob.storage.base import ObjectStore
 from octjob.train.hosts import Host, Listener
+from octjob.train.redact import Redactor
 
 _INTERVAL_S = 2.0
 _STALE_S = 600.0
@@ -95,7 +96,9 @@ class Heartbeat:
             failure = Failure(message=error.message, hint=error.hint, exit_code=error.exit_code)
         else:
             failure = Failure(message=f"{type(error).__name__}: {error}", hint="A bug; see the run's log.")
-        self.stage("failed", failure=failure)
+        redact = Redactor(os.environ)
+        safe = {"message": redact(failure.message), "hint": redact(failure.hint)}
+        self.stage("failed", failure=failure.model_copy(update=safe))
 
     def _update(self, **values: Any) -> None:
         self.progress = self.progress.model_copy(update={**values, "updated_at": self.clock()})

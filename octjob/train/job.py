@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,6 +35,7 @@ from octjob.spec.experiment import Experiment
 from octjob.spec.run import Run
 from octjob.storage.base import AlreadyExistsError, ObjectStore
 from octjob.storage.open import open_store
+from octjob.storage.temporary import temporary_folder
 from octjob.tracking.tracker import NoTracker, Tracker, open_tracker
 from octjob.train.attempt_log import keep_attempt_log
 from octjob.train.facts import TRAIN_METRICS, data_facts, training_facts
@@ -115,8 +114,8 @@ def _attempt(session: Session) -> Result:
     run, heartbeat = session.run, session.heartbeat
     session.continue_from_saved()
     heartbeat.stage("data")
-    with tempfile.TemporaryDirectory(prefix="octjob-") as workdir:
-        loaded = load_encoder(run, Path(workdir), session.tick)
+    with temporary_folder() as workdir:
+        loaded = load_encoder(run, workdir, session.tick)
     loaded.encoder.to(session.device)
     session.require_same("checkpoint weights", loaded.report.weights_digest)
     session.check_stop()

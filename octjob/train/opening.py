@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import socket
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +29,7 @@ from octjob.results.records import Result
 from octjob.spec.run import RESULT_VERSION, Run
 from octjob.storage.base import ObjectStore
 from octjob.storage.open import open_store
+from octjob.storage.temporary import temporary_folder
 from octjob.train.facts import data_facts
 from octjob.train.inputs import Tick, check_test_cohort, load_encoder, load_test_cohort, make_reader
 from octjob.train.restored import StoredWeights, predict, read_weights, restore
@@ -70,8 +69,8 @@ def open_test(
     device = select_device()
     cohort, everyone = load_test_cohort(run)
     _require_same_participants(run, result, everyone)
-    with tempfile.TemporaryDirectory(prefix="octjob-") as workdir:
-        loaded = load_encoder(run, Path(workdir), tick)
+    with temporary_folder() as workdir:
+        loaded = load_encoder(run, workdir, tick)
     _require_same_weights(run, result, loaded)
     loaded.encoder.to(device)
     quarantine, reader = Quarantine(), make_reader(run, loaded)

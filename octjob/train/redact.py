@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 _WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")
+# Only as a whole word of the name: GIT_AUTHOR_NAME holds none.
+_WHOLE_WORDS = {"PASS", "PWD", "AUTH", "CRED", "CREDS"}
 # Shorter values ("1", "true") are no credentials, and replacing them would garble the text.
 _MIN_LENGTH = 8
 MASK = "***"
@@ -15,9 +17,7 @@ class Redactor:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         named = {
-            value
-            for name, value in environ.items()
-            if len(value) >= _MIN_LENGTH and any(word in name.upper() for word in _WORDS)
+            value for name, value in environ.items() if len(value) >= _MIN_LENGTH and _is_secret(name.upper())
         }
         # Longest first: one may contain another.
         self._values = sorted(named, key=len, reverse=True)
@@ -26,3 +26,10 @@ class Redactor:
         for value in self._values:
             text = text.replace(value, MASK)
         return text
+
+
+def _is_secret(name: str) -> bool:
+    # The working directory is in every message, and no secret.
+    if name in ("PWD", "OLDPWD"):
+        return False
+    return any(word in name for word in _WORDS) or not _WHOLE_WORDS.isdisjoint(name.split("_"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import logging
 from typing import Any
@@ -11,11 +10,11 @@ import torch
 
 from octjob.results.layout import run_key
 from octjob.storage.base import ObjectNotFoundError, ObjectStore
+from octjob.storage.sealed import seal, unseal
 
 log = logging.getLogger(__name__)
 
 _NAMES = ("checkpoint/resume-0.pt", "checkpoint/resume-1.pt")
-_DIGEST_BYTES = 32
 
 
 class ResumeStore:
@@ -32,7 +31,7 @@ class ResumeStore:
         buffer = io.BytesIO()
         torch.save({"generation": self.generation, "state": state}, buffer)
         body = buffer.getvalue()
-        self.store.put(self.keys[self.generation % 2], hashlib.sha256(body).digest() + body)
+        self.store.put(self.keys[self.generation % 2], seal(body))
 
     def load(self) -> dict[str, Any] | None:
         """The newest readable state, or None where there is none."""
@@ -49,8 +48,8 @@ class ResumeStore:
             data = self.store.get(key)
         except ObjectNotFoundError:
             return None
-        digest, body = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
-        if hashlib.sha256(body).digest() != digest:
+        body = unseal(data)
+        if body is None:
             log.warning("%s is damaged; using the other generation", self.store.uri(key))
             return None
         record: dict[str, Any] = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)

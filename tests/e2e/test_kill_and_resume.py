@@ -169,7 +169,7 @@ def test_encoding_killed_midway_keeps_its_shards_and_is_taken_over(
     assert trainers.attempt(run, 20, signal.SIGTERM)["exit"] == 75
     assert trainers.attempt(run, 10, signal.SIGKILL)["exit"] == -signal.SIGKILL
     cache = FileStore(run.cache)
-    assert any(info.key.endswith(".safetensors") for info in cache.list("features/"))
+    assert any(info.key.endswith(".sealed") for info in cache.list("features/"))
     left = trainers.attempt(run)
     assert left["exit"] == 0
     assert left["events"] < probe.num_events

@@ -18,7 +18,6 @@ from octjob.data.cohort import Volume, find_cohort
 from octjob.data.manifest import MANIFEST_KEY
 from octjob.data.quarantine import Quarantine
 from octjob.data.volumes import VolumeReader
-from octjob.errors import DataError
 from octjob.features import encode as encoding_module
 from octjob.features.encode import IDENTITY, Encoding, encode_volumes
 from octjob.features.lease import DURATION_S, Lease
@@ -234,14 +233,31 @@ def test_exactly_one_of_many_takes_over_a_dead_workers_lease(file_store: ObjectS
     assert sum(taken) == 1
 
 
-@pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"not a shard"])
-def test_a_damaged_shard_is_named_with_what_to_do(bench: Bench, file_store: ObjectStore, damage: Any) -> None:
-    bench.encode(bench.encoding(), file_store)
-    (shard,) = [info.key for info in file_store.list() if info.key.endswith(".safetensors")]
-    file_store.put(shard, damage(file_store.get(shard)))
-    with pytest.raises(DataError, match=f"{shard}: not a readable feature shard") as error:
-        bench.encode(bench.encoding(), file_store)
-    assert "Delete this object" in error.value.hint
-    file_store.delete(shard)
-    bench.encode(bench.encoding(), file_store)
+@pytest.mark.parametrize(
+    "damage", [lambda d: d[: len(d) // 2], lambda d: b"not a shard", lambda d: d[:-1] + bytes([d[-1] ^ 1])]
+)
+def test_a_damaged_shard_is_made_again(bench: Bench, file_store: ObjectStore, damage: Any) -> None:
+    first = bench.encode(bench.encoding(), file_store)
+    (shard,) = [info.key for info in file_store.list() if info.key.endswith(".sealed")]
+    whole = file_store.get(shard)
+    file_store.put(shard, damage(whole))
+    assert_equal(bench.encode(bench.encoding(), file_store), first)
     assert len(bench.calls) == 2 * NUM_VOLUMES
+    assert file_store.get(shard) == whole
+
+
+@pytest.mark.parametrize("body", [b"junk", b"[]", b'{"owner": 1}', b'{"owner": "x", "expires_at": NaN}'])
+def test_a_junk_lease_is_taken_over(file_store: ObjectStore, body: bytes) -> None:
+    file_store.put("lease.json", body)
+    assert Lease(file_store, "lease.json", "one").acquire()
+
+
+def test_a_lease_of_the_far_future_holds_up_for_one_duration(file_store: ObjectStore) -> None:
+    file_store.put("lease.json", b'{"owner": "x", "expires_at": 4e9}')
+    monotonic = Clock()
+    lease = Lease(file_store, "lease.json", "one", monotonic=monotonic)
+    assert not lease.acquire()
+    monotonic.now += 0.99 * DURATION_S
+    assert not lease.acquire()
+    monotonic.now += 0.02 * DURATION_S
+    assert lease.acquire()

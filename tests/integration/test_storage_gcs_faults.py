@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +11,10 @@ import pytest
 from doubles.fault_proxy import Fault, FaultProxy
 from doubles.gcs import GcsServer
 
-from octjob.errors import AccessError, DataError
+from octjob.errors import AccessError, DataError, UnavailableError
 from octjob.storage import AlreadyExistsError, ObjectNotFoundError, VersionConflictError, download
 from octjob.storage.gcs import GcsStore
+from octjob.storage.open import RETRY_ENV, TIMEOUT_ENV, open_store
 
 UPLOAD = "/upload/"
 
@@ -66,9 +68,33 @@ def test_passing_unavailability_is_ridden_out(store: GcsStore, proxy: FaultProxy
 def test_lasting_unavailability_ends_within_the_deadline(proxy: FaultProxy) -> None:
     store = GcsStore("gs://octjob-test/x", retry_s=0.5)
     proxy.inject(Fault("status", status=503, times=1000))
-    with pytest.raises(AccessError, match="gs://octjob-test/x/a") as caught:
+    with pytest.raises(UnavailableError, match="gs://octjob-test/x/a") as caught:
         store.get("a")
-    assert not isinstance(caught.value, ObjectNotFoundError)
+    assert caught.value.exit_code == 1
+
+
+def test_a_silent_server_is_given_up_after_the_timeout_of_the_environment(
+    proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(TIMEOUT_ENV, "0.2")
+    monkeypatch.setenv(RETRY_ENV, "0")
+    proxy.stall_s = 30.0
+    proxy.inject(Fault("stall", "GET", times=1000))
+    began = time.monotonic()
+    with pytest.raises(UnavailableError, match="gs://octjob-test/x/a cannot be reached"):
+        open_store("gs://octjob-test/x").get("a")
+    assert time.monotonic() - began < 10.0
+
+
+@pytest.mark.parametrize("create_only", [False, True])
+def test_an_upload_damaged_on_its_way_is_repeated(
+    store: GcsStore, proxy: FaultProxy, create_only: bool
+) -> None:
+    proxy.inject(Fault("flip_upload", "POST", UPLOAD))
+    version = store.put("a", b"payload", if_absent=create_only)
+    assert [kind for kind, _, _ in proxy.struck] == ["flip_upload"]
+    assert store.get("a") == b"payload"
+    assert store.head("a").version == version
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,9 @@
 """Volumes from a real store through real DICOM files: in order, cached, quarantined by name."""
 
+import errno
+import io
 import logging
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +20,7 @@ from octjob.data.quarantine import CorruptVolumeError, Quarantine
 from octjob.data.volumes import VolumeReader, load_volumes
 from octjob.errors import AccessError, DataError
 from octjob.storage.base import ObjectStore
+from octjob.storage.sealed import seal
 from tests.doubles.aireadi_bucket import Bucket, make_dicom, speckle
 
 SIZE = (4, 6, 5)
@@ -95,7 +99,7 @@ def test_a_second_pass_reads_the_cache_and_not_the_store(bucket: Bucket, tmp_pat
     assert store.num_reads == 13  # another profile never meets the old files
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "shape", "dtype", "pickle"])
+@pytest.mark.parametrize("damage", ["cut", "empty", "flip", "shape", "dtype", "pickle"])
 def test_a_damaged_cache_file_is_made_again_with_a_log_line(
     bucket: Bucket, tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -107,9 +111,14 @@ def test_a_damaged_cache_file_is_made_again_with_a_log_line(
     content = path.read_bytes()
     if damage in ("cut", "empty"):
         path.write_bytes(content[: len(content) // 2 if damage == "cut" else 0])
+    elif damage == "flip":
+        # A mantissa's bit of the last voxel: nothing but the digest can tell.
+        path.write_bytes(content[:-4] + bytes([content[-4] ^ 1]) + content[-3:])
     else:
         wrong = {"shape": whole[1:], "dtype": whole.astype("f8"), "pickle": np.array([None])}[damage]
-        np.save(path, wrong, allow_pickle=True)
+        buffer = io.BytesIO()
+        np.save(buffer, wrong, allow_pickle=True)
+        path.write_bytes(seal(buffer.getvalue()))
     with caplog.at_level(logging.WARNING):
         np.testing.assert_array_equal(reader.read(volume), whole)
     assert str(path) in caplog.text
@@ -207,6 +216,23 @@ def test_a_cache_that_cannot_be_written_is_an_error_naming_it(bucket: Bucket, tm
     reader = VolumeReader(store, "pretraining", SIZE, tmp_path / "cache")
     with pytest.raises(AccessError, match="cannot write the volume cache"):
         reader.read(volumes_of(store)[0])
+
+
+def test_a_full_disk_is_an_error_naming_the_cache_and_leaves_no_part(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = bucket.write()
+    reader = VolumeReader(store, "pretraining", SIZE, tmp_path / "cache")
+    volume = volumes_of(store)[0]
+
+    def refuse(source: Path, target: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(AccessError, match="cannot write the volume cache: No space left") as caught:
+        reader.read(volume)
+    assert str(tmp_path / "cache") in caught.value.message
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
 
 
 def test_rescale_reaches_the_pretraining_profile(tmp_path: Path) -> None:

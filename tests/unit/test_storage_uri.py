@@ -81,6 +81,32 @@ def test_uris_that_name_nothing_are_refused(uri: str) -> None:
         parse_uri(uri)
 
 
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "gs://user:canary-0123@bucket/x",
+        "b2://canary-0123@bucket",
+        "https://user:canary-0123@host/x",
+        "gs://bucket/x?X-Goog-Signature=canary-0123",
+        "b2://bucket/x.dcm?a=b&Authorization=canary-0123",
+        "https://host/x?access_token=canary-0123",
+        "file:///folder/x?sig=canary-0123",
+    ],
+)
+def test_a_uri_that_carries_credentials_is_refused_and_not_repeated(uri: str) -> None:
+    for function in (parse_uri, split_uri, join_uri):
+        with pytest.raises(SpecError, match="holds a user, a key or a token") as caught:
+            function(uri)
+        assert "canary" not in caught.value.message + caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "key", ["a?key=b", "x&author=someone.pt", "keys=1.pt", "user@host/a:b", "monkey?s=123456789"]
+)
+def test_names_that_only_resemble_credentials_are_keys(key: str) -> None:
+    assert split_uri(f"gs://bucket/{key}") == ("gs://bucket", key)
+
+
 @pytest.mark.parametrize("uri", ["gs://bucket", "gs://bucket/", "gs://bucket/folder/", "/folder/", "/"])
 def test_buckets_and_folders_are_no_objects(uri: str) -> None:
     with pytest.raises(SpecError, match="names no object"):

@@ -17,9 +17,12 @@ from hypothesis import strategies as st
 from octjob.cli import run as octjob
 from octjob.errors import DataError, Interrupted
 from octjob.evaluate import Predictions
-from octjob.results.layout import read_result, write_spec
+from octjob.results.layout import PROGRESS as PROGRESS_NAME
+from octjob.results.layout import read_result, run_key, write_spec
 from octjob.results.records import Progress, Result
 from octjob.storage import ObjectStore
+from octjob.storage.file import FileStore
+from octjob.train.heartbeat import Heartbeat
 from octjob.train.hosts import Follower, Host
 from octjob.train.redact import MASK, Redactor
 from octjob.train.termination import MAX_BYTES, encode_message, last_words
@@ -125,6 +128,39 @@ def test_no_credential_gets_out(path: Path, environ: dict[str, str]) -> None:
 def test_redaction_takes_the_longer_of_two_values_first() -> None:
     redact = Redactor({"B2_APPLICATION_KEY": "abcdefgh", "TOKEN": "abcdefgh-more", "HOME": "/home/someone"})
     assert redact("abcdefgh-more abcdefgh /home/someone") == f"{MASK} {MASK} /home/someone"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "SMTP_PASS",
+        "PROXY_AUTH",
+        "GOOGLE_CREDENTIALS",
+        "DB_PWD",
+        "WANDB_API_KEY",
+        "AWS_SECRET_ACCESS_KEY",
+        "PGPASSWORD",
+    ],
+)
+def test_values_of_variables_named_like_credentials_are_masked(name: str) -> None:
+    assert Redactor({name: "canary-0123"})("of canary-0123") == f"of {MASK}"
+
+
+@pytest.mark.parametrize("name", ["GIT_AUTHOR_NAME", "PWD", "COMPASS", "OCTJOB_STORAGE_RETRY_S"])
+def test_other_values_stay(name: str) -> None:
+    assert Redactor({name: "/home/someone"})("in /home/someone") == "in /home/someone"
+
+
+def test_no_credential_gets_into_the_heartbeat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMTP_PASS", "canary-0123456789")
+    store = FileStore(str(tmp_path))
+    for error in (
+        DataError("401 for canary-0123456789", "canary-0123456789?"),
+        ValueError("canary-0123456789"),
+    ):
+        Heartbeat(store, "a", lambda progress: None).failed(error)
+        assert b"canary" not in store.get(run_key("a", PROGRESS_NAME))
+        assert MASK.encode() in store.get(run_key("a", PROGRESS_NAME))
 
 
 def test_words_longer_than_the_kubelet_reads(path: Path, environ: dict[str, str]) -> None:

@@ -1,0 +1,57 @@
+"""The stores' contract, word for word, while every fifth request meets a fault of the network or the service."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from doubles.b2_server import B2Server
+from doubles.fault_proxy import FaultProxy, Weather
+from doubles.gcs import GcsServer
+
+from octjob.storage import ObjectStore
+from octjob.storage.b2 import B2Store
+from octjob.storage.gcs import GcsStore
+from octjob.storage.open import RETRY_ENV, TIMEOUT_ENV
+from tests.integration.test_storage_contract import *  # noqa: F403
+
+SEED = 9
+RATE = 0.2
+KINDS = ("truncate", "reset", "429", "503", "stall", "drop_reply", "short")
+RETRY_S, TIMEOUT_S, STALL_S = 60.0, 0.5, 0.8
+
+
+@pytest.fixture(scope="module")
+def gcs_proxy(gcs_server: GcsServer) -> Iterator[FaultProxy]:
+    with FaultProxy(gcs_server.url) as proxy:
+        yield proxy
+        print(f"\ngs://: {proxy.summary()}")  # noqa: T201
+        assert set(KINDS) <= {kind for kind, _, _ in proxy.struck}
+
+
+@pytest.fixture(scope="module")
+def b2_proxy(b2_server: B2Server) -> Iterator[FaultProxy]:
+    with FaultProxy(b2_server.url) as proxy:
+        yield proxy
+        print(f"\nb2://: {proxy.summary()}")  # noqa: T201
+        assert set(KINDS) <= {kind for kind, _, _ in proxy.struck}
+
+
+@pytest.fixture(params=["gcs", "b2"])
+def any_store(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, b2_server: B2Server
+) -> ObjectStore:
+    """Each remote store in turn, with a seeded sequence of faults of its own in every test."""
+    proxy: FaultProxy = request.getfixturevalue(f"{request.param}_proxy")
+    proxy.stall_s = STALL_S
+    proxy.weather = Weather(SEED, RATE, KINDS)
+    monkeypatch.setenv(RETRY_ENV, str(RETRY_S))
+    monkeypatch.setenv(TIMEOUT_ENV, str(TIMEOUT_S))
+    below = f"octjob-test/{uuid.uuid4().hex}"
+    if request.param == "gcs":
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", proxy.url)
+        return GcsStore(f"gs://{below}", retry_s=RETRY_S, timeout_s=TIMEOUT_S)
+    for name, value in (b2_server.env | {"B2_ENVIRONMENT": proxy.url}).items():
+        monkeypatch.setenv(name, value)
+    return B2Store(f"b2://{below}", retry_s=RETRY_S, timeout_s=TIMEOUT_S)
