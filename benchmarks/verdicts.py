@@ -27,10 +27,10 @@ from octjob.results.comparison import Material, compare, pairs_of
 from octjob.results.ranking import draw_all, standing
 
 METRIC = "macro_auroc"
-NUM_DRAWS = 1000
+NUM_DRAWS = 500
 # Macro AUROC about 0.68, 0.82, 0.94 and 0.99.
 SEPARATIONS = (0.7, 1.2, 2.0, 2.8)
-LARGE = 200  # so many times the scored people tell the truth about a trained model
+LARGE = 100  # so many times the scored people tell the truth about a trained model
 NUM_CHECKPOINTS, NUM_CONFIGS = 3, 6
 
 Line = str

@@ -31,7 +31,7 @@ from octjob.features.encode import Encoding
 from octjob.storage.file import FileStore
 from octjob.train.loop import Loop
 
-EVENTS = ((FileStore, "put"), (Encoding, "encode"), (Loop, "_train_step"))
+EVENTS = ((FileStore, "put"), (Encoding, "encode"), (Loop, "_optimiser_step"))
 
 
 def report(function: Callable[..., Any], pipe: int) -> Callable[..., Any]:
