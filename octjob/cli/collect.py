@@ -49,9 +49,9 @@ def collect(
     """Join the results of SWEEP into a leaderboard, print it and store it beside the runs.
 
     SWEEP is a sweep's URI or directory, its YAML file, or its name on a cluster. Every run has a row; those that
-    collapsed, cannot be told from chance, failed, cannot be read or are missing have no rank. The files go to
-    SWEEP/leaderboard/ as CSV, Markdown, JSON and Parquet. Exits with 5 if runs failed or cannot be read, with 75 if
-    --timeout passed first.
+    collapsed, have no signal, failed, cannot be read or are missing have no rank. The files go to SWEEP/leaderboard/
+    as CSV, Markdown, JSON and Parquet. Exits with 5 if runs failed or cannot be read, with 75 if --timeout passed
+    first.
 
     \b
     Example:
