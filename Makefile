@@ -46,9 +46,6 @@ test-attack: setup ## hostile specs, files, checkpoints and networks: seeded, bo
 programs: setup ## build the control plane's programs (needs Go; about 10 minutes the first time)
 	$(if $(OCTJOB_TEST_KUBECONFIG),,$(PY) -m tests.cluster.build)
 
-test-attack: setup ## hostile specs, files, checkpoints and networks: seeded, bounded, with counts
-	OMP_NUM_THREADS=1 $(PY) -m pytest -s -n 2 tests/attack
-
 chart-programs: setup
 	$(PY) -m tests.cluster.build --charts
 
