@@ -61,6 +61,7 @@ TABLE: dict[str, tuple[Any, tuple[str, str, str, str]]] = {
     "data.profile": ("seed_finetune", EVERYWHERE),
     "data.devices": (["topcon_triton"], EVERYWHERE),
     "data.regions": (["Macula"], EVERYWHERE),
+    "data.sites": (["UW"], EVERYWHERE),
     "data.laterality": ("left", EVERYWHERE),
     "data.volumes": ("one", EVERYWHERE),
     "data.include_radial": (True, EVERYWHERE),
