@@ -40,7 +40,7 @@ test-fast: setup chart-programs ## the unit tests only
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --dist worksteal tests/unit
 
 test-attack: setup ## hostile specs, files, checkpoints and networks: seeded, bounded, with counts
-	OMP_NUM_THREADS=1 $(PY) -m pytest -s -n 2 tests/attack
+	OMP_NUM_THREADS=1 $(PY) -m pytest -s -n 2 --dist loadfile tests/attack
 
 # Kubernetes, JobSet and Kueue are built from source once and kept outside the checkout. An existing cluster needs none.
 programs: setup ## build the control plane's programs (needs Go; about 10 minutes the first time)
