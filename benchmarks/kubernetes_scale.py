@@ -21,7 +21,7 @@ from typing import Any
 
 import yaml
 
-from octjob.plan.expand import plan_sweep
+from octjob.spec.expand import plan_sweep
 from octjob.storage.open import open_store
 from octjob.targets.kubernetes.api import Cluster
 from octjob.targets.kubernetes.documents.render import write_files, yaml_files

@@ -19,7 +19,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from octjob.evaluate.verdict import DOMINANT_SHARE
-from octjob.results.layout import HISTORY, read_result, read_sweep, run_key
+from octjob.records.layout import HISTORY, read_result, read_sweep, run_key
 from octjob.storage.base import ObjectStore
 from octjob.storage.open import open_store
 

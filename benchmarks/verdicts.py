@@ -23,8 +23,8 @@ from octjob.evaluate import ParticipantScores, bootstrap, compute_metrics, diagn
 from octjob.evaluate.arrays import FloatArray
 from octjob.evaluate.intervals import DEFAULT_METRICS, wilson
 from octjob.evaluate.metrics import mean_over_seeds
-from octjob.results.comparison import Material, compare, pairs_of
-from octjob.results.ranking import draw_all, standing
+from octjob.leaderboard.comparison import Material, compare, pairs_of
+from octjob.leaderboard.ranking import draw_all, standing
 
 METRIC = "macro_auroc"
 NUM_DRAWS = 500

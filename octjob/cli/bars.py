@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from octjob.results.records import Progress
+    from octjob.records.schema import Progress
 
 Tick = Callable[[int, int], None]
 

@@ -37,7 +37,7 @@ def connect(context: str | None, namespace: str | None, target: str | Path | Non
     from octjob.targets.kubernetes.select import SWEEP_FILES
 
     if namespace is None and target is not None and str(target).endswith(SWEEP_FILES):
-        from octjob.plan.expand import locate_sweep
+        from octjob.spec.expand import locate_sweep
 
         namespace = locate_sweep(Path(target))[0].compute.namespace
     return Cluster.connect(context, namespace)

@@ -13,8 +13,8 @@ from octjob.cli.complete import complete_target
 from octjob.cli.duration import DURATION
 
 if TYPE_CHECKING:
-    from octjob.results.leaderboard import Leaderboard
-    from octjob.results.wait import Look, Standings
+    from octjob.leaderboard.board import Leaderboard
+    from octjob.records.wait import Look, Standings
     from octjob.storage.base import ObjectStore
 
 _METRICS = ("macro_auroc", "balanced_accuracy", "macro_f1", "accuracy", "quadratic_kappa")
@@ -69,7 +69,7 @@ def collect(
 def _open(sweep: str, wait: bool, context: str | None, namespace: str | None) -> tuple[ObjectStore, Look]:
     """The sweep's store, and how to see where its runs stand; the cluster is asked only where it must be."""
     from octjob.cli.locate import on_cluster, open_sweep
-    from octjob.results.wait import look_in_store
+    from octjob.records.wait import look_in_store
 
     said_by_file = sweep.endswith(_SWEEP_FILES) and not wait
     if said_by_file or not on_cluster(sweep, context, namespace):
@@ -90,7 +90,7 @@ def _open(sweep: str, wait: bool, context: str | None, namespace: str | None) ->
 
 
 def _wait(look: Look, timeout_s: float) -> Standings:
-    from octjob.results.wait import wait_for_results
+    from octjob.records.wait import wait_for_results
 
     return wait_for_results(look, timeout_s, lambda line: click.echo(line, err=True))
 
@@ -99,7 +99,7 @@ def print_leaderboard(
     store: ObjectStore, metric: str = _METRICS[0], output: str = "table", *, publish: bool = True
 ) -> Leaderboard:
     """Collect a sweep, print it and, unless told otherwise, store the table beside the runs."""
-    from octjob.results import collect as collecting
+    from octjob.leaderboard import collect as collecting
 
     leaderboard = collecting.collect(store, metric)
     _show(leaderboard, output)
@@ -110,7 +110,7 @@ def print_leaderboard(
 
 
 def _show(leaderboard: Leaderboard, output: str) -> None:
-    from octjob.results import export, render
+    from octjob.leaderboard import export, terminal
 
     if output in ("json", "csv", "md"):
         encode = {"json": export.to_json, "csv": export.to_csv, "md": export.to_markdown}[output]
@@ -118,9 +118,9 @@ def _show(leaderboard: Leaderboard, output: str) -> None:
     elif sys.stdout.isatty():
         from rich.console import Console
 
-        render.print_rich(leaderboard, Console(), wide=output == "wide")
+        terminal.print_rich(leaderboard, Console(), wide=output == "wide")
     else:
-        click.echo(render.to_text(leaderboard, wide=output == "wide"), nl=False)
+        click.echo(terminal.to_text(leaderboard, wide=output == "wide"), nl=False)
 
 
 def _report_unfinished(leaderboard: Leaderboard, sweep: str, seen: Standings | None) -> None:

@@ -142,7 +142,7 @@ def _set_active(
 
 def _rendering(cluster: Cluster, file: Path) -> Callable[[Document], Document]:
     """Gives the JobSet of a run as its sweep file says it now."""
-    from octjob.plan.expand import plan_sweep
+    from octjob.spec.expand import plan_sweep
     from octjob.spec.yaml import load
     from octjob.targets.kubernetes.documents.settings import resolve_settings
     from octjob.targets.kubernetes.submission.submit import render_plan

@@ -65,7 +65,7 @@ def check(matrix: Path) -> None:
     """
     from octjob.data.cohort import build_cohort
     from octjob.data.manifest import MANIFEST_KEY
-    from octjob.plan.expand import plan_sweep
+    from octjob.spec.expand import plan_sweep
     from octjob.storage.open import open_store
 
     seen: set[str] = set()

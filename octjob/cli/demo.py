@@ -49,8 +49,8 @@ def demo(sweep: str, directory: Path, concurrency: int | None) -> None:
     from octjob.data.synthesize import synthesize
     from octjob.demo.checkpoints import pretrain_all
     from octjob.demo.recipe import RECIPES, load_recipe
-    from octjob.plan.expand import plan_sweep
     from octjob.share import shared_file
+    from octjob.spec.expand import plan_sweep
     from octjob.storage.open import open_store
 
     base = directory.resolve()

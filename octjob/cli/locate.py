@@ -20,7 +20,7 @@ def open_sweep(text: str) -> ObjectStore:
     from octjob.storage import open_store
 
     if text.endswith(_SWEEP_FILES):
-        from octjob.plan.expand import plan_sweep
+        from octjob.spec.expand import plan_sweep
 
         return open_store(plan_sweep(Path(text)).output)
     return open_store(text)
@@ -37,7 +37,7 @@ def on_cluster(text: str, context: str | None = None, namespace: str | None = No
     if context is not None or namespace is not None:
         return True
     if text.endswith(_SWEEP_FILES):
-        from octjob.plan.expand import locate_sweep
+        from octjob.spec.expand import locate_sweep
 
         return locate_sweep(Path(text))[0].compute.target == "kubernetes"
     return not is_store(text) and not Path(text).is_dir()
@@ -63,7 +63,7 @@ def find_run(store: ObjectStore, name: str) -> str:
     import difflib
 
     from octjob.errors import AccessError, SpecError
-    from octjob.results.layout import read_sweep
+    from octjob.records.layout import read_sweep
 
     runs = read_sweep(store).runs
     for found in (

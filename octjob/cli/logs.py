@@ -13,8 +13,8 @@ from octjob.cli.cluster import cluster_options
 from octjob.errors import SpecError
 
 if TYPE_CHECKING:
-    from octjob.results.status import RunStatus
-    from octjob.results.textlog import Line
+    from octjob.records.status import RunStatus
+    from octjob.records.textlog import Line
     from octjob.storage.base import ObjectStore
     from octjob.targets.kubernetes.observation.status import Look
 
@@ -90,7 +90,7 @@ def _from_store(sweep: str, name: str, wanted: Wanted) -> None:
             "Leave out --follow; `octjob status --watch` shows how far the run is.",
         )
     if not _print_stored(store, run_id, wanted):
-        from octjob.results.status import sweep_status
+        from octjob.records.status import sweep_status
 
         (one,) = sweep_status(store, only=[run_id])
         raise _no_log(one)
@@ -99,7 +99,7 @@ def _from_store(sweep: str, name: str, wanted: Wanted) -> None:
 def _from_file(sweep: str, name: str, wanted: Wanted, context: str | None, namespace: str | None) -> None:
     """A run of a sweep file: on the cluster, or in the store where its JobSet is gone."""
     from octjob.cli.cluster import connect
-    from octjob.plan.expand import locate_sweep
+    from octjob.spec.expand import locate_sweep
     from octjob.targets.kubernetes.select import NoSuchTarget
 
     spec, _ = locate_sweep(Path(sweep))
@@ -113,7 +113,7 @@ def _from_file(sweep: str, name: str, wanted: Wanted, context: str | None, names
 
 def _from_cluster(text: str, wanted: Wanted, context: str | None, namespace: str | None) -> None:
     from octjob.cli.cluster import connect
-    from octjob.results.layout import read_progress
+    from octjob.records.layout import read_progress
     from octjob.storage import open_store
     from octjob.targets.kubernetes.observation.logs import PodLogs
     from octjob.targets.kubernetes.observation.status import SweepView
@@ -154,7 +154,7 @@ def _only_run(look: Look, text: str) -> RunStatus:
 
 def _print_stored(store: ObjectStore, run_id: str, wanted: Wanted) -> bool:
     """Print an attempt's log from the store; False where no attempt has left one."""
-    from octjob.results.textlog import stored_attempt, stored_lines
+    from octjob.records.textlog import stored_attempt, stored_lines
 
     logs = stored_attempt(store, run_id, wanted.attempt, wanted.worker)
     if not logs:
@@ -177,7 +177,7 @@ def _print(lines: Iterable[Line], *, numbered: bool) -> bool:
 
 
 def _no_log(one: RunStatus) -> Exception:
-    from octjob.results.textlog import NoLogError
+    from octjob.records.textlog import NoLogError
 
     if one.final:
         return NoLogError(f"run {one.run_id}: no log is left: {_in_words(one)}")

@@ -12,7 +12,7 @@ from octjob.errors import SpecError
 
 if TYPE_CHECKING:
     from octjob.evaluate import Evaluation
-    from octjob.results.openings import Opening
+    from octjob.records.openings import Opening
 
 
 @click.command("open-test")
@@ -36,7 +36,7 @@ def open_test(sweep: str, run: str, reason: str, by: str | None) -> None:
     from octjob.cli.bars import bar
     from octjob.cli.locate import find_run, open_sweep
     from octjob.cli.train import require_trainer
-    from octjob.results.openings import opening_key
+    from octjob.records.openings import opening_key
 
     who = _user() if by is None else by.strip()
     if not who:

@@ -13,7 +13,7 @@ import click
 from octjob.cli.cluster import cluster_options
 
 if TYPE_CHECKING:
-    from octjob.plan.expand import Plan
+    from octjob.spec.expand import Plan
     from octjob.targets.kubernetes.outlook.chip_hours import ChipHours
     from octjob.targets.kubernetes.outlook.outlook import Outlook
 
@@ -64,7 +64,7 @@ def plan(matrix: Path, output: str, offline: bool, context: str | None, namespac
       octjob plan --matrix sweeps/phase3.yaml
       octjob plan --matrix sweeps/phase3.yaml --offline -o json
     """
-    from octjob.plan.expand import plan_sweep
+    from octjob.spec.expand import plan_sweep
 
     planned = plan_sweep(matrix)
     known = _ask(planned, matrix, offline, context, namespace)
@@ -83,7 +83,7 @@ def _ask(planned: Plan, matrix: Path, offline: bool, context: str | None, namesp
     if offline:
         return _Known(cost=_cost(planned, None) if on_cluster else None)
     from octjob.errors import OctjobError
-    from octjob.results.layout import finished_runs
+    from octjob.records.layout import finished_runs
     from octjob.storage.open import open_store
 
     finished = finished_runs(open_store(planned.output))

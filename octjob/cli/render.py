@@ -36,7 +36,7 @@ def render(matrix: Path, directory: Path, format_: str, write_specs: bool) -> No
       octjob render --matrix sweeps/phase3.yaml -o rendered/
       octjob render --matrix sweeps/phase3.yaml -o chart/ --format helm
     """
-    from octjob.plan.expand import plan_sweep
+    from octjob.spec.expand import plan_sweep
     from octjob.spec.yaml import load
     from octjob.targets.kubernetes.documents.names import dns_label
     from octjob.targets.kubernetes.documents.render import Format, render_files, write_files

@@ -66,7 +66,7 @@ def _reader(target: str, context: str | None, namespace: str | None, *, patient:
     patient: wait for a cluster that does not answer for a while.
     """
     from octjob.cli.locate import on_cluster, open_sweep
-    from octjob.results.status import RunStatus, sweep_status
+    from octjob.records.status import RunStatus, sweep_status
 
     if not on_cluster(target, context, namespace):
         store = open_sweep(target)
@@ -79,7 +79,7 @@ def _reader(target: str, context: str | None, namespace: str | None, *, patient:
 
         return read_store
     from octjob.cli.cluster import connect
-    from octjob.results.layout import read_sweep
+    from octjob.records.layout import read_sweep
     from octjob.targets.kubernetes.observation.status import SweepView
     from octjob.targets.kubernetes.refusal import Unreachable
     from octjob.targets.kubernetes.select import is_store
@@ -109,7 +109,7 @@ def _store_of(target: str) -> str:
 
 
 def _show(read: Read, output: str) -> None:
-    from octjob.results.render_status import status_json, status_rich, status_text
+    from octjob.cli.status_table import status_json, status_rich, status_text
 
     sweep, statuses = read()
     if output == "json":
@@ -128,9 +128,9 @@ def _watch(read: Read, interval: float, wide: bool) -> None:
     from rich.live import Live
     from rich.text import Text
 
+    from octjob.cli.status_table import status_rich
     from octjob.cli.watch import watch
-    from octjob.results.render_status import status_rich
-    from octjob.results.status import RunStatus
+    from octjob.records.status import RunStatus
 
     def show(statuses: list[RunStatus], trouble: str) -> None:
         text = status_rich(statuses, live.console.width, wide=wide)

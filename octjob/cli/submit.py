@@ -19,7 +19,7 @@ from octjob.errors import FailedRunsError, Interrupted, SpecError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from octjob.plan.expand import Plan
+    from octjob.spec.expand import Plan
     from octjob.storage.base import ObjectStore
     from octjob.targets.local import Attempted, Listener
 
@@ -58,7 +58,7 @@ def submit(
       octjob submit --matrix sweeps/phase3.yaml --target local
       octjob submit --matrix sweeps/phase3.yaml --dry-run
     """
-    from octjob.plan.expand import plan_sweep
+    from octjob.spec.expand import plan_sweep
 
     planned = plan_sweep(matrix)
     if (target or planned.compute.target) == "local":
@@ -164,7 +164,7 @@ def _listener(store: ObjectStore) -> Iterator[Listener]:
 
 
 def _line_printer(store: ObjectStore) -> Listener:
-    from octjob.results.layout import read_progress
+    from octjob.records.layout import read_progress
 
     said: dict[str, str] = {}
 
@@ -189,7 +189,7 @@ def _line_printer(store: ObjectStore) -> Listener:
 def _live_table(store: ObjectStore, items: Sequence[Attempted]) -> Table:
     from rich.table import Table
 
-    from octjob.results.layout import read_progress
+    from octjob.records.layout import read_progress
 
     table = Table("run", "state", "stage", "epoch", "done", box=None, pad_edge=False)
     for item in items:

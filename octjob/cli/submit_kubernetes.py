@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from octjob.plan.expand import Plan
+    from octjob.spec.expand import Plan
     from octjob.spec.run import Run
     from octjob.targets.kubernetes.api import Cluster
     from octjob.targets.kubernetes.submission.batch import Listener

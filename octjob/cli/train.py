@@ -16,7 +16,7 @@ from octjob.errors import SpecError
 from octjob.signals import stop_signals
 
 if TYPE_CHECKING:
-    from octjob.results.records import Progress
+    from octjob.records.schema import Progress
 
 
 @click.command()

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from octjob.errors import AccessError
-from octjob.results.status import RunStatus
+from octjob.records.status import RunStatus
 
 # The sweep's URI, and its runs.
 Read = Callable[[], tuple[str, list[RunStatus]]]

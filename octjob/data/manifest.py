@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from octjob.data.protocols import device_of, protocol_of
 from octjob.data.table import Table, read_table
 from octjob.errors import AccessError, DataError, SpecError
+from octjob.spec.uri import check_key
 from octjob.storage.base import ObjectNotFoundError, ObjectStore
-from octjob.storage.uri import check_key
 
 MANIFEST_KEY = "retinal_oct/manifest.tsv"
 MANIFEST_COLUMNS = (

@@ -3,6 +3,7 @@
 Importing this loads neither Google's nor Backblaze's SDK: each is imported by the first use of its store.
 """
 
+from octjob.spec.uri import StoreUri, check_key, join_uri, parse_uri, split_uri
 from octjob.storage.base import (
     AlreadyExistsError,
     ObjectInfo,
@@ -11,7 +12,6 @@ from octjob.storage.base import (
     VersionConflictError,
 )
 from octjob.storage.open import download, open_store, read_uri
-from octjob.storage.uri import StoreUri, check_key, join_uri, parse_uri, split_uri
 
 __all__ = [
     "AlreadyExistsError",

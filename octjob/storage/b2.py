@@ -23,12 +23,12 @@ from b2sdk.v3 import exception as b2_errors
 from requests import RequestException
 
 from octjob.errors import AccessError
+from octjob.spec.uri import check_key, join_uri, parse_uri
 from octjob.storage.b2_client import access_error, connect, pause_after, upload
 from octjob.storage.b2_versions import ABSENT, AFTER, OWNER, current_version, history
 from octjob.storage.base import AlreadyExistsError, ObjectInfo, ObjectNotFoundError, VersionConflictError
 from octjob.storage.patience import DamagedBytesError, persist, verified
 from octjob.storage.perprocess import PerProcess
-from octjob.storage.uri import check_key, join_uri, parse_uri
 
 logger = logging.getLogger(__name__)
 

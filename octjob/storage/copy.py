@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
+from octjob.spec.uri import parse_uri, split_uri
 from octjob.storage.open import download, open_store
-from octjob.storage.uri import parse_uri, split_uri
 
 
 def local_copy(uri: str, workdir: Path, progress: Callable[[int, int], None] | None = None) -> Path:

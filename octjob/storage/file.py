@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from octjob.errors import AccessError
+from octjob.spec.uri import check_key, join_uri, parse_uri
 from octjob.storage.base import AlreadyExistsError, ObjectInfo, ObjectNotFoundError, VersionConflictError
 from octjob.storage.temporary import is_temporary, remove_dead, temporary_file
-from octjob.storage.uri import check_key, join_uri, parse_uri
 
 
 class FileStore:

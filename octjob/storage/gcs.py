@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from octjob.errors import AccessError, UnavailableError
+from octjob.spec.uri import check_key, join_uri, parse_uri
 from octjob.storage.base import AlreadyExistsError, ObjectInfo, ObjectNotFoundError, VersionConflictError
 from octjob.storage.patience import (
     FIRST_PAUSE_S,
@@ -28,7 +29,6 @@ from octjob.storage.patience import (
     verified,
 )
 from octjob.storage.perprocess import PerProcess
-from octjob.storage.uri import check_key, join_uri, parse_uri
 
 T = TypeVar("T")
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from octjob.errors import AccessError, DataError, SpecError
+from octjob.spec.uri import parse_uri, split_uri
 from octjob.storage.base import ObjectInfo, ObjectStore
 from octjob.storage.checksum import hasher_of
 from octjob.storage.temporary import remove_dead, temporary_file
-from octjob.storage.uri import parse_uri, split_uri
 
 # How long transient faults are retried in one operation, in seconds.
 RETRY_ENV = "OCTJOB_STORAGE_RETRY_S"

@@ -6,9 +6,9 @@ from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from octjob.plan.expand import Plan
-from octjob.results.layout import finished_runs, write_spec, write_sweep
-from octjob.results.records import RunEntry, SweepRecord
+from octjob.records.layout import finished_runs, write_spec, write_sweep
+from octjob.records.schema import RunEntry, SweepRecord
+from octjob.spec.expand import Plan
 from octjob.spec.run import Run
 from octjob.storage.base import ObjectStore
 

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from octjob.errors import Interrupted, OctjobError
-from octjob.results.layout import attempt_log_key
-from octjob.results.records import ENDED, Progress
+from octjob.records.layout import attempt_log_key
+from octjob.records.schema import ENDED, Progress
 from octjob.storage.base import ObjectStore
 from octjob.train.redact import Redactor
 

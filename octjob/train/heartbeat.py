@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from octjob.errors import AccessError, OctjobError
-from octjob.results.layout import PROGRESS, encode, read_progress, run_key
-from octjob.results.records import ENDED, Failure, Progress, Stage
+from octjob.records.layout import PROGRESS, encode, read_progress, run_key
+from octjob.records.schema import ENDED, Failure, Progress, Stage
 from octjob.storage.base import ObjectStore
 from octjob.train.hosts import Host, Listener
 from octjob.train.redact import Redactor

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from octjob.errors import Interrupted, OctjobError, SpecError
-from octjob.results.layout import read_progress, read_result, read_spec, split_run_uri
-from octjob.results.records import ENDED, Progress, Result
+from octjob.records.layout import read_progress, read_result, read_spec, split_run_uri
+from octjob.records.schema import ENDED, Progress, Result
 from octjob.storage.base import ObjectStore
 from octjob.storage.open import open_store
 from octjob.train.attempt_log import AttemptLog, keep_attempt_log

@@ -20,7 +20,7 @@ from octjob.errors import Interrupted
 from octjob.evaluate import effective_prior, evaluate
 from octjob.features.encode import Encoding
 from octjob.models.checkpoint import LoadedEncoder
-from octjob.results.layout import (
+from octjob.records.layout import (
     RESULT,
     encode,
     read_progress,
@@ -29,8 +29,9 @@ from octjob.results.layout import (
     run_key,
     split_run_uri,
 )
-from octjob.results.predictions import write_predictions
-from octjob.results.records import Result
+from octjob.records.predictions import write_predictions
+from octjob.records.schema import Result
+from octjob.runtime.device import environment, make_deterministic, select_device
 from octjob.spec.experiment import Experiment
 from octjob.spec.run import Run
 from octjob.storage.base import AlreadyExistsError, ObjectStore
@@ -43,7 +44,6 @@ from octjob.train.heartbeat import Heartbeat, refuse_if_running
 from octjob.train.hosts import Host, Listener
 from octjob.train.inputs import load_cohort, load_encoder, make_reader
 from octjob.train.resume import ResumeStore
-from octjob.train.runtime import environment, make_deterministic, select_device
 from octjob.train.scoring import Scorer, concatenate
 from octjob.train.session import Session
 from octjob.train.stop import Stop, catch_signals

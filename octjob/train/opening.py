@@ -16,8 +16,8 @@ from octjob.data.quarantine import Quarantine
 from octjob.errors import AccessError, DataError
 from octjob.evaluate import Evaluation, Predictions, evaluate
 from octjob.models.checkpoint import LoadedEncoder
-from octjob.results.layout import read_result, read_spec
-from octjob.results.openings import (
+from octjob.records.layout import read_result, read_spec
+from octjob.records.openings import (
     Opening,
     OpeningRecord,
     OpeningResult,
@@ -25,7 +25,8 @@ from octjob.results.openings import (
     record_opening,
     write_scores,
 )
-from octjob.results.records import Result
+from octjob.records.schema import Result
+from octjob.runtime.device import environment, make_deterministic, select_device
 from octjob.spec.run import RESULT_VERSION, Run
 from octjob.storage.base import ObjectStore
 from octjob.storage.open import open_store
@@ -33,7 +34,6 @@ from octjob.storage.temporary import temporary_folder
 from octjob.train.facts import data_facts
 from octjob.train.inputs import Tick, check_test_cohort, load_encoder, load_test_cohort, make_reader
 from octjob.train.restored import StoredWeights, predict, read_weights, restore
-from octjob.train.runtime import environment, make_deterministic, select_device
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from octjob.errors import AccessError, DataError
 from octjob.evaluate import Predictions
 from octjob.features.encode import IDENTITY, Encoding, encode_volumes
 from octjob.models.checkpoint import LoadedEncoder
-from octjob.results.layout import SPEC, run_key
+from octjob.records.layout import SPEC, run_key
 from octjob.spec.run import Run
 from octjob.storage.base import ObjectStore
 from octjob.train.classifier import Classifier, make_head

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from octjob.results.layout import run_key
+from octjob.records.layout import run_key
 from octjob.storage.base import ObjectNotFoundError, ObjectStore
 from octjob.storage.sealed import seal, unseal
 

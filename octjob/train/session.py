@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from octjob.errors import DataError, Interrupted
-from octjob.results.layout import write_history
+from octjob.records.layout import write_history
 from octjob.spec.run import Run
 from octjob.storage.base import ObjectStore
 from octjob.tracking.tracker import Tracker

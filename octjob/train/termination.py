@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from octjob.errors import Interrupted, OctjobError
-from octjob.results.records import Progress, Result, is_constant
+from octjob.records.schema import Progress, Result, is_constant
 from octjob.train.hosts import Host
 from octjob.train.redact import Redactor
 

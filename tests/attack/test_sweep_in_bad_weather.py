@@ -12,7 +12,7 @@ from doubles.fault_proxy import FaultProxy, Weather
 from doubles.gcs import GcsServer
 from doubles.tiny_sweep import fill_bucket, save_checkpoint, submitted, sweep_file, uri_of
 
-from octjob.results.collect import collect, publish
+from octjob.leaderboard.collect import collect, publish
 from octjob.storage import open_store
 from octjob.storage.open import RETRY_ENV, TIMEOUT_ENV, forget_stores
 from octjob.train.job import run_job

@@ -18,9 +18,9 @@ from typing import Any
 
 from doubles.tiny_sweep import prepared, sweep_file, uri_of
 
-from octjob.plan.expand import plan_sweep
-from octjob.results.layout import PREDICTIONS, read_progress, read_result, run_key
-from octjob.results.records import Result
+from octjob.records.layout import PREDICTIONS, read_progress, read_result, run_key
+from octjob.records.schema import Result
+from octjob.spec.expand import plan_sweep
 from octjob.storage.base import ObjectStore
 from octjob.storage.open import open_store
 from octjob.targets.kubernetes.observation.pods import worker

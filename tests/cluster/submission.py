@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from octjob.cli import run as run_command
-from octjob.plan.expand import plan_sweep
+from octjob.spec.expand import plan_sweep
 from octjob.storage.open import open_store
 from octjob.targets.kubernetes.api import Cluster
 from octjob.targets.kubernetes.documents.settings import resolve_settings

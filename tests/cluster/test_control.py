@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from octjob.results.layout import run_key, write_sweep
-from octjob.results.records import RunEntry, SweepRecord
+from octjob.records.layout import run_key, write_sweep
+from octjob.records.schema import RunEntry, SweepRecord
 from octjob.storage.open import open_store
 from octjob.targets.kubernetes import retry as retrying
 from octjob.targets.kubernetes.api import Cluster

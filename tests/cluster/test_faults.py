@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from octjob.results.layout import read_attempt_log
+from octjob.records.layout import read_attempt_log
 from tests.cluster.access import condition_status
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.struck import (

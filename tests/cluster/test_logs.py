@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from octjob.results.layout import attempt_log_key
+from octjob.records.layout import attempt_log_key
 from octjob.targets.kubernetes.observation.logs import PodLogs
 from tests.cluster.access import ClusterAccess
 from tests.cluster.controlplane import ControlPlane

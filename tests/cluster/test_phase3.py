@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from octjob.plan.expand import plan_sweep
+from octjob.spec.expand import plan_sweep
 from octjob.storage.open import open_store
 from tests.cluster.access import ClusterAccess, condition_status
 from tests.cluster.clouds import phase3_clouds, phase3_sweep, secret_document

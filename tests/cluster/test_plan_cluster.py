@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from octjob.plan.expand import plan_sweep
-from octjob.results.layout import run_key
+from octjob.records.layout import run_key
+from octjob.spec.expand import plan_sweep
 from octjob.storage.open import open_store
 from octjob.targets.kubernetes.outlook.outlook import look
 from octjob.targets.kubernetes.resources import JOBSETS

@@ -10,7 +10,7 @@ import pytest
 from doubles.sweep_results import beat, finish, labels, skilled
 
 from octjob.cli.watch import watch
-from octjob.results.status import RunStatus
+from octjob.records.status import RunStatus
 from octjob.targets.kubernetes.observation.status import SweepView
 from tests.cluster.access import ClusterAccess
 from tests.cluster.controlplane import ControlPlane

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from octjob.plan.expand import plan_sweep
+from octjob.spec.expand import plan_sweep
 from octjob.targets.kubernetes.api import Cluster
 from octjob.targets.kubernetes.documents.manifest import Manifest, render_jobset
 from octjob.targets.kubernetes.documents.settings import resolve_settings

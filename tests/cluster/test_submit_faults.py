@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from octjob.errors import Interrupted
-from octjob.plan.expand import plan_sweep
+from octjob.spec.expand import plan_sweep
 from octjob.targets.kubernetes.api import Cluster
 from octjob.targets.kubernetes.refusal import ClusterError, Unauthorized, WebhookDown
 from octjob.targets.kubernetes.resources import CRDS, JOBSETS, Resource

@@ -10,10 +10,10 @@ from collections.abc import Iterable
 import numpy as np
 
 from octjob.evaluate import Predictions, evaluate
-from octjob.results.layout import PROGRESS, RESULT, encode, run_key, write_sweep
-from octjob.results.outcome import Outcome, scored
-from octjob.results.predictions import write_predictions
-from octjob.results.records import Failure, Progress, Result, RunEntry, Stage, SweepRecord
+from octjob.leaderboard.outcome import Outcome, scored
+from octjob.records.layout import PROGRESS, RESULT, encode, run_key, write_sweep
+from octjob.records.predictions import write_predictions
+from octjob.records.schema import Failure, Progress, Result, RunEntry, Stage, SweepRecord
 from octjob.storage import ObjectStore
 
 CLASSES = ("healthy", "pre_diabetes", "oral_medication", "insulin")

@@ -13,7 +13,7 @@ import yaml
 
 from doubles.aireadi_bucket import Bucket, speckle
 from doubles.vjepa3d import save_original_checkpoint
-from octjob.plan.expand import Plan, plan_sweep
+from octjob.spec.expand import Plan, plan_sweep
 from octjob.spec.run import Run
 from octjob.storage.base import ObjectStore
 from octjob.storage.open import open_store

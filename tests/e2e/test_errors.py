@@ -22,8 +22,8 @@ from doubles.tiny_sweep import fill_bucket, prepared, save_checkpoint, sweep_fil
 
 from octjob.cli import run as octjob
 from octjob.errors import FailedRunsError, Interrupted
-from octjob.results.layout import PROGRESS, RESULT, read_attempt_log, read_progress, read_result, run_key
-from octjob.results.records import Progress
+from octjob.records.layout import PROGRESS, RESULT, read_attempt_log, read_progress, read_result, run_key
+from octjob.records.schema import Progress
 from octjob.storage.open import open_store
 from octjob.targets.local import LocalTarget
 

@@ -17,7 +17,7 @@ import pytest
 from doubles import forking_trainer
 from doubles.tiny_sweep import prepared, uri_of
 
-from octjob.results.layout import PREDICTIONS, RESULT, read_progress, read_result, run_key
+from octjob.records.layout import PREDICTIONS, RESULT, read_progress, read_result, run_key
 from octjob.spec.run import Run
 from octjob.storage.base import ObjectStore
 from octjob.storage.file import FileStore

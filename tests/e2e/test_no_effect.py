@@ -11,10 +11,10 @@ import torch
 from octjob.data.synthesize import synthesize
 from octjob.demo.checkpoints import pretrain_all
 from octjob.demo.recipe import DemoRecipe, load_recipe
-from octjob.plan.expand import plan_sweep
-from octjob.results.layout import read_result
-from octjob.results.records import Result
+from octjob.records.layout import read_result
+from octjob.records.schema import Result
 from octjob.share import shared_file
+from octjob.spec.expand import plan_sweep
 from octjob.storage.open import open_store
 from octjob.targets.submit import write_plan
 from octjob.train.job import run_job

@@ -10,7 +10,7 @@ from doubles.b2_server import B2Server
 from doubles.gcs import GcsServer
 from doubles.tiny_sweep import fill_bucket, save_checkpoint, submitted, sweep_file, uri_of
 
-from octjob.results.layout import PREDICTIONS, read_result, run_key
+from octjob.records.layout import PREDICTIONS, read_result, run_key
 from octjob.spec.run import Run
 from octjob.storage.base import ObjectStore
 from octjob.storage.open import forget_stores, open_store

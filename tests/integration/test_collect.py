@@ -25,12 +25,12 @@ from doubles.sweep_results import beat, constant, entry, finish, labels, skilled
 from octjob.cli.collect import collect as collect_command
 from octjob.cli.status import status as status_command
 from octjob.errors import FailedRunsError, SpecError
-from octjob.results.collect import collect, publish
-from octjob.results.layout import PREDICTIONS, PROGRESS, RESULT, run_key
-from octjob.results.openings import OpeningRecord, opening_key, record_opening
-from octjob.results.outcome import METRICS
-from octjob.results.predictions import read_predictions
-from octjob.results.wait import look_in_store
+from octjob.leaderboard.collect import collect, publish
+from octjob.leaderboard.outcome import METRICS
+from octjob.records.layout import PREDICTIONS, PROGRESS, RESULT, run_key
+from octjob.records.openings import OpeningRecord, opening_key, record_opening
+from octjob.records.predictions import read_predictions
+from octjob.records.wait import look_in_store
 from octjob.storage import ObjectStore, open_store
 
 LABEL_P = labels((40, 40, 40, 40))

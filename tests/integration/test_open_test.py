@@ -19,9 +19,9 @@ from octjob.cli import run as octjob
 from octjob.data.quarantine import Quarantine
 from octjob.errors import SpecError
 from octjob.evaluate import Predictions
-from octjob.results.layout import SPEC, run_key
-from octjob.results.openings import opening_key, read_openings
-from octjob.results.predictions import decode_predictions, read_predictions
+from octjob.records.layout import SPEC, run_key
+from octjob.records.openings import opening_key, read_openings
+from octjob.records.predictions import decode_predictions, read_predictions
 from octjob.spec.run import Run
 from octjob.storage.base import ObjectStore
 from octjob.storage.open import open_store

@@ -16,7 +16,7 @@ from doubles.tiny_sweep import prepared, uri_of
 from wandb.proto import wandb_internal_pb2 as pb
 
 from octjob.errors import OctjobError
-from octjob.results.layout import PREDICTIONS, read_result, run_key
+from octjob.records.layout import PREDICTIONS, read_result, run_key
 from octjob.train.job import run_job
 
 BLOCK_BYTES = 32 * 1024

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from octjob.errors import SpecError
-from octjob.plan.expand import Plan
+from octjob.spec.expand import Plan
 from octjob.targets.kubernetes.documents.manifest import render_jobset
 from octjob.targets.kubernetes.refusal import ClusterError
 from octjob.targets.kubernetes.submission.admission import quantity, requested_resources, suits, tolerated

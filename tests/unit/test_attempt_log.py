@@ -12,8 +12,8 @@ from doubles.sweep_results import entry
 from doubles.tiny_sweep import prepared, uri_of
 
 from octjob.errors import AccessError, DataError, Interrupted
-from octjob.results.layout import attempt_log_key, list_attempt_logs, read_attempt_log
-from octjob.results.records import Progress, Stage
+from octjob.records.layout import attempt_log_key, list_attempt_logs, read_attempt_log
+from octjob.records.schema import Progress, Stage
 from octjob.storage import ObjectStore
 from octjob.train.attempt_log import AttemptLog, keep_attempt_log
 from octjob.train.job import run_job

@@ -9,8 +9,8 @@ import pytest
 import yaml
 from doubles.cluster_runs import COMPUTE, make_run, make_settings
 
-from octjob.plan.expand import plan_sweep
 from octjob.spec.accelerator import SLICES, Slice
+from octjob.spec.expand import plan_sweep
 from octjob.targets.kubernetes.documents.derived import child_job, child_pod
 from octjob.targets.kubernetes.documents.manifest import render_jobset
 from octjob.targets.kubernetes.documents.render import render_files, write_files

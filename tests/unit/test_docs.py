@@ -17,8 +17,8 @@ import yaml
 from octjob import errors
 from octjob.cli import cli
 from octjob.evaluate import signal, verdict
-from octjob.plan.expand import plan_sweep
 from octjob.spec.compose import load_experiment
+from octjob.spec.expand import plan_sweep
 from octjob.spec.experiment import Experiment
 from octjob.spec.sweep import Checkpoint, ConfigEntry, Pair, Sweep
 from octjob.spec.validate import all_keys, submodel

@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from octjob.errors import SpecError
-from octjob.plan.expand import plan_sweep
 from octjob.spec.compose import experiment
 from octjob.spec.effects import idle_reason, unused_keys
+from octjob.spec.expand import plan_sweep
 from octjob.spec.experiment import Experiment
 from octjob.spec.validate import all_keys
 from octjob.spec.yaml import Document, Mark

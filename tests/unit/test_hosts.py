@@ -15,8 +15,8 @@ from doubles.sweep_results import beat, entry, finish, labels, skilled, submit
 
 from octjob.cli import run as octjob
 from octjob.errors import AccessError, DataError, Interrupted, OctjobError, SpecError
-from octjob.results.layout import PROGRESS, encode, run_key
-from octjob.results.records import Failure, Progress, Stage
+from octjob.records.layout import PROGRESS, encode, run_key
+from octjob.records.schema import Failure, Progress, Stage
 from octjob.storage import ObjectStore
 from octjob.train.heartbeat import Heartbeat
 from octjob.train.hosts import NUM_LOOKS_AFTER_FAILURE, Follower, Host, read_host
@@ -215,7 +215,7 @@ def test_the_command_follows_without_torch(store: ObjectStore, tmp_path: Path) -
     """As a pod runs it: result there, so exit 0, and torch was never imported."""
     from doubles.cluster_runs import make_run
 
-    from octjob.results.layout import write_spec
+    from octjob.records.layout import write_spec
 
     write_spec(store, make_run().model_copy(update={"run_id": RUN.run_id}))
     finished(store)

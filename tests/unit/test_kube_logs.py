@@ -10,8 +10,8 @@ from doubles.kube_documents import Document, condition, ended, jobset, pod
 from doubles.sweep_results import beat, entry, submit
 
 from octjob.cli import run as octjob
-from octjob.results.layout import attempt_log_key
-from octjob.results.textlog import NoLogError, stored_attempt, stored_lines
+from octjob.records.layout import attempt_log_key
+from octjob.records.textlog import NoLogError, stored_attempt, stored_lines
 from octjob.storage import ObjectStore
 from octjob.targets.kubernetes.observation import logs as podlogs
 from octjob.targets.kubernetes.observation.logs import PodLogs

@@ -25,7 +25,7 @@ from doubles.kube_documents import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octjob.results.status import RunStatus
+from octjob.records.status import RunStatus
 from octjob.targets.kubernetes.observation.state import Seen, run_state, wants_events
 from octjob.targets.kubernetes.observation.waiting import Place, places, waits_for
 

@@ -12,11 +12,11 @@ from doubles.sweep_results import beat, entry, finish, labels, skilled, submit
 from rich.console import Console
 
 from octjob.cli import run as octjob
+from octjob.cli.status_table import status_json, status_rich, status_text
 from octjob.cli.watch import NO_ANSWER_S, REFUSED_S, watch
 from octjob.errors import AccessError
-from octjob.results.layout import PROGRESS, RESULT, run_key
-from octjob.results.render_status import status_json, status_rich, status_text
-from octjob.results.status import RunStatus
+from octjob.records.layout import PROGRESS, RESULT, run_key
+from octjob.records.status import RunStatus
 from octjob.storage import ObjectStore
 from octjob.targets.kubernetes.observation.status import SweepView
 from octjob.targets.kubernetes.refusal import Forbidden, NotServed, Unreachable
@@ -223,7 +223,7 @@ def test_wide_adds_nodes_and_reason(cluster: FakeCluster, store: ObjectStore) ->
 
 
 def test_every_state_has_a_colour_and_json(cluster: FakeCluster, store: ObjectStore) -> None:
-    from octjob.results.status import STATES
+    from octjob.records.status import STATES
 
     runs = [RunStatus(f"a.{state}", "a", "linear", state, reason="why") for state in STATES]
     with Console(width=110).capture():

@@ -28,12 +28,12 @@ from rich.console import Console
 
 from octjob.errors import SpecError
 from octjob.evaluate import Predictions, paired_difference
-from octjob.results.export import to_csv, to_json, to_markdown, to_parquet
-from octjob.results.leaderboard import Leaderboard, build_leaderboard
-from octjob.results.outcome import METRICS, Outcome, scored
-from octjob.results.ranking import best_of_chance
-from octjob.results.render import WIDTH, print_rich, to_text
-from octjob.results.rows import Row
+from octjob.leaderboard.board import Leaderboard, build_leaderboard
+from octjob.leaderboard.export import to_csv, to_json, to_markdown, to_parquet
+from octjob.leaderboard.outcome import METRICS, Outcome, scored
+from octjob.leaderboard.ranking import best_of_chance
+from octjob.leaderboard.rows import Row
+from octjob.leaderboard.terminal import WIDTH, print_rich, to_text
 
 LABEL_P = labels()
 BIG_LABEL_P = labels((60, 60, 60, 60))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from octjob.errors import Interrupted
-from octjob.results.wait import Standing, Standings, wait_for_results
+from octjob.records.wait import Standing, Standings, wait_for_results
 from octjob.targets.kubernetes.outlook.chip_hours import chip_hours
 from octjob.targets.kubernetes.outlook.outlook import Outlook
 from octjob.targets.kubernetes.outlook.quota import quota_of

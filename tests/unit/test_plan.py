@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from octjob.cli import cli
 from octjob.errors import SpecError
-from octjob.plan.expand import Plan, plan_sweep
+from octjob.spec.expand import Plan, plan_sweep
 
 ROOT = Path(__file__).parents[2]
 

@@ -14,7 +14,7 @@ import yaml
 from doubles.cluster_runs import COMPUTE, IMAGE
 
 from octjob.cli import run as octjob
-from octjob.plan.expand import plan_sweep
+from octjob.spec.expand import plan_sweep
 from octjob.targets.kubernetes.documents.manifest import render_jobset
 from octjob.targets.kubernetes.documents.render import MARKER, render_files, write_files
 from octjob.targets.kubernetes.documents.settings import Settings, resolve_settings

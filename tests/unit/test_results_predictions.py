@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from octjob.errors import DataError
 from octjob.evaluate import Predictions, by_participant
-from octjob.results.layout import PREDICTIONS, run_key
-from octjob.results.predictions import (
+from octjob.records.layout import PREDICTIONS, run_key
+from octjob.records.predictions import (
     decode_predictions,
     encode_predictions,
     read_predictions,

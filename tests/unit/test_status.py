@@ -12,10 +12,10 @@ import pytest
 from doubles.sweep_results import STARTED_AT, beat, constant, entry, finish, labels, progress, skilled, submit
 from rich.console import Console
 
+from octjob.cli.status_table import WIDTH, duration, status_json, status_rich, status_text
 from octjob.errors import AccessError
-from octjob.results.layout import PROGRESS, run_key
-from octjob.results.render_status import WIDTH, duration, status_json, status_rich, status_text
-from octjob.results.status import RunStatus, summary, sweep_status, unfinished
+from octjob.records.layout import PROGRESS, run_key
+from octjob.records.status import RunStatus, summary, sweep_status, unfinished
 from octjob.storage import ObjectInfo, ObjectStore
 
 LABEL_P = labels()

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from octjob.cli import run as octjob
 from octjob.errors import DataError, Interrupted
 from octjob.evaluate import Predictions
-from octjob.results.layout import PROGRESS as PROGRESS_NAME
-from octjob.results.layout import read_result, run_key, write_spec
-from octjob.results.records import Progress, Result
+from octjob.records.layout import PROGRESS as PROGRESS_NAME
+from octjob.records.layout import read_result, run_key, write_spec
+from octjob.records.schema import Progress, Result
 from octjob.storage import ObjectStore
 from octjob.storage.file import FileStore
 from octjob.train.heartbeat import Heartbeat

@@ -26,9 +26,9 @@ from octjob.data.participants import Participant
 from octjob.errors import DataError
 from octjob.evaluate import Predictions, by_participant
 from octjob.models.checkpoint import read_checkpoint
-from octjob.results.layout import HISTORY, read_result, run_key
-from octjob.results.predictions import read_predictions
-from octjob.results.records import Result
+from octjob.records.layout import HISTORY, read_result, run_key
+from octjob.records.predictions import read_predictions
+from octjob.records.schema import Result
 from octjob.spec.experiment import Experiment
 from octjob.spec.run import Run
 from octjob.storage.base import ObjectStore

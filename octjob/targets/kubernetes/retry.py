@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from octjob.errors import SpecError
-from octjob.results.layout import RESULT, run_key
+from octjob.records.layout import RESULT, run_key
 from octjob.storage.base import ObjectNotFoundError, ObjectStore
 from octjob.targets.kubernetes.control import (
     NUM_THREADS,

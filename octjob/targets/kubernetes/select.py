@@ -97,7 +97,7 @@ def parse_target(text: str) -> Target:
     Raises `SpecError` for an invalid sweep file and for what cannot be a name.
     """
     if text.endswith(SWEEP_FILES):
-        from octjob.plan.expand import locate_sweep
+        from octjob.spec.expand import locate_sweep
 
         sweep, output = locate_sweep(Path(text))
         return Target(text, sweep.name, output=output, file=Path(text))

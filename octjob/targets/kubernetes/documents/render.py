@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from octjob import __version__
 from octjob.errors import SpecError
-from octjob.plan.expand import Plan
+from octjob.spec.expand import Plan
 from octjob.targets.kubernetes.documents.manifest import (
     MAX_EXEC_LABEL,
     PRIORITY_LABEL,

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass, replace
 
 from octjob.errors import SpecError
-from octjob.plan.expand import Plan
 from octjob.spec.accelerator import Slice, parse_accelerator
+from octjob.spec.expand import Plan
 from octjob.spec.sweep import Compute
 from octjob.spec.yaml import Document
 

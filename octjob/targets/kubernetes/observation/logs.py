@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from queue import Empty, Full, Queue
 from typing import TYPE_CHECKING
 
-from octjob.results.textlog import Line
+from octjob.records.textlog import Line
 from octjob.targets.kubernetes.documents.manifest import CONTAINER
 from octjob.targets.kubernetes.observation.pods import (
     JOBSET_NAME,

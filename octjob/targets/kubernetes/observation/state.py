@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from octjob.results.status import STALLED_AFTER_S, RunState, RunStatus
+from octjob.records.status import STALLED_AFTER_S, RunState, RunStatus
 from octjob.targets.kubernetes.documents.manifest import QUEUE_LABEL
 from octjob.targets.kubernetes.observation import pods as podlist
 from octjob.targets.kubernetes.observation.conditions import condition, seconds, true

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from octjob.results.status import RunStatus, sweep_status
+from octjob.records.status import RunStatus, sweep_status
 from octjob.storage import open_store
 from octjob.storage.base import ObjectNotFoundError
 from octjob.targets.kubernetes.control import by_jobset, uid_of

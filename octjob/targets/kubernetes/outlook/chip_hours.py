@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from octjob.errors import DataError
-from octjob.results.layout import read_result
+from octjob.records.layout import read_result
 from octjob.spec.run import Run
 from octjob.storage.base import ObjectStore
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from octjob.plan.expand import Plan
 from octjob.spec.accelerator import parse_accelerator
+from octjob.spec.expand import Plan
 from octjob.storage.base import ObjectStore
 from octjob.targets.kubernetes.outlook.chip_hours import ChipHours, chip_hours, read_durations
 from octjob.targets.kubernetes.outlook.quota import Quota, read_quota

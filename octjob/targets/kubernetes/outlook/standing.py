@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from octjob.results.layout import finished_runs, read_sweep
-from octjob.results.wait import Standing, Standings
+from octjob.records.layout import finished_runs, read_sweep
+from octjob.records.wait import Standing, Standings
 from octjob.storage.base import ObjectStore
 from octjob.targets.kubernetes.phase import Phase, phase
 from octjob.targets.kubernetes.resources import JOBSETS

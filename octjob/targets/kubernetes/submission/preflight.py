@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from octjob.errors import SpecError
-from octjob.plan.expand import Plan
 from octjob.spec.accelerator import ACCELERATOR_LABEL, TOPOLOGY_LABEL
+from octjob.spec.expand import Plan
 from octjob.targets.kubernetes.documents.fields import Schema, check_fields
 from octjob.targets.kubernetes.documents.manifest import Manifest
 from octjob.targets.kubernetes.documents.settings import Settings

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from octjob.errors import Interrupted, OctjobError
-from octjob.plan.expand import Plan
-from octjob.results.layout import finished_runs, has_sweep
+from octjob.records.layout import finished_runs, has_sweep
+from octjob.spec.expand import Plan
 from octjob.spec.run import Run
 from octjob.storage.base import ObjectStore
 from octjob.targets.kubernetes.documents.fields import knows_message_patterns

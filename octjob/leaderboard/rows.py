@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from octjob.evaluate import RankRange
-from octjob.results.comparison import Comparison
-from octjob.results.outcome import METRICS, Outcome, Scored
-from octjob.results.ranking import AdjustedSignal
-from octjob.results.records import Progress
+from octjob.leaderboard.comparison import Comparison
+from octjob.leaderboard.outcome import METRICS, Outcome, Scored
+from octjob.leaderboard.ranking import AdjustedSignal
+from octjob.records.schema import Progress
 
 State = Literal["ok", "no_signal", "collapsed", "unreadable", "interrupted", "running", "failed", "missing"]
 # Unranked rows follow the ranked ones in this order.

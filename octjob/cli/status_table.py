@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from octjob.results.status import RunStatus, summary
-from octjob.results.textgrid import column_widths, fitted_names, grid, num_fitting, shortened, span
+from octjob.records.status import RunStatus, summary
+from octjob.textgrid import column_widths, fitted_names, grid, num_fitting, shortened, span
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -18,7 +18,7 @@ from octjob.evaluate import ParticipantScores, Predictions, by_participant, eval
 from octjob.evaluate.arrays import StrArray
 from octjob.evaluate.metrics import mean_over_seeds
 from octjob.evaluate.predictions import How
-from octjob.results.records import Progress, Record, Result, RunEntry
+from octjob.records.schema import Progress, Record, Result, RunEntry
 
 # The metrics of the table, each with an interval; the leaderboard ranks by one of them.
 METRICS = ("macro_auroc", "balanced_accuracy", "macro_f1", "accuracy", "quadratic_kappa")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
-from octjob.results.columns import Column, cells, main_columns, wide_columns
-from octjob.results.export import remarks
-from octjob.results.leaderboard import Leaderboard
-from octjob.results.rows import STATES, State
-from octjob.results.textgrid import MIN_NAME, column_widths, fitted_names, grid, num_fitting, span
+from octjob.leaderboard.board import Leaderboard
+from octjob.leaderboard.columns import Column, cells, main_columns, wide_columns
+from octjob.leaderboard.export import remarks
+from octjob.leaderboard.rows import STATES, State
+from octjob.textgrid import MIN_NAME, column_widths, fitted_names, grid, num_fitting, span
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from octjob.errors import DataError
-from octjob.results.layout import PROGRESS, RESULT, read_progress, read_result, read_sweep
-from octjob.results.records import Progress, Result, RunEntry, is_constant
+from octjob.records.layout import PROGRESS, RESULT, read_progress, read_result, read_sweep
+from octjob.records.schema import Progress, Result, RunEntry, is_constant
 from octjob.storage.base import ObjectStore
 
 NUM_THREADS = 16

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from octjob.evaluate import IdenticalGroup
-from octjob.results.outcome import Scored
-from octjob.results.ranking import Standing, best_of_chance, comparable_groups
-from octjob.results.records import SweepRecord
-from octjob.results.rows import Row
+from octjob.leaderboard.outcome import Scored
+from octjob.leaderboard.ranking import Standing, best_of_chance, comparable_groups
+from octjob.leaderboard.rows import Row
+from octjob.records.schema import SweepRecord
 
 
 def caveats(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from octjob.evaluate import SelectionCorrected
-from octjob.results.rows import Row
+from octjob.leaderboard.rows import Row
 
 _MAX_NAMED = 3
 

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from octjob.evaluate import VarianceSources, variance_sources
-from octjob.results.comparison import Comparison, Family
-from octjob.results.openings import Opening, openings_in_words
-from octjob.results.outcome import METRICS, Scored
-from octjob.results.rows import Row
+from octjob.leaderboard.comparison import Comparison, Family
+from octjob.leaderboard.outcome import METRICS, Scored
+from octjob.leaderboard.rows import Row
+from octjob.records.openings import Opening, openings_in_words
 
 _COUNTS = re.compile(r", \d+ of \d+$")
 # Enough for two digits of a standard deviation.

@@ -12,10 +12,10 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from octjob.results.columns import cells, main_columns
-from octjob.results.leaderboard import Leaderboard
-from octjob.results.outcome import METRICS
-from octjob.results.rows import Row
+from octjob.leaderboard.board import Leaderboard
+from octjob.leaderboard.columns import cells, main_columns
+from octjob.leaderboard.outcome import METRICS
+from octjob.leaderboard.rows import Row
 
 Scalar = str | int | float | None
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from octjob.errors import DataError
 from octjob.evaluate import Predictions
 from octjob.evaluate.predictions import NUMBERS, TEXTS
-from octjob.results.layout import PREDICTIONS, run_key
+from octjob.records.layout import PREDICTIONS, run_key
 from octjob.storage.base import ObjectStore
 
 # The columns of each version before the logits. Version 1 had neither `site` nor `repeat`.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from octjob.errors import Interrupted
-from octjob.results.status import sweep_status
+from octjob.records.status import sweep_status
 from octjob.storage.base import ObjectStore
 
 # A run stands in one of these; the last three are final.

@@ -15,9 +15,9 @@ from typing import Any, Literal
 
 from octjob.errors import DataError
 from octjob.evaluate import Predictions
-from octjob.results.layout import encode, read_record, run_key
-from octjob.results.predictions import encode_predictions
-from octjob.results.records import Record
+from octjob.records.layout import encode, read_record, run_key
+from octjob.records.predictions import encode_predictions
+from octjob.records.schema import Record
 from octjob.storage.base import AlreadyExistsError, ObjectStore
 
 SCHEMA_VERSION = 1

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from octjob.results.comparison import Comparison
-from octjob.results.leaderboard import Leaderboard
-from octjob.results.outcome import METRICS
-from octjob.results.rows import SIGNIFICANT, Row
+from octjob.leaderboard.board import Leaderboard
+from octjob.leaderboard.comparison import Comparison
+from octjob.leaderboard.outcome import METRICS
+from octjob.leaderboard.rows import SIGNIFICANT, Row
 
 NOTHING = "-"
 _HEADERS = {

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from octjob.errors import SpecError
-from octjob.plan.seeding import seeding, seeding_notes
 from octjob.spec.compose import compose, experiment
 from octjob.spec.effects import double_correction, idle_reason, unused_keys
 from octjob.spec.experiment import Experiment
 from octjob.spec.run import Run, make_run_id
+from octjob.spec.seeding import seeding, seeding_notes
 from octjob.spec.sweep import Checkpoint, Compute, Pair, Sweep
+from octjob.spec.uri import join_uri, parse_uri
 from octjob.spec.validate import validate
 from octjob.spec.yaml import Document, KeyPath, Mark, load, merge, subdocument
-from octjob.storage.uri import join_uri, parse_uri
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from octjob.errors import AccessError
-from octjob.results.layout import StoredLog, list_attempt_logs, read_attempt_log
+from octjob.records.layout import StoredLog, list_attempt_logs, read_attempt_log
 from octjob.storage.base import ObjectStore
 
 # `2026-11-23 00:59:17,123`, with which every record of the trainer's log begins.

@@ -5,7 +5,7 @@
                      runs/<run id>/checkpoint/   resume state and weights
                      runs/<run id>/logs/attempt-<n>.host-<i>.log   what attempt n (from 1) logged on host i of the
                                               slice (from 0): its last 4 MiB, complete when the attempt has ended
-                     runs/<run id>/test/     openings of the test split (`octjob.results.openings`)
+                     runs/<run id>/test/     openings of the test split (`octjob.records.openings`)
                      runs/<run id>/retry.json   the JobSet to create, while a retry has deleted the old one
                      leaderboard/             what collect wrote
 
@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from octjob.errors import DataError, SpecError
-from octjob.results.records import Progress, Result, SweepRecord
+from octjob.records.schema import Progress, Result, SweepRecord
 from octjob.spec.run import Run, run_identity
 from octjob.storage.base import AlreadyExistsError, ObjectNotFoundError, ObjectStore
 

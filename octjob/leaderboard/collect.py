@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from octjob.errors import DataError
-from octjob.results.export import to_csv, to_json, to_markdown, to_parquet
-from octjob.results.layout import (
+from octjob.leaderboard.board import DEFAULT_METRIC, Leaderboard, build_leaderboard
+from octjob.leaderboard.export import to_csv, to_json, to_markdown, to_parquet
+from octjob.leaderboard.outcome import Outcome, scored
+from octjob.records.layout import (
     LEADERBOARD,
     PREDICTIONS,
     RESULT,
@@ -16,11 +18,9 @@ from octjob.results.layout import (
     read_sweep,
     run_key,
 )
-from octjob.results.leaderboard import DEFAULT_METRIC, Leaderboard, build_leaderboard
-from octjob.results.openings import read_openings
-from octjob.results.outcome import Outcome, scored
-from octjob.results.predictions import read_predictions
-from octjob.results.records import RunEntry
+from octjob.records.openings import read_openings
+from octjob.records.predictions import read_predictions
+from octjob.records.schema import RunEntry
 from octjob.storage.base import ObjectNotFoundError, ObjectStore
 
 NUM_THREADS = 16

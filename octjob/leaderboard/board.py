@@ -10,15 +10,15 @@ from octjob.errors import SpecError
 from octjob.evaluate import IdenticalGroup, SelectionCorrected, identical_predictions
 from octjob.evaluate.arrays import to_plain
 from octjob.evaluate.resampled import fold_values
-from octjob.results.caption import caption
-from octjob.results.caveats import caveats
-from octjob.results.comparison import Compared, Family, Material, compare, pairs_of
-from octjob.results.footnotes import footnotes
-from octjob.results.openings import Opening
-from octjob.results.outcome import METRICS, Outcome, Scored
-from octjob.results.ranking import Standing, comparable_groups, draw_all, signals, standing
-from octjob.results.records import SweepRecord
-from octjob.results.rows import STATES, Row, State, make_row
+from octjob.leaderboard.caption import caption
+from octjob.leaderboard.caveats import caveats
+from octjob.leaderboard.comparison import Compared, Family, Material, compare, pairs_of
+from octjob.leaderboard.footnotes import footnotes
+from octjob.leaderboard.outcome import METRICS, Outcome, Scored
+from octjob.leaderboard.ranking import Standing, comparable_groups, draw_all, signals, standing
+from octjob.leaderboard.rows import STATES, Row, State, make_row
+from octjob.records.openings import Opening
+from octjob.records.schema import SweepRecord
 
 # 2: ranks are ranges, two families of comparisons, a caption.
 SCHEMA_VERSION = 2
