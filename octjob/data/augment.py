@@ -17,6 +17,9 @@ from torch.nn import functional as F
 
 from octjob.spec.experiment import Augment
 
+# The view of a volume that is the volume itself.
+IDENTITY = 0
+
 MAX_CONTRAST = 0.05
 MAX_BRIGHTNESS = 0.05  # in the volume's standard deviations
 LEAST_CROP = 0.85

@@ -6,14 +6,14 @@ Shapes: D, H, W voxels; N tokens; E embedding; T pooled tokens.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from octjob.data.augment import augment, augment_seed
+from octjob.data.augment import IDENTITY, augment, augment_seed
 from octjob.data.cohort import Volume
 from octjob.data.preprocess import preprocess_digest
 from octjob.data.quarantine import Quarantine
@@ -25,7 +25,6 @@ from octjob.models.pooling import PROBE_GRID, pool_tokens, token_grid
 from octjob.spec.experiment import Augment, Experiment
 from octjob.storage.base import ObjectStore
 
-IDENTITY = 0
 # A shard is written when it is full or this old, so that a killed run loses little.
 _SHARD_VOLUMES = 64
 _SHARD_S = 30.0
@@ -92,6 +91,34 @@ def view_name(config: Augment, view: int) -> str:
 def num_views(config: Augment) -> int:
     """Views per training volume: the volume itself, and more only where some augmentation is on."""
     return config.views if config.any else 1
+
+
+def encode_views(
+    encoding: Encoding,
+    cache: ObjectStore,
+    reader: VolumeReader,
+    volumes: Sequence[Volume],
+    augmented: Collection[str],
+    quarantine: Quarantine,
+    owner: str,
+    tick: Tick,
+) -> npt.NDArray[np.float32]:
+    """Features of every view of every volume not in `quarantine`, in the volumes' order: (V, N, E) or (V, N, T, E).
+
+    augmented: the UIDs of volumes that have augmented views. The others repeat view 0 there, which nothing may read.
+    The rest is as in `encode_volumes`.
+    """
+
+    def encoded(chosen: Sequence[Volume], view: int) -> Features:
+        return encode_volumes(encoding, cache, reader, chosen, view, quarantine, owner, tick)
+
+    identity = encoded(volumes, IDENTITY)
+    chosen = [v for v in volumes if v.record.sop_instance_uid in augmented]
+    others = range(1, num_views(encoding.experiment.data.augment)) if chosen else ()
+    views = [identity, *({**identity, **encoded(chosen, view)} for view in others)]
+    # Only now: a volume whose first view was cached may have become unreadable for the second.
+    readable = [v for v in volumes if v.record.sop_instance_uid not in quarantine.uids]
+    return np.stack([np.stack([view[v.record.sop_instance_uid] for v in readable]) for view in views])
 
 
 def encode_volumes(

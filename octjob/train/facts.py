@@ -7,7 +7,7 @@ from typing import Any
 
 from octjob.data.cohort import Cohort
 from octjob.data.quarantine import Quarantine
-from octjob.train.session import Session
+from octjob.spec.experiment import Train
 
 TRAIN_METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auroc", "quadratic_kappa", "log_loss")
 
@@ -23,9 +23,8 @@ def data_facts(cohort: Cohort, quarantine: Quarantine, num_classes: int) -> dict
     }
 
 
-def training_facts(session: Session, units: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def training_facts(train: Train, units: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The optimisation as it was, and each unit's values."""
-    train = session.run.config.train
     return {
         "optimizer": train.optimizer,
         "loss": train.loss,

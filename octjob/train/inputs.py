@@ -1,22 +1,29 @@
-"""What a run reads: its checkpoint, loaded and checked, and its cohort."""
+"""What a run reads: its checkpoint, loaded and checked, its cohort, and the cohort's volumes or features."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
+
+import torch
 
 from octjob.data.cohort import Cohort, check_cohort, find_cohort, require, require_classes
 from octjob.data.coverage import Coverage
 from octjob.data.manifest import MANIFEST_KEY
-from octjob.data.volumes import VolumeReader
+from octjob.data.quarantine import Quarantine
+from octjob.data.volumes import VolumeReader, load_volumes
 from octjob.errors import DataError, SpecError
+from octjob.features.encode import Encoding, encode_views
 from octjob.models.checkpoint import LoadedEncoder, read_checkpoint
 from octjob.spec.experiment import OPEN_TEST_HINT, Experiment
 from octjob.spec.run import Run
+from octjob.storage.base import ObjectStore
 from octjob.storage.copy import local_copy
 from octjob.storage.open import open_store
+from octjob.train.source import VolumeSource
+from octjob.train.trainers import Inputs
 from octjob.train.units import used_splits
 
 log = logging.getLogger(__name__)
@@ -106,3 +113,38 @@ def make_reader(run: Run, loaded: LoadedEncoder) -> VolumeReader:
     return VolumeReader(
         open_store(str(data.source)), data.profile, loaded.encoder.geometry.volume_size, cache
     )
+
+
+def read_inputs(
+    run: Run,
+    loaded: LoadedEncoder,
+    cohort: Cohort,
+    cache: ObjectStore,
+    device: torch.device,
+    quarantine: Quarantine,
+    tick: Tick,
+    augmented: Collection[str] = (),
+) -> tuple[Cohort, Inputs]:
+    """Read or encode every volume once: the cohort without unreadable ones, and their features or what reads them.
+
+    Features are (V, N, E) or (V, N, T, E) with view 0 the volume itself. Reading everything before training shows a
+    corrupt volume now, and fills the volume cache.
+
+    augmented: the UIDs of volumes that need their augmented views too. `tick(done, total)` is called after each
+    volume. Unreadable volumes are put into `quarantine`; raises `DataError` for more than `data.max_corrupt`.
+    """
+    reader = make_reader(run, loaded)
+    data = run.config.data
+    if run.config.mode == "probe":
+        encoding = Encoding(loaded, run.config, device)
+        x_VN = encode_views(encoding, cache, reader, cohort.volumes, augmented, quarantine, run.run_id, tick)
+        return _readable(cohort, quarantine, data.max_corrupt), torch.from_numpy(x_VN)
+    for done, _ in enumerate(load_volumes(reader, cohort.volumes, data.num_workers, quarantine), 1):
+        tick(done, len(cohort.volumes))
+    readable = _readable(cohort, quarantine, data.max_corrupt)
+    return readable, VolumeSource(reader, readable.volumes, run.config, device)
+
+
+def _readable(cohort: Cohort, quarantine: Quarantine, max_corrupt: float) -> Cohort:
+    quarantine.check(len(cohort.volumes), max_corrupt)
+    return cohort.without(quarantine.uids)

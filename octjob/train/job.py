@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,10 +15,8 @@ import torch
 
 from octjob.data.cohort import Cohort, Volume, check_cohort
 from octjob.data.quarantine import Quarantine
-from octjob.data.volumes import VolumeReader, load_volumes
 from octjob.errors import Interrupted
 from octjob.evaluate import effective_prior, evaluate
-from octjob.features.encode import Encoding
 from octjob.models.checkpoint import LoadedEncoder
 from octjob.records.layout import (
     RESULT,
@@ -42,12 +40,12 @@ from octjob.train.attempt_log import keep_attempt_log
 from octjob.train.facts import TRAIN_METRICS, data_facts, training_facts
 from octjob.train.heartbeat import Heartbeat, refuse_if_running
 from octjob.train.hosts import Host, Listener
-from octjob.train.inputs import load_cohort, load_encoder, make_reader
+from octjob.train.inputs import load_cohort, load_encoder, read_inputs
 from octjob.train.resume import ResumeStore
 from octjob.train.scoring import Scorer, concatenate
 from octjob.train.session import Session
 from octjob.train.stop import Stop, catch_signals
-from octjob.train.trainers import FinetuneTrainer, ProbeTrainer, Trained, Trainer, encode_cohort
+from octjob.train.trainers import Inputs, Trained, make_trainer
 from octjob.train.units import Unit, make_units
 
 log = logging.getLogger(__name__)
@@ -120,53 +118,32 @@ def _attempt(session: Session) -> Result:
     session.require_same("checkpoint weights", loaded.report.weights_digest)
     session.check_stop()
     quarantine = Quarantine()
-    cohort, trainer_for = _prepare(session, loaded, quarantine)
+    cohort, inputs = _read(session, loaded, quarantine)
     session.require_same("cohort", _cohort_digest(cohort.volumes))
     scorer = Scorer(cohort.volumes, run.config)
-    trainer = trainer_for(scorer)
+    trainer = make_trainer(run.config, scorer, loaded, inputs, session.device)
     heartbeat.stage("training")
     units = make_units(cohort.volumes, run.config, run.passes, run.folds, run.fold_seed)
-    for unit in units:
-        if unit.name not in session.done:
-            repeat = unit.repeat if run.repeats > 1 else None
-            heartbeat.tick(0, 0, seed=unit.seed, repeat=repeat, fold=unit.fold)
-            session.finish_unit(unit.name, _keep(session, unit, trainer.train(unit)))
+    for unit, trained in trainer.train([unit for unit in units if unit.name not in session.done], session):
+        session.finish_unit(unit.name, _keep(session, unit, trained))
     heartbeat.stage("evaluating")
     return _finish(session, loaded, cohort, quarantine, scorer, units)
 
 
-def _prepare(
-    session: Session, loaded: LoadedEncoder, quarantine: Quarantine
-) -> tuple[Cohort, Callable[[Scorer], Trainer]]:
-    """Read or encode everything once: the cohort without unreadable volumes, and what makes its trainer."""
+def _read(session: Session, loaded: LoadedEncoder, quarantine: Quarantine) -> tuple[Cohort, Inputs]:
+    """The cohort without unreadable volumes, and what a trainer sees of it."""
     run = session.run
     cohort = load_cohort(run)
-    reader = make_reader(run, loaded)
     if run.config.mode == "probe":
-        encoding = Encoding(loaded, run.config, session.device)
-        x_VN = encode_cohort(session, encoding, reader, cohort.volumes, quarantine)
-        readable = _without_corrupt(session, cohort, quarantine)
-        return readable, lambda scorer: ProbeTrainer(session, scorer, x_VN)
-    _read_all(session, reader, cohort.volumes, quarantine)
-    readable = _without_corrupt(session, cohort, quarantine)
-    return readable, lambda scorer: FinetuneTrainer(session, scorer, loaded, reader, readable.volumes)
-
-
-def _read_all(
-    session: Session, reader: VolumeReader, volumes: Sequence[Volume], quarantine: Quarantine
-) -> None:
-    """Read every volume once before training, so that a corrupt one shows now; fills the volume cache."""
-    num_workers = session.run.config.data.num_workers
-    for done, _ in enumerate(load_volumes(reader, volumes, num_workers, quarantine), 1):
-        session.tick(done, len(volumes))
-
-
-def _without_corrupt(session: Session, cohort: Cohort, quarantine: Quarantine) -> Cohort:
-    config = session.run.config
-    quarantine.check(len(cohort.volumes), config.data.max_corrupt)
-    readable = cohort.without(quarantine.uids)
-    check_cohort(readable, config, session.run.folds)
-    return readable
+        session.heartbeat.stage("encoding")
+    # With folds every volume is trained on in some unit.
+    evaluated = None if run.folds else run.config.data.eval_split
+    augmented = {v.record.sop_instance_uid for v in cohort.volumes if v.participant.split != evaluated}
+    readable, inputs = read_inputs(
+        run, loaded, cohort, session.cache, session.device, quarantine, session.tick, augmented
+    )
+    check_cohort(readable, run.config, run.folds)
+    return readable, inputs
 
 
 def _cohort_digest(volumes: Sequence[Volume]) -> str:
@@ -236,7 +213,7 @@ def _finish(
         train={name: float(np.mean([getattr(m, name) for m in train])) for name in TRAIN_METRICS},
         data=data_facts(cohort, quarantine, num_classes),
         checkpoint_report=loaded.report.to_dict(),
-        training=training_facts(session, [outcome["used"] for outcome in outcomes]),
+        training=training_facts(config.train, [outcome["used"] for outcome in outcomes]),
         environment=environment(session.device),
         notes=run.notes,
         started_at=progress.started_at,

@@ -32,7 +32,7 @@ from octjob.storage.base import ObjectStore
 from octjob.storage.open import open_store
 from octjob.storage.temporary import temporary_folder
 from octjob.train.facts import data_facts
-from octjob.train.inputs import Tick, check_test_cohort, load_encoder, load_test_cohort, make_reader
+from octjob.train.inputs import Tick, check_test_cohort, load_encoder, load_test_cohort
 from octjob.train.restored import StoredWeights, predict, read_weights, restore
 
 
@@ -73,8 +73,8 @@ def open_test(
         loaded = load_encoder(run, workdir, tick)
     _require_same_weights(run, result, loaded)
     loaded.encoder.to(device)
-    quarantine, reader = Quarantine(), make_reader(run, loaded)
-    readable, apply = restore(run, loaded, cohort, reader, open_store(run.cache), device, quarantine, tick)
+    quarantine = Quarantine()
+    readable, apply = restore(run, loaded, cohort, open_store(run.cache), device, quarantine, tick)
     check_test_cohort(readable, run.config)
 
     before = read_openings(store)

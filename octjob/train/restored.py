@@ -16,22 +16,21 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from octjob.data.augment import IDENTITY
 from octjob.data.cohort import Cohort, Volume
 from octjob.data.quarantine import Quarantine
-from octjob.data.volumes import VolumeReader, load_volumes
 from octjob.errors import AccessError, DataError
 from octjob.evaluate import Predictions
-from octjob.features.encode import IDENTITY, Encoding, encode_volumes
 from octjob.models.checkpoint import LoadedEncoder
 from octjob.records.layout import SPEC, run_key
 from octjob.spec.run import Run
 from octjob.storage.base import ObjectStore
 from octjob.train.classifier import Classifier, make_head
-from octjob.train.inputs import Tick
+from octjob.train.inputs import Tick, read_inputs
 from octjob.train.logistic import Logistic
 from octjob.train.loop import Loop, Task
 from octjob.train.scoring import Logits, Scorer, concatenate
-from octjob.train.source import FeatureSource, Source, VolumeSource
+from octjob.train.source import FeatureSource, Source
 from octjob.train.trainers import rescale
 from octjob.train.units import Indices, Unit
 
@@ -104,7 +103,6 @@ def restore(
     run: Run,
     loaded: LoadedEncoder,
     cohort: Cohort,
-    reader: VolumeReader,
     cache: ObjectStore,
     device: torch.device,
     quarantine: Quarantine,
@@ -115,24 +113,10 @@ def restore(
     Unreadable volumes are put into `quarantine`; `tick(done, total)` is called after each volume.
     Raises `DataError` for more of them than `data.max_corrupt`.
     """
-    data = run.config.data
-    if run.config.mode == "probe":
-        encoding = Encoding(loaded, run.config, device)
-        features = encode_volumes(
-            encoding, cache, reader, cohort.volumes, IDENTITY, quarantine, run.run_id, tick
-        )
-        readable = _readable(run, cohort, quarantine)
-        x_NE = np.stack([features[v.record.sop_instance_uid] for v in readable.volumes])
-        return readable, _probe(run, torch.from_numpy(x_NE)[None], device)
-    for done, _ in enumerate(load_volumes(reader, cohort.volumes, data.num_workers, quarantine), 1):
-        tick(done, len(cohort.volumes))
-    readable = _readable(run, cohort, quarantine)
-    return readable, _network(run, loaded, VolumeSource(reader, readable.volumes, run.config, device), device)
-
-
-def _readable(run: Run, cohort: Cohort, quarantine: Quarantine) -> Cohort:
-    quarantine.check(len(cohort.volumes), run.config.data.max_corrupt)
-    return cohort.without(quarantine.uids)
+    readable, inputs = read_inputs(run, loaded, cohort, cache, device, quarantine, tick)
+    if isinstance(inputs, Tensor):
+        return readable, _probe(run, inputs, device)
+    return readable, _network(run, loaded, inputs, device)
 
 
 def predict(run: Run, volumes: Sequence[Volume], apply: Apply, weights: Mapping[str, Weights]) -> Predictions:

@@ -16,9 +16,10 @@ from octjob.spec.run import Run
 from octjob.storage.base import ObjectStore
 from octjob.tracking.tracker import Tracker
 from octjob.train.heartbeat import Heartbeat
-from octjob.train.loop import Loop
+from octjob.train.loop import Loop, State
 from octjob.train.resume import ResumeStore
 from octjob.train.stop import Stop
+from octjob.train.units import Unit
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,15 @@ class Session:
                 f"run {self.run.run_id}: {name} changed since an earlier attempt ({before[:12]} -> {value[:12]})",
                 "The inputs were replaced under a running sweep. Restore them, or submit under a new sweep name.",
             )
+
+    def begin_unit(self, unit: Unit) -> State | None:
+        """See `octjob.train.trainers.Watch`."""
+        repeat = unit.repeat if self.run.repeats > 1 else None
+        self.heartbeat.tick(0, 0, seed=unit.seed, repeat=repeat, fold=unit.fold)
+        if self.current is None or self.current["unit"] != unit.name:
+            return None
+        state: State = self.current["state"]
+        return state
 
     def check_stop(self) -> None:
         """Raise `Interrupted` if a signal came; for stages whose work is already kept elsewhere."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -16,23 +16,22 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from octjob.data.cohort import Volume
-from octjob.data.quarantine import Quarantine
+from octjob.data.augment import IDENTITY
 from octjob.data.sampling import class_weights
-from octjob.data.volumes import VolumeReader
-from octjob.features.encode import IDENTITY, Encoding, encode_volumes, num_views
-from octjob.features.store import Features
 from octjob.models.checkpoint import LoadedEncoder
 from octjob.models.fingerprint import relative_distance
+from octjob.spec.experiment import Experiment
 from octjob.train.classifier import Classifier, make_head
 from octjob.train.logistic import fit_logistic
-from octjob.train.loop import Loop, Task
+from octjob.train.loop import Hooks, Loop, State, Task
 from octjob.train.scoring import Logits, Scorer
-from octjob.train.session import Session
 from octjob.train.source import FeatureSource, VolumeSource
 from octjob.train.units import Indices, Unit
 
 log = logging.getLogger(__name__)
+
+# Features of a frozen encoder, float32 (V, N, E) or (V, N, T, E), view 0 the volume itself; or what reads volumes.
+Inputs = Tensor | VolumeSource
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,32 +50,43 @@ class Trained:
     used: dict[str, Any]
 
 
-class Trainer(Protocol):
-    """Trains one unit after the other."""
+class Watch(Hooks, Protocol):
+    """What looks on while units train: a loop's hooks, what was saved before, and when to stop."""
 
-    def train(self, unit: Unit) -> Trained:
-        """Train it, or continue it."""
+    def begin_unit(self, unit: Unit) -> State | None:
+        """A unit begins: the state of its loop, where an earlier attempt was interrupted in it."""
+        ...
+
+    def check_stop(self) -> None:
+        """Raise `Interrupted` where training has to end; called wherever nothing would be lost."""
         ...
 
 
-def class_weights_of(session: Session, scorer: Scorer, unit: Unit) -> npt.NDArray[np.float64] | None:
+class Trainer(Protocol):
+    """Trains units, each from the same start."""
+
+    def train(self, units: Sequence[Unit], watch: Watch) -> Iterator[tuple[Unit, Trained]]:
+        """Train each, or continue it, in any order; each is handed over as soon as it is done."""
+        ...
+
+
+def class_weights_of(experiment: Experiment, scorer: Scorer, unit: Unit) -> npt.NDArray[np.float64] | None:
     """Loss weights from the labels this unit really trains on."""
-    config = session.run.config
     labels = scorer.label_N[unit.train_N]
-    return class_weights(labels, config.classes.num_classes, config.train.class_weights)
+    return class_weights(labels, experiment.classes.num_classes, experiment.train.class_weights)
 
 
-def train_loop(session: Session, loop: Loop) -> Trained:
+def train_loop(loop: Loop, watch: Watch) -> Trained:
     """Run (or continue) a loop to its end."""
     unit = loop.task.unit
-    if session.current is not None and session.current["unit"] == unit.name:
-        loop.load_state(session.current["state"])
+    if (state := watch.begin_unit(unit)) is not None:
+        loop.load_state(state)
     used = loop.used()
     log.info("%s: %s", unit.name, used)
-    last = loop.run(session)
+    last = loop.run(watch)
     return Trained(
-        eval_logits_NK=loop.predict(unit.eval_N, session.check_stop),
-        train_logits_NK=loop.predict(unit.train_N, session.check_stop),
+        eval_logits_NK=loop.predict(unit.eval_N, watch.check_stop),
+        train_logits_NK=loop.predict(unit.train_N, watch.check_stop),
         weights=_on_cpu(loop.model.state_dict()),
         last_weights=_on_cpu(last),
         used=loop.used(),
@@ -88,24 +98,31 @@ def _on_cpu(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 class ProbeTrainer:
-    """Heads on features of a frozen encoder."""
+    """Heads on features of a frozen encoder, float32 (V, N, E) or (V, N, T, E); view 0 is the volume itself."""
 
-    def __init__(self, session: Session, scorer: Scorer, x_VN: Tensor) -> None:
-        self.session = session
+    def __init__(self, experiment: Experiment, scorer: Scorer, x_VN: Tensor, device: torch.device) -> None:
+        self.experiment = experiment
         self.scorer = scorer
         self.x_VN = x_VN
+        self.device = device
 
-    def train(self, unit: Unit) -> Trained:
-        """One head."""
-        config = self.session.run.config
-        x_VN, scale = standardize(self.x_VN, unit.train_N) if config.train.standardize else (self.x_VN, {})
-        weight_K = class_weights_of(self.session, self.scorer, unit)
-        if config.train.optimizer == "LBFGS":
-            return self._logistic(unit, x_VN, weight_K, scale)
-        head = make_head(config, x_VN.shape[-1], unit.seed)
+    def train(self, units: Sequence[Unit], watch: Watch) -> Iterator[tuple[Unit, Trained]]:
+        """One head after the other."""
+        for unit in units:
+            yield unit, self._train(unit, watch)
+
+    def _train(self, unit: Unit, watch: Watch) -> Trained:
+        experiment = self.experiment
+        x_VN, scale = (
+            standardize(self.x_VN, unit.train_N) if experiment.train.standardize else (self.x_VN, {})
+        )
+        weight_K = class_weights_of(experiment, self.scorer, unit)
+        if experiment.train.optimizer == "LBFGS":
+            return self._logistic(unit, x_VN, weight_K, scale, watch)
+        head = make_head(experiment, x_VN.shape[-1], unit.seed)
         task = Task(unit, self.scorer.label_N, weight_K, self.scorer.for_unit(unit))
-        source = FeatureSource(x_VN.to(self.session.device))
-        trained = train_loop(self.session, Loop(head, source, task, config, self.session.device))
+        source = FeatureSource(x_VN.to(self.device))
+        trained = train_loop(Loop(head, source, task, experiment, self.device), watch)
         return replace(
             trained, weights={**trained.weights, **scale}, last_weights={**trained.last_weights, **scale}
         )
@@ -116,8 +133,10 @@ class ProbeTrainer:
         x_VN: Tensor,
         weight_K: npt.NDArray[np.float64] | None,
         scale: dict[str, Tensor],
+        watch: Watch,
     ) -> Trained:
-        config, num_views = self.session.run.config, x_VN.shape[0]
+        experiment, num_views = self.experiment, x_VN.shape[0]
+        watch.begin_unit(unit)
         label_N = self.scorer.label_N[unit.train_N]
         weight_N = np.ones(len(label_N)) if weight_K is None else weight_K[label_N]
         people = {p.id: p for p in (self.scorer.volumes[i].participant for i in unit.train_N)}
@@ -127,10 +146,10 @@ class ProbeTrainer:
             np.tile(weight_N, num_views) / num_views,
             np.tile(self.scorer.participant_N[unit.train_N], num_views),
             list(people.values()),
-            config.classes.num_classes,
-            config.train.l2,
+            experiment.classes.num_classes,
+            experiment.train.l2,
             unit.seed,
-            self.session.check_stop,
+            watch.check_stop,
         )
         identity_NE = x_VN[IDENTITY].double().numpy()
         used = {
@@ -173,58 +192,43 @@ def rescale(x_VN: Tensor, scale: Mapping[str, Tensor]) -> Tensor:
     return ((x_VN.double() - scale["feature_mean"]) / scale["feature_std"]).float()
 
 
-def encode_cohort(
-    session: Session,
-    encoding: Encoding,
-    reader: VolumeReader,
-    volumes: Sequence[Volume],
-    quarantine: Quarantine,
-) -> Tensor:
-    """Features of every view of every volume not in `quarantine`, in the volumes' order: (V, N, E) or (V, N, T, E).
-
-    Augmented views exist for training volumes; scored volumes repeat view 0 there, which nothing reads.
-    """
-    session.heartbeat.stage("encoding")
-    augment = session.run.config.data.augment
-    evaluated = session.run.config.data.eval_split if not session.run.folds else None
-
-    def encoded(chosen: Sequence[Volume], view: int) -> Features:
-        owner, tick = session.run.run_id, session.tick
-        return encode_volumes(encoding, session.cache, reader, chosen, view, quarantine, owner, tick)
-
-    identity = encoded(volumes, IDENTITY)
-    trained_on = [v for v in volumes if v.participant.split != evaluated]
-    views = [identity, *({**identity, **encoded(trained_on, view)} for view in range(1, num_views(augment)))]
-    # Only now: a volume whose first view was cached may have become unreadable for the second.
-    readable = [v for v in volumes if v.record.sop_instance_uid not in quarantine.uids]
-    return torch.from_numpy(
-        np.stack([np.stack([view[v.record.sop_instance_uid] for v in readable]) for view in views])
-    )
-
-
 class FinetuneTrainer:
     """The whole network, end to end, from the checkpoint's weights for every unit."""
 
     def __init__(
         self,
-        session: Session,
+        experiment: Experiment,
         scorer: Scorer,
         loaded: LoadedEncoder,
-        reader: VolumeReader,
-        volumes: Sequence[Volume],
+        source: VolumeSource,
+        device: torch.device,
     ) -> None:
-        self.session = session
+        self.experiment = experiment
         self.scorer = scorer
         self.loaded = loaded
-        self.source = VolumeSource(reader, volumes, session.run.config, session.device)
+        self.source = source
+        self.device = device
 
-    def train(self, unit: Unit) -> Trained:
-        """One network."""
-        config = self.session.run.config
-        head = make_head(config, self.loaded.report.geometry.embed_dim, unit.seed)
-        model = Classifier(copy.deepcopy(self.loaded.encoder), head, config.model.pool_method)
-        weight_K = class_weights_of(self.session, self.scorer, unit)
+    def train(self, units: Sequence[Unit], watch: Watch) -> Iterator[tuple[Unit, Trained]]:
+        """One network after the other."""
+        for unit in units:
+            yield unit, self._train(unit, watch)
+
+    def _train(self, unit: Unit, watch: Watch) -> Trained:
+        experiment = self.experiment
+        head = make_head(experiment, self.loaded.report.geometry.embed_dim, unit.seed)
+        model = Classifier(copy.deepcopy(self.loaded.encoder), head, experiment.model.pool_method)
+        weight_K = class_weights_of(experiment, self.scorer, unit)
         task = Task(unit, self.scorer.label_N, weight_K, self.scorer.for_unit(unit))
-        trained = train_loop(self.session, Loop(model, self.source, task, config, self.session.device))
+        trained = train_loop(Loop(model, self.source, task, experiment, self.device), watch)
         change = relative_distance(model.encoder.state_dict(), self.loaded.encoder.state_dict())
         return replace(trained, used={**trained.used, "encoder_change": change})
+
+
+def make_trainer(
+    experiment: Experiment, scorer: Scorer, loaded: LoadedEncoder, inputs: Inputs, device: torch.device
+) -> Trainer:
+    """What trains on these inputs: heads on features, the whole network on volumes."""
+    if isinstance(inputs, Tensor):
+        return ProbeTrainer(experiment, scorer, inputs, device)
+    return FinetuneTrainer(experiment, scorer, loaded, inputs, device)

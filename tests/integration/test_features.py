@@ -14,12 +14,13 @@ import torch
 from doubles.tiny_sweep import SIZE, fill_bucket, save_checkpoint
 from doubles.vjepa3d import make_original_checkpoint, rename_state
 
+from octjob.data.augment import IDENTITY
 from octjob.data.cohort import Volume, find_cohort
 from octjob.data.manifest import MANIFEST_KEY
 from octjob.data.quarantine import Quarantine
 from octjob.data.volumes import VolumeReader
 from octjob.features import encode as encoding_module
-from octjob.features.encode import IDENTITY, Encoding, encode_volumes
+from octjob.features.encode import Encoding, encode_volumes
 from octjob.features.lease import DURATION_S, Lease
 from octjob.features.store import Features, FeatureStore
 from octjob.models.checkpoint import read_checkpoint
