@@ -44,7 +44,7 @@ def open_test(sweep: str, run: str, reason: str, by: str | None) -> None:
     require_trainer()
     store = open_sweep(sweep)
     run_id = find_run(store, run)
-    from octjob.train.opening import open_test as score
+    from octjob.run.opening import open_test as score
 
     with bar("reading test volumes") as tick:
         opened = score(store, run_id, who, reason, _say_openings, tick)

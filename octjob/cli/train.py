@@ -41,8 +41,8 @@ def train(run_uri: str, verbose: bool) -> None:
 
 
 def _train(run_uri: str, verbose: bool) -> None:
-    from octjob.train.hosts import follow_run, read_host
-    from octjob.train.termination import last_words
+    from octjob.run.hosts import follow_run, read_host
+    from octjob.run.termination import last_words
 
     _log_to_stdout(verbose)
     with last_words(run_uri, os.environ) as words:
@@ -52,7 +52,7 @@ def _train(run_uri: str, verbose: bool) -> None:
             return
         require_trainer()
         from octjob.cli.bars import training_bar
-        from octjob.train.job import run_job
+        from octjob.run.job import run_job
 
         with training_bar() as show:
 

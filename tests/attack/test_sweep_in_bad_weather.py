@@ -13,9 +13,9 @@ from doubles.gcs import GcsServer
 from doubles.tiny_sweep import fill_bucket, save_checkpoint, submitted, sweep_file, uri_of
 
 from octjob.leaderboard.collect import collect, publish
+from octjob.run.job import run_job
 from octjob.storage import open_store
 from octjob.storage.open import RETRY_ENV, TIMEOUT_ENV, forget_stores
-from octjob.train.job import run_job
 
 KINDS = ("truncate", "reset", "short", "flip", "429", "503", "stall", "drop_reply")
 CONFIGS: dict[str, Any] = {

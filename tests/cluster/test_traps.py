@@ -50,12 +50,12 @@ from typing import Any
 import pytest
 from doubles.cluster_runs import make_run, pod_spec
 
+from octjob.run.hosts import read_host
 from octjob.targets.kubernetes.api import Cluster
 from octjob.targets.kubernetes.documents.manifest import Manifest
 from octjob.targets.kubernetes.refusal import Refused
 from octjob.targets.kubernetes.resources import JOBSETS
 from octjob.targets.kubernetes.submission.dryrun import dry_run
-from octjob.train.hosts import read_host
 from tests.cluster.access import ClusterAccess, CommandError, Document, condition_status
 from tests.cluster.scripted import Scripted, container
 from tests.cluster.submission import connect, octjob

@@ -18,10 +18,10 @@ from doubles import forking_trainer
 from doubles.tiny_sweep import prepared, uri_of
 
 from octjob.records.layout import PREDICTIONS, RESULT, read_progress, read_result, run_key
+from octjob.run.job import run_job
 from octjob.spec.run import Run
 from octjob.storage.base import ObjectStore
 from octjob.storage.file import FileStore
-from octjob.train.job import run_job
 
 NUM_KILLS = 10
 SLOWEST_ANSWER_S = 5.0

@@ -13,11 +13,11 @@ from octjob.demo.checkpoints import pretrain_all
 from octjob.demo.recipe import DemoRecipe, load_recipe
 from octjob.records.layout import read_result
 from octjob.records.schema import Result
+from octjob.run.job import run_job
 from octjob.share import shared_file
 from octjob.spec.expand import plan_sweep
 from octjob.storage.open import open_store
 from octjob.targets.submit import write_plan
-from octjob.train.job import run_job
 
 SEEDS = (1, 2, 3, 4)
 CHECKPOINT = "multi_domain"

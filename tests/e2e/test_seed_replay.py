@@ -13,11 +13,11 @@ from benchmarks.seed_replay import Replayed, replayed
 from octjob.data.synthesize import synthesize
 from octjob.demo.checkpoints import pretrain_all
 from octjob.demo.recipe import RECIPES, load_recipe
+from octjob.run.job import run_job
 from octjob.share import shared_file
 from octjob.spec.expand import plan_sweep
 from octjob.storage.open import open_store
 from octjob.targets.submit import write_plan
-from octjob.train.job import run_job
 
 NUM_SEEDS = 8
 

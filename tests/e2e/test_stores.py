@@ -11,10 +11,10 @@ from doubles.gcs import GcsServer
 from doubles.tiny_sweep import fill_bucket, save_checkpoint, submitted, sweep_file, uri_of
 
 from octjob.records.layout import PREDICTIONS, read_result, run_key
+from octjob.run.job import run_job
 from octjob.spec.run import Run
 from octjob.storage.base import ObjectStore
 from octjob.storage.open import forget_stores, open_store
-from octjob.train.job import run_job
 
 CONFIG: dict[str, Any] = {"train.epochs": 3, "data.augment.flip": True, "train.class_weights": "auto"}
 

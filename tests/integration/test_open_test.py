@@ -22,12 +22,12 @@ from octjob.evaluate import Predictions
 from octjob.records.layout import SPEC, run_key
 from octjob.records.openings import opening_key, read_openings
 from octjob.records.predictions import decode_predictions, read_predictions
+from octjob.run.inputs import load_cohort, load_encoder, make_reader
+from octjob.run.job import run_job
+from octjob.run.restored import predict, read_weights, restore
 from octjob.spec.run import Run
 from octjob.storage.base import ObjectStore
 from octjob.storage.open import open_store
-from octjob.train.inputs import load_cohort, load_encoder, make_reader
-from octjob.train.job import run_job
-from octjob.train.restored import predict, read_weights, restore
 
 SPLITS = {"train": 4, "val": 3, "test": 2}
 CONFIGS: dict[str, dict[str, Any]] = {
@@ -210,7 +210,7 @@ def test_an_opening_without_a_score_stays_counted(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("octjob.train.opening.predict", killed)
+        patch.setattr("octjob.run.opening.predict", killed)
         assert octjob(["open-test", store.root, "a.c", "--by", "ann"]) == 75
     assert [(one.number, one.scored) for one in read_openings(store)] == [(1, False)]
     capfd.readouterr()

@@ -17,7 +17,7 @@ from wandb.proto import wandb_internal_pb2 as pb
 
 from octjob.errors import OctjobError
 from octjob.records.layout import PREDICTIONS, read_result, run_key
-from octjob.train.job import run_job
+from octjob.run.job import run_job
 
 BLOCK_BYTES = 32 * 1024
 FILE_HEADER_BYTES = 7

@@ -14,9 +14,9 @@ from doubles.tiny_sweep import prepared, uri_of
 from octjob.errors import AccessError, DataError, Interrupted
 from octjob.records.layout import attempt_log_key, list_attempt_logs, read_attempt_log
 from octjob.records.schema import Progress, Stage
+from octjob.run.attempt_log import AttemptLog, keep_attempt_log
+from octjob.run.job import run_job
 from octjob.storage import ObjectStore
-from octjob.train.attempt_log import AttemptLog, keep_attempt_log
-from octjob.train.job import run_job
 
 RUN = entry("a").run_id
 log = logging.getLogger("octjob.test")

@@ -54,7 +54,7 @@ def test_looking_imports_nothing_heavy(args: list[str]) -> None:
 
 
 def test_the_trainer_never_imports_the_cluster() -> None:
-    found = imported("import octjob.train.job")
+    found = imported("import octjob.run.job")
     assert "torch" in found
     assert not {"kubernetes", "jinja2", "octjob.targets", "octjob.spec.expand"} & found
 

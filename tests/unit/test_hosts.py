@@ -17,10 +17,10 @@ from octjob.cli import run as octjob
 from octjob.errors import AccessError, DataError, Interrupted, OctjobError, SpecError
 from octjob.records.layout import PROGRESS, encode, run_key
 from octjob.records.schema import Failure, Progress, Stage
+from octjob.run.heartbeat import Heartbeat
+from octjob.run.hosts import NUM_LOOKS_AFTER_FAILURE, Follower, Host, read_host
+from octjob.run.stop import Stop, catch_signals
 from octjob.storage import ObjectStore
-from octjob.train.heartbeat import Heartbeat
-from octjob.train.hosts import NUM_LOOKS_AFTER_FAILURE, Follower, Host, read_host
-from octjob.train.stop import Stop, catch_signals
 
 RUN = entry("a")
 

@@ -29,10 +29,10 @@ from octjob.models.checkpoint import read_checkpoint
 from octjob.records.layout import HISTORY, read_result, run_key
 from octjob.records.predictions import read_predictions
 from octjob.records.schema import Result
+from octjob.run.job import run_job
 from octjob.spec.experiment import Experiment
 from octjob.spec.run import Run
 from octjob.storage.base import ObjectStore
-from octjob.train.job import run_job
 from octjob.train.schedule import lr_factor
 from octjob.train.scoring import Scorer
 from octjob.train.units import Unit, make_units, used_splits

@@ -23,10 +23,10 @@ from octjob.errors import AccessError, DataError
 from octjob.evaluate import Predictions
 from octjob.models.checkpoint import LoadedEncoder
 from octjob.records.layout import SPEC, run_key
+from octjob.run.inputs import Tick, read_inputs
 from octjob.spec.run import Run
 from octjob.storage.base import ObjectStore
 from octjob.train.classifier import Classifier, make_head
-from octjob.train.inputs import Tick, read_inputs
 from octjob.train.logistic import Logistic
 from octjob.train.loop import Loop, Task
 from octjob.train.scoring import Logits, Scorer, concatenate

@@ -29,6 +29,14 @@ from octjob.records.layout import (
 )
 from octjob.records.predictions import write_predictions
 from octjob.records.schema import Result
+from octjob.run.attempt_log import keep_attempt_log
+from octjob.run.facts import TRAIN_METRICS, data_facts, training_facts
+from octjob.run.heartbeat import Heartbeat, refuse_if_running
+from octjob.run.hosts import Host, Listener
+from octjob.run.inputs import load_cohort, load_encoder, read_inputs
+from octjob.run.resume import ResumeStore
+from octjob.run.session import Session
+from octjob.run.stop import Stop, catch_signals
 from octjob.runtime.device import environment, make_deterministic, select_device
 from octjob.spec.experiment import Experiment
 from octjob.spec.run import Run
@@ -36,15 +44,7 @@ from octjob.storage.base import AlreadyExistsError, ObjectStore
 from octjob.storage.open import open_store
 from octjob.storage.temporary import temporary_folder
 from octjob.tracking.tracker import NoTracker, Tracker, open_tracker
-from octjob.train.attempt_log import keep_attempt_log
-from octjob.train.facts import TRAIN_METRICS, data_facts, training_facts
-from octjob.train.heartbeat import Heartbeat, refuse_if_running
-from octjob.train.hosts import Host, Listener
-from octjob.train.inputs import load_cohort, load_encoder, read_inputs
-from octjob.train.resume import ResumeStore
 from octjob.train.scoring import Scorer, concatenate
-from octjob.train.session import Session
-from octjob.train.stop import Stop, catch_signals
 from octjob.train.trainers import Inputs, Trained, make_trainer
 from octjob.train.units import Unit, make_units
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from octjob.errors import Interrupted, OctjobError, SpecError
 from octjob.records.layout import read_progress, read_result, read_spec, split_run_uri
 from octjob.records.schema import ENDED, Progress, Result
+from octjob.run.attempt_log import AttemptLog, keep_attempt_log
+from octjob.run.stop import Stop, catch_signals
 from octjob.storage.base import ObjectStore
 from octjob.storage.open import open_store
-from octjob.train.attempt_log import AttemptLog, keep_attempt_log
-from octjob.train.stop import Stop, catch_signals
 
 log = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from typing import Any
 from octjob.errors import AccessError, OctjobError
 from octjob.records.layout import PROGRESS, encode, read_progress, run_key
 from octjob.records.schema import ENDED, Failure, Progress, Stage
+from octjob.run.hosts import Host, Listener
+from octjob.run.redact import Redactor
 from octjob.storage.base import ObjectStore
-from octjob.train.hosts import Host, Listener
-from octjob.train.redact import Redactor
 
 _INTERVAL_S = 2.0
 _STALE_S = 600.0

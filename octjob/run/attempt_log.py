@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from octjob.errors import Interrupted, OctjobError
 from octjob.records.layout import attempt_log_key
 from octjob.records.schema import ENDED, Progress
+from octjob.run.redact import Redactor
 from octjob.storage.base import ObjectStore
-from octjob.train.redact import Redactor
 
 log = logging.getLogger(__name__)
 

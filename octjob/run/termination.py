@@ -23,8 +23,8 @@ from typing import Any
 
 from octjob.errors import Interrupted, OctjobError
 from octjob.records.schema import Progress, Result, is_constant
-from octjob.train.hosts import Host
-from octjob.train.redact import Redactor
+from octjob.run.hosts import Host
+from octjob.run.redact import Redactor
 
 log = logging.getLogger(__name__)
 

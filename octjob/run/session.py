@@ -12,13 +12,13 @@ import torch
 
 from octjob.errors import DataError, Interrupted
 from octjob.records.layout import write_history
+from octjob.run.heartbeat import Heartbeat
+from octjob.run.resume import ResumeStore
+from octjob.run.stop import Stop
 from octjob.spec.run import Run
 from octjob.storage.base import ObjectStore
 from octjob.tracking.tracker import Tracker
-from octjob.train.heartbeat import Heartbeat
 from octjob.train.loop import Loop, State
-from octjob.train.resume import ResumeStore
-from octjob.train.stop import Stop
 from octjob.train.units import Unit
 
 log = logging.getLogger(__name__)
