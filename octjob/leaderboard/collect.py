@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from octjob.catalog import DEFAULT
 from octjob.errors import DataError
-from octjob.leaderboard.board import DEFAULT_METRIC, Leaderboard, build_leaderboard
+from octjob.leaderboard.board import Leaderboard, build_leaderboard
 from octjob.leaderboard.export import to_csv, to_json, to_markdown, to_parquet
 from octjob.leaderboard.outcome import Outcome, scored
 from octjob.records.layout import (
@@ -26,7 +27,7 @@ from octjob.storage.base import ObjectNotFoundError, ObjectStore
 NUM_THREADS = 16
 
 
-def collect(store: ObjectStore, metric: str = DEFAULT_METRIC) -> Leaderboard:
+def collect(store: ObjectStore, metric: str = DEFAULT) -> Leaderboard:
     """The leaderboard of the sweep at the store's root. Reads two objects per run, several runs at a time.
 
     A run whose record or predictions are damaged, gone or of another version is a row that says so.

@@ -12,9 +12,9 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from octjob.catalog import RANKING
 from octjob.leaderboard.board import Leaderboard
 from octjob.leaderboard.columns import cells, main_columns
-from octjob.leaderboard.outcome import METRICS
 from octjob.leaderboard.rows import Row
 
 Scalar = str | int | float | None
@@ -97,7 +97,7 @@ def flat_fields(leaderboard: Leaderboard) -> list[tuple[str, str]]:
         ("p_best", "float"),
         *((name, "str") for name in ("checkpoint", "config", "run_id", "state", "flags", "weights")),
         *((name, "int") for name in ("n", "num_models")),
-        *((f"{name}{bound}", "float") for name in METRICS for bound in ("", "_low", "_high")),
+        *((f"{name}{bound}", "float") for name in RANKING for bound in ("", "_low", "_high")),
         *((name, "float") for name in ("p_signal", "p_signal_holm", *_OF_ROW)),
         *(
             (f"{family}_{name}", kind)
@@ -145,7 +145,7 @@ def flat_row(row: Row, leaderboard: Leaderboard) -> dict[str, Scalar]:
     }
     own = ("checkpoint", "config", "run_id", "state", "weights", "n", "num_models", "error", *_OF_ROW)
     values |= {name: getattr(row, name) for name in own}
-    for name in METRICS:
+    for name in RANKING:
         estimate = row.metric(name)
         for bound, attribute in (("", "value"), ("_low", "low"), ("_high", "high")):
             values[f"{name}{bound}"] = getattr(estimate, attribute) if estimate else None

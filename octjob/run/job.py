@@ -13,6 +13,7 @@ import numpy as np
 import safetensors.torch
 import torch
 
+from octjob.catalog import METRICS
 from octjob.data.cohort import Cohort, Volume, check_cohort
 from octjob.data.quarantine import Quarantine
 from octjob.errors import Interrupted
@@ -30,7 +31,7 @@ from octjob.records.layout import (
 from octjob.records.predictions import write_predictions
 from octjob.records.schema import Result
 from octjob.run.attempt_log import keep_attempt_log
-from octjob.run.facts import TRAIN_METRICS, data_facts, training_facts
+from octjob.run.facts import data_facts, training_facts
 from octjob.run.heartbeat import Heartbeat, refuse_if_running
 from octjob.run.hosts import Host, Listener
 from octjob.run.inputs import load_cohort, load_encoder, read_inputs
@@ -210,7 +211,7 @@ def _finish(
         config=run.config_name,
         mode=config.mode,
         evaluation=evaluation.to_dict(),
-        train={name: float(np.mean([getattr(m, name) for m in train])) for name in TRAIN_METRICS},
+        train={name: float(np.mean([m[name] for m in train])) for name in METRICS},
         data=data_facts(cohort, quarantine, num_classes),
         checkpoint_report=loaded.report.to_dict(),
         training=training_facts(config.train, [outcome["used"] for outcome in outcomes]),

@@ -6,9 +6,11 @@ the chosen mode cannot use is an error or a note in the plan (`octjob.spec.effec
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from octjob.catalog import PER_EPOCH
 
 CLASS_NAMES = (
     "healthy",
@@ -18,6 +20,10 @@ CLASS_NAMES = (
 )
 
 Mode = Literal["probe", "finetune"]
+if TYPE_CHECKING:
+    WatchedMetric = str
+else:  # What early stopping watches; mypy cannot follow a list.
+    WatchedMetric = Literal[("loss", *PER_EPOCH)]
 
 OPEN_TEST_HINT = (
     "Remove it; `octjob open-test SWEEP RUN` scores a finished run there, and records that it did."
@@ -194,7 +200,7 @@ class EarlyStopping(Section):
     enabled: bool = False
     patience: Count = 10
     min_delta: NonNegative = 0.001
-    metric: Literal["loss", "accuracy", "balanced_accuracy", "macro_f1", "macro_auroc"] = "loss"
+    metric: WatchedMetric = "loss"
     holdout: Annotated[float, Field(gt=0.0, le=0.5)] = 0.15
 
 

@@ -26,11 +26,12 @@ from doubles.sweep_results import (
 )
 from rich.console import Console
 
+from octjob.catalog import RANKING
 from octjob.errors import SpecError
 from octjob.evaluate import Predictions, paired_difference
 from octjob.leaderboard.board import Leaderboard, build_leaderboard
 from octjob.leaderboard.export import to_csv, to_json, to_markdown, to_parquet
-from octjob.leaderboard.outcome import METRICS, Outcome, scored
+from octjob.leaderboard.outcome import Outcome, scored
 from octjob.leaderboard.ranking import best_of_chance
 from octjob.leaderboard.rows import Row
 from octjob.leaderboard.terminal import WIDTH, print_rich, to_text
@@ -377,7 +378,7 @@ def test_csv_json_and_parquet_hold_the_same_numbers(mixed: Leaderboard) -> None:
     assert len(from_csv) == len(from_parquet) == len(from_json) == len(mixed.rows)
     for text, typed, nested in zip(from_csv, from_parquet, from_json, strict=True):
         assert {name: "" if value is None else str(value) for name, value in typed.items()} == text
-        for name in METRICS:
+        for name in RANKING:
             estimate = (nested["metrics"] or {}).get(name) or {"value": None, "low": None, "high": None}
             assert typed[name] == estimate["value"]
             assert (typed[f"{name}_low"], typed[f"{name}_high"]) == (estimate["low"], estimate["high"])
