@@ -23,7 +23,6 @@ from octjob.models.checkpoint import LoadedEncoder
 from octjob.results.layout import (
     RESULT,
     encode,
-    read_progress,
     read_result,
     read_spec,
     run_key,
@@ -37,9 +36,10 @@ from octjob.storage.base import AlreadyExistsError, ObjectStore
 from octjob.storage.open import open_store
 from octjob.storage.temporary import temporary_folder
 from octjob.tracking.tracker import NoTracker, Tracker, open_tracker
+from octjob.train.alone import only_attempt
 from octjob.train.attempt_log import keep_attempt_log
 from octjob.train.facts import TRAIN_METRICS, data_facts, training_facts
-from octjob.train.heartbeat import Heartbeat, refuse_if_running
+from octjob.train.heartbeat import Heartbeat
 from octjob.train.hosts import Host, Listener
 from octjob.train.inputs import load_cohort, load_encoder, make_reader
 from octjob.train.resume import ResumeStore
@@ -56,22 +56,27 @@ log = logging.getLogger(__name__)
 CROSS_VALIDATED = "cv"
 
 
-def run_job(run_uri: str, listener: Listener, host: Host | None = None) -> Result:
+def run_job(run_uri: str, listener: Listener, host: Host | None = None, *, patient: bool = False) -> Result:
     """Carry a run out, or continue it, and return its result; a finished run is left alone.
 
     host: where this is, for the heartbeat; the run is carried out whatever its index.
+    patient: wait while another process of this machine carries the run out, instead of refusing.
 
     Raises `Interrupted` after a signal, with the state saved, and `OctjobError` for what a user can mend.
     """
     output, run_id = split_run_uri(run_uri)
     store = open_store(output)
     run = read_spec(store, run_id)
-    result = read_result(store, run_id)
-    if result is not None:
-        log.info("run %s is finished; nothing to do", run_id)
-        return result
-    refuse_if_running(read_progress(store, run_id))
-    stop = Stop()
+    with only_attempt(f"{store.root}/runs/{run_id}", run_id, patient=patient):
+        result = read_result(store, run_id)
+        if result is not None:
+            log.info("run %s is finished; nothing to do", run_id)
+            return result
+        return _attempt_at(run, store, listener, host)
+
+
+def _attempt_at(run: Run, store: ObjectStore, listener: Listener, host: Host | None) -> Result:
+    run_id, stop = run.run_id, Stop()
     with catch_signals(stop):
         heartbeat = Heartbeat(store, run_id, listener, host)
         with keep_attempt_log(store, run_id, heartbeat.progress.attempt, host.index if host else 0) as kept:
@@ -99,14 +104,14 @@ def _carry_out(run: Run, store: ObjectStore, heartbeat: Heartbeat, stop: Stop) -
         )
         result = _attempt(session)
     except Interrupted:
-        heartbeat.stage("interrupted")
+        heartbeat.ended("interrupted")
         tracker.finish({}, failed=True)
         raise
     except BaseException as error:
         heartbeat.failed(error)
         tracker.finish({}, failed=True)
         raise
-    heartbeat.stage("finished")
+    heartbeat.ended("finished")
     return result
 
 
@@ -224,6 +229,7 @@ def _finish(
         train_counts=train_counts,
         train_prior=_train_prior(config, train_counts, outcomes[0]["used"]["class_weights"]),
     )
+    session.require_spec()
     write_predictions(session.store, run.run_id, predictions)
     progress, now = session.heartbeat.progress, time.time()
     result = Result(
@@ -241,7 +247,7 @@ def _finish(
         notes=run.notes,
         started_at=progress.started_at,
         finished_at=now,
-        duration_s=now - progress.started_at,
+        duration_s=session.heartbeat.elapsed_s,
         attempts=progress.attempt,
     )
     result = _write_result(session.store, result)
