@@ -6,6 +6,7 @@ CSV, JSON and Parquet hold the numbers in full; Markdown holds the cells of the 
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 
@@ -22,9 +23,26 @@ Scalar = str | int | float | None
 _KINDS = {"str": pa.string(), "int": pa.int64(), "float": pa.float64()}
 
 
+def to_files(leaderboard: Leaderboard) -> dict[str, bytes]:
+    """Every form of the leaderboard by its file's ending, in the order to store them: the JSON is last.
+
+    It names the SHA-256 of the others, so that files of two collections never pass for one.
+    """
+    return {**_beside_json(leaderboard), "json": to_json(leaderboard).encode()}
+
+
+def _beside_json(leaderboard: Leaderboard) -> dict[str, bytes]:
+    return {
+        "csv": to_csv(leaderboard).encode(),
+        "md": to_markdown(leaderboard).encode(),
+        "parquet": to_parquet(leaderboard),
+    }
+
+
 def to_json(leaderboard: Leaderboard) -> str:
-    """Everything, nested."""
-    return json.dumps(leaderboard.to_dict(), indent=1) + "\n"
+    """Everything, nested. `sha256`: of the other files, by their endings."""
+    digests = {ending: hashlib.sha256(data).hexdigest() for ending, data in _beside_json(leaderboard).items()}
+    return json.dumps({**leaderboard.to_dict(), "sha256": digests}, indent=1) + "\n"
 
 
 def to_csv(leaderboard: Leaderboard) -> str:
