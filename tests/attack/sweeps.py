@@ -39,7 +39,8 @@ class Sweeps:
         made = sweep_file(
             self.folder,
             configs,
-            **{"output": f"{here}/out", "checkpoints": checkpoints, "baseline": "b"} | changes,
+            **{"output": f"{here}/out", "cache": f"{here}/cache", "checkpoints": checkpoints, "baseline": "b"}
+            | changes,
         )
         return made.rename(here / "sweep.yaml")
 
