@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import fnmatch
 import itertools
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from octjob.errors import SpecError
+from octjob.plan.places import absolute_uri, dataset_root, local_path, located
 from octjob.plan.seeding import seeding, seeding_notes
+from octjob.plan.unique import MAX_RUN_ID, PlannedRun, check_unique
 from octjob.spec.compose import compose, experiment
 from octjob.spec.effects import double_correction, idle_reason, unused_keys
 from octjob.spec.experiment import Experiment
+from octjob.spec.names import value_labels
 from octjob.spec.run import Run, make_run_id
+from octjob.spec.show import elided
 from octjob.spec.sweep import Checkpoint, Compute, Pair, Sweep
 from octjob.spec.validate import validate
 from octjob.spec.yaml import Document, KeyPath, Mark, load, merge, subdocument
-from octjob.storage.uri import join_uri, parse_uri
+from octjob.storage.uri import join_uri
+
+# A run's longest object below its folder, by far.
+_LONGEST_OBJECT = 100
 
 
 @dataclass(frozen=True)
@@ -36,9 +42,13 @@ class Plan:
 
 @dataclass(frozen=True)
 class _Config:
+    """origin: what it is a variant of, a name in `configs`. place: where it was written, for messages."""
+
     name: str
     config: Experiment
     notes: tuple[str, ...]
+    origin: str
+    place: str
     idle_axes: frozenset[str] = frozenset()
 
 
@@ -47,12 +57,17 @@ def locate_sweep(path: Path, base: Path | None = None) -> tuple[Sweep, str]:
 
     Raises `SpecError`.
     """
-    sweep = validate(Sweep, load(path), str(path))
-    return sweep, _output(sweep, base or Path.cwd())
+    document = load(path)
+    sweep = validate(Sweep, document, str(path))
+    return sweep, _output(sweep, document, base or Path.cwd())
 
 
-def _output(sweep: Sweep, base: Path) -> str:
-    return join_uri(absolute_uri(sweep.output, base), sweep.name)
+def _output(sweep: Sweep, document: Document, base: Path) -> str:
+    with located(document, ("output",)):
+        output = join_uri(absolute_uri(sweep.output, base), sweep.name)
+        # Whatever a run writes has a name that the store can hold: known now, not after half of it is there.
+        join_uri(output, "x" * (MAX_RUN_ID + _LONGEST_OBJECT))
+    return output
 
 
 def plan_sweep(path: Path, base: Path | None = None) -> Plan:
@@ -67,22 +82,22 @@ def plan_sweep(path: Path, base: Path | None = None) -> Plan:
     sweep = validate(Sweep, document, str(path))
     base = base or Path.cwd()
     _check_baseline(sweep, document)
-    output = _output(sweep, base)
-    cache = (
-        absolute_uri(sweep.cache, base)
-        if sweep.cache
-        else join_uri(absolute_uri(sweep.output, base), "cache")
-    )
-    checkpoints = {
-        name: checkpoint.model_copy(update={"uri": absolute_uri(checkpoint.uri, base)})
-        for name, checkpoint in sweep.checkpoints.items()
-    }
-    runs = tuple(
-        _run(sweep, config, name, checkpoints[name], output, cache)
+    output = _output(sweep, document, base)
+    with located(document, ("cache",)):
+        cache = absolute_uri(sweep.cache or join_uri(absolute_uri(sweep.output, base), "cache"), base)
+    checkpoints = {}
+    for name, checkpoint in sweep.checkpoints.items():
+        with located(document, ("checkpoints", name, "uri")):
+            uri = absolute_uri(checkpoint.uri, base)
+        checkpoints[name] = checkpoint.model_copy(update={"uri": uri})
+    planned = tuple(
+        PlannedRun(_run(sweep, config, name, checkpoints[name], output, cache), config.origin, config.place)
         for config, name in _pairs(sweep, document, path, base)
     )
-    if not runs:
+    if not planned:
         raise SpecError(f"{path}: every pair is excluded", "Loosen `exclude`.")
+    check_unique(planned)
+    runs = tuple(one.run for one in planned)
     _check_baseline_config(sweep, document, runs)
     return Plan(sweep.name, output, cache, sweep.baseline, sweep.compute, runs, sweep.baseline_config)
 
@@ -108,11 +123,6 @@ def _run(sweep: Sweep, config: _Config, name: str, checkpoint: Checkpoint, outpu
     )
     notes = (*config.notes, *seeding_notes(run))
     return run.model_copy(update={"run_id": make_run_id(run), "notes": notes})
-
-
-def absolute_uri(uri: str, base: Path) -> str:
-    """`uri` normalised; a relative path is taken from `base`."""
-    return str(parse_uri(uri if "://" in uri else str(base / Path(uri).expanduser())))
 
 
 def _check_baseline(sweep: Sweep, document: Document) -> None:
@@ -178,13 +188,26 @@ def _grid(name: str, document: Document, sweep: Sweep, source: Document, base: P
     idle = {key: reason for key, point in points.items() if (reason := _idle(key, merge(document, point)))}
     axes = {key: values for key, values in sweep.grid.items() if key not in idle}
     notes = tuple(f"grid axis {key} left out: {reason}" for key, reason in idle.items())
+    labels = [
+        [f".{key.rpartition('.')[2]}-{label}" for label in value_labels(values)]
+        for key, values in axes.items()
+    ]
     configs = []
-    for values in itertools.product(*axes.values()):
+    for values, suffix in zip(itertools.product(*axes.values()), itertools.product(*labels), strict=True):
         point = dict(zip(axes, values, strict=True))
-        suffix = "".join(f".{key.split('.')[-1]}-{_slug(value)}" for key, value in point.items())
-        config = _resolve(name + suffix, merge(document, _overlay(point, source)), base)
+        place = f"{source.mark(('grid',))}: grid: {_point(point)}" if point else _place(source, name)
+        merged = merge(document, _overlay(point, source))
+        config = _resolve(name + "".join(suffix), merged, base, origin=name, place=place)
         configs.append(replace(config, notes=(*config.notes, *notes), idle_axes=frozenset(idle)))
     return configs
+
+
+def _point(point: dict[str, Any]) -> str:
+    return elided(", ".join(f"{key} {value!r}" for key, value in point.items()), 120)
+
+
+def _place(source: Document, name: str) -> str:
+    return f"{source.mark(('configs', name))}: configs.{name}"
 
 
 def _overlay(point: dict[str, Any], source: Document) -> Document:
@@ -218,10 +241,6 @@ def _nest(point: dict[str, Any]) -> dict[str, Any]:
     return nested
 
 
-def _slug(value: Any) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", str(value).lower()).strip("-") or "empty"
-
-
 def _included(index: int, pair: Pair, sweep: Sweep, document: Document, path: Path, base: Path) -> _Config:
     if pair.config not in sweep.configs:
         raise SpecError(
@@ -231,38 +250,22 @@ def _included(index: int, pair: Pair, sweep: Sweep, document: Document, path: Pa
     config = _config_document(pair.config, sweep, document, path)
     if pair.overrides:
         config = merge(config, subdocument(document, ("include", index, "overrides")))
-    return _resolve(pair.name or pair.config, config, base)
+    name = pair.name or pair.config
+    place = f"{document.mark(('include', index))}: include: {name}"
+    return _resolve(name, config, base, origin=pair.config, place=place)
 
 
-def _resolve(name: str, document: Document, base: Path) -> _Config:
+def _resolve(name: str, document: Document, base: Path, *, origin: str, place: str) -> _Config:
     config = experiment(document, f"config {name}")
     notes = (*unused_keys(config, document), *filter(None, [double_correction(config)]))
     source = dataset_root(config, document)
-    places = {"source": absolute_uri(source, base)}
+    with located(document, ("data", "source")):
+        places = {"source": absolute_uri(source, base)}
     if config.data.cache_dir:
-        places["cache_dir"] = str(base / Path(config.data.cache_dir).expanduser())
+        with located(document, ("data", "cache_dir")):
+            places["cache_dir"] = local_path(config.data.cache_dir, base)
     data = config.data.model_copy(update=places)
-    return _Config(name, config.model_copy(update={"data": data}), notes)
-
-
-def dataset_root(config: Experiment, document: Document) -> str:
-    """`data.source`, or what the original `paths` say: bucket and folder of participants.tsv."""
-    if config.data.source:
-        return config.data.source
-    if config.paths.s3_bucket is None:
-        raise SpecError(
-            f"{document.mark(())}: neither data.source nor paths.s3_bucket says where the volumes are",
-            "Set data.source to the data set's root URI, e.g. b2://eye-dataset/ai-readi/dataset.",
-        )
-    folder = config.paths.labels_tsv.rpartition("/")[0]
-    expected = f"{folder}/retinal_oct".lstrip("/")
-    if config.paths.s3_prefix is not None and config.paths.s3_prefix.strip("/") != expected:
-        raise SpecError(
-            f"{document.mark(('paths', 's3_prefix'))}: paths.s3_prefix: expected {expected}/, beside"
-            f" {config.paths.labels_tsv}, got {config.paths.s3_prefix}",
-            "Set data.source to the root that holds participants.tsv and retinal_oct/.",
-        )
-    return join_uri(f"b2://{config.paths.s3_bucket}", folder) if folder else f"b2://{config.paths.s3_bucket}"
+    return _Config(name, config.model_copy(update={"data": data}), notes, origin, place)
 
 
 def _matches(pattern: Pair, config: _Config, checkpoint: str) -> bool:

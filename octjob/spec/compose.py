@@ -7,8 +7,9 @@ from pathlib import Path
 from octjob.errors import SpecError
 from octjob.spec.effects import check_effects
 from octjob.spec.experiment import Experiment
+from octjob.spec.show import describe
 from octjob.spec.validate import validate
-from octjob.spec.yaml import Document, describe, load, merge
+from octjob.spec.yaml import Document, load, merge
 
 
 def compose(path: Path, seen: tuple[Path, ...] = ()) -> Document:

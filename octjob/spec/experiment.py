@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from octjob.spec.names import CLASS, check_name
+
 CLASS_NAMES = (
     "healthy",
     "pre_diabetes_lifestyle_controlled",
@@ -133,6 +135,8 @@ class Classes(Section):
     @field_validator("mapping")
     @classmethod
     def _contiguous(cls, mapping: dict[str, int]) -> dict[str, int]:
+        for name in mapping:
+            check_name(name, CLASS)
         if (
             sorted(set(mapping.values())) != list(range(len(set(mapping.values()))))
             or len(set(mapping.values())) < 2

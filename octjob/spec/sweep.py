@@ -9,15 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from octjob.spec.experiment import Count, Section, Size3, _as_tuple
-
-_NAME = re.compile(r"[a-z0-9]([a-z0-9_-]*[a-z0-9])?")
-NAME_RULE = "lower-case letters, digits, - and _, starting and ending with a letter or digit"
-
-
-def _check_name(name: str) -> str:
-    if not _NAME.fullmatch(name):
-        raise ValueError(f"{name!r} cannot be a name: use {NAME_RULE}")
-    return name
+from octjob.spec.names import check_name
 
 
 class Checkpoint(Section):
@@ -47,6 +39,11 @@ class Pair(Section):
     config: str = "*"
     name: str | None = Field(None, description="include only: the name of the new configuration.")
     overrides: dict[str, Any] = Field(default_factory=dict, description="include only.")
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, value: str | None) -> str | None:
+        return value if value is None else check_name(value)
 
 
 # Secrets whose keys need not be listed: what octjob itself reads, under the names its documentation uses.
@@ -267,13 +264,13 @@ class Sweep(Section):
     @field_validator("name")
     @classmethod
     def _name(cls, value: str) -> str:
-        return _check_name(value)
+        return check_name(value)
 
     @field_validator("checkpoints", "configs")
     @classmethod
     def _names(cls, value: dict[str, Any]) -> dict[str, Any]:
         for name in value:
-            _check_name(name)
+            check_name(name)
         return value
 
     @field_validator("seeds")

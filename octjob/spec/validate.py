@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from octjob.errors import SpecError
-from octjob.spec.yaml import Document, KeyPath, describe, dotted
+from octjob.spec.show import describe
+from octjob.spec.yaml import Document, KeyPath, dotted
 
 M = TypeVar("M", bound=BaseModel)
 

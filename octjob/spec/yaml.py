@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from octjob.errors import SpecError
+from octjob.spec.show import describe
 
 KeyPath = tuple[str | int, ...]
 
@@ -166,20 +167,6 @@ def subdocument(document: Document, path: KeyPath) -> Document:
 def dotted(path: KeyPath) -> str:
     """`("train", "lr_head")` as `train.lr_head`."""
     return ".".join(str(part) for part in path)
-
-
-def describe(value: Any) -> str:
-    """A value as a person would name it: `a list`, `the text 'x'`, `the number 3`."""
-    if value is None:
-        return "nothing (null)"
-    if isinstance(value, bool):
-        return f"{str(value).lower()}"
-    if isinstance(value, (int, float)):
-        return f"the number {value}"
-    if isinstance(value, str):
-        return f"the text {value!r}"
-    names: dict[type, str] = {dict: "a mapping", list: "a list"}
-    return names.get(type(value), type(value).__name__)
 
 
 def _similar_files(path: Path) -> str:

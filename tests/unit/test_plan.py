@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from octjob.cli import cli
 from octjob.errors import SpecError
 from octjob.plan.expand import Plan, plan_sweep
+from octjob.spec.experiment import Classes
 
 ROOT = Path(__file__).parents[2]
 
@@ -230,6 +232,98 @@ def test_exclude_and_include_change_the_pairs(tmp_path: Path) -> None:
 def test_what_is_wrong_is_named(tmp_path: Path, changes: dict[str, object], message: str) -> None:
     with pytest.raises(SpecError, match=message):
         plan_sweep(sweep(tmp_path, **changes), tmp_path)
+
+
+INCLUDE_X = {"checkpoint": "a", "config": "x"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"include": [INCLUDE_X]}, r":\d+: include: x: a under x is planned already by .*:\d+: configs\.x$"),
+        (
+            {"exclude": [INCLUDE_X], "include": [INCLUDE_X, INCLUDE_X]},
+            r":\d+: include: x: a under x is planned already by .*:\d+: include: x$",
+        ),
+        (
+            {"exclude": [INCLUDE_X], "include": [{**INCLUDE_X, "overrides": {"train.epochs": 9}}]},
+            r"include: x: x means another configuration already, that of .*:\d+: configs\.x$",
+        ),
+        (
+            {"include": [{**INCLUDE_X, "name": "z"}]},
+            r"include: z: would train the same as .*:\d+: configs\.x: nothing that differs",
+        ),
+        (
+            {"grid": {"train.lr_head": [1, 1.0]}},
+            r":\d+: grid: train\.lr_head 1\.0: would train the same as .*: grid: train\.lr_head 1:",
+        ),
+        ({"grid": {"log.save_best": [True, False]}}, r"grid: log\.save_best False: would train the same as"),
+    ],
+)
+def test_nothing_is_planned_twice(tmp_path: Path, changes: dict[str, object], message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        plan_sweep(sweep(tmp_path, **changes), tmp_path)
+
+
+def test_long_values_make_no_long_names(tmp_path: Path) -> None:
+    plan = plan_sweep(sweep(tmp_path, grid={"data.source": ["./" + "x" * 90, "y"]}), tmp_path)
+    assert max(len(run.run_id) for run in plan.runs) < 70
+    assert len({run.run_id for run in plan.runs}) == 8
+
+
+def test_values_that_read_the_same_have_names_of_their_own(tmp_path: Path) -> None:
+    path = sweep(tmp_path, configs={"x": {}}, grid={"model.unfreeze_at_epoch": [-1, 1], "seed": [1, 2]})
+    plan = plan_sweep(path, tmp_path)
+    assert len({run.config_name for run in plan.runs}) == 4
+
+
+HOSTILE_NAMES = [
+    "foo/bar",
+    "../..",
+    ".",
+    "",
+    "=1+1",
+    "A",
+    "-a",
+    "a-",
+    "a b",
+    "a\n",
+    "\x1b[2J",
+    "\u202egnp.exe",
+    "a\u200bb",
+    "ä",
+    "x" * 64,
+]
+WRITTEN_AS: dict[str, Callable[[str], dict[str, object]]] = {
+    "name": lambda name: {"name": name},
+    "checkpoints": lambda name: {"checkpoints": {name: "a.pt"}},
+    "configs": lambda name: {"configs": {name: {}}},
+    "include": lambda name: {"include": [{**INCLUDE_X, "name": name, "overrides": {"train.epochs": 9}}]},
+}
+
+
+@pytest.mark.parametrize("place", WRITTEN_AS)
+@pytest.mark.parametrize("name", HOSTILE_NAMES)
+def test_every_name_passes_one_check_and_nothing_is_written(tmp_path: Path, place: str, name: str) -> None:
+    path = sweep(tmp_path, output=f"{tmp_path}/out", **WRITTEN_AS[place](name))
+    said = CliRunner().invoke(cli, ["submit", "-f", str(path), "--target", "local"])
+    assert isinstance(said.exception, SpecError)
+    assert "cannot be a name: use at most 63 lower-case letters" in said.exception.message
+    assert said.exception.message.isprintable()
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["\x1b[2J", "a\nb", "\u202eb", "a\u200bb", "", " a", "x" * 121, "\ud800"])
+def test_a_class_is_named_in_printable_text(name: str) -> None:
+    with pytest.raises(ValueError, match="cannot be a name"):
+        Classes(mapping={name: 0, "b": 1})
+    assert Classes(mapping={"=gesund, 健康": 0, "b": 1}).names[0] == "=gesund, 健康"
+
+
+def test_a_run_whose_objects_no_store_can_name_is_no_plan(tmp_path: Path) -> None:
+    path = sweep(tmp_path, output="gs://bucket/" + "x/" * 450)
+    with pytest.raises(SpecError, match=r"sweep\.yaml:2: output: .*bytes long"):
+        plan_sweep(path, tmp_path)
 
 
 def test_the_originals_paths_must_agree_with_each_other(tmp_path: Path) -> None:
