@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import itertools
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from octjob.errors import SpecError
 from octjob.plan.places import absolute_uri, dataset_root, local_path, located
 from octjob.plan.seeding import seeding, seeding_notes
 from octjob.plan.unique import MAX_RUN_ID, PlannedRun, check_unique
-from octjob.spec.compose import compose, experiment
+from octjob.spec.compose import Composer, experiment
 from octjob.spec.effects import double_correction, idle_reason, unused_keys
 from octjob.spec.experiment import Experiment
 from octjob.spec.names import value_labels
@@ -20,9 +21,12 @@ from octjob.spec.run import Run, make_run_id
 from octjob.spec.show import elided
 from octjob.spec.sweep import Checkpoint, Compute, Pair, Sweep
 from octjob.spec.validate import validate
-from octjob.spec.yaml import Document, KeyPath, Mark, load, merge, subdocument
+from octjob.spec.yaml import Document, KeyPath, Mark, load, merge, nested, subdocument
 from octjob.storage.uri import join_uri
 
+MAX_RUNS = 2000
+MAX_UNITS = 10_000
+_SPLIT = "Make several sweeps of it; with one `cache` they share features."
 # A run's longest object below its folder, by far.
 _LONGEST_OBJECT = 100
 
@@ -121,6 +125,11 @@ def _run(sweep: Sweep, config: _Config, name: str, checkpoint: Checkpoint, outpu
         output=output,
         cache=cache,
     )
+    num_units = len(seeds.seeds) * max(1, run.folds) * (1 if seeds.per_repeat else run.repeats)
+    if num_units > MAX_UNITS:
+        raise SpecError(
+            f"{config.place}: seeds x repeats x folds is {num_units} trainings in one run, more than {MAX_UNITS}"
+        )
     notes = (*config.notes, *seeding_notes(run))
     return run.model_copy(update={"run_id": make_run_id(run), "notes": notes})
 
@@ -145,18 +154,20 @@ def _check_baseline_config(sweep: Sweep, document: Document, runs: tuple[Run, ..
 
 def _pairs(sweep: Sweep, document: Document, path: Path, base: Path) -> list[tuple[_Config, str]]:
     """Every wanted pair, configuration by configuration, so that neighbours differ in the checkpoint."""
-    configs = [
-        config
-        for name in sweep.configs
-        for config in _grid(name, _config_document(name, sweep, document, path), sweep, document, base)
-    ]
+    composer = Composer()
+    configs: list[_Config] = []
+    for name in sweep.configs:
+        config_document = _config_document(name, sweep, document, path, composer)
+        room = MAX_RUNS // len(sweep.checkpoints) - len(configs)
+        configs += _grid(name, config_document, sweep, document, base, room)
     _check_axes(configs, sweep, document)
     pairs = [(config, checkpoint) for config in configs for checkpoint in sweep.checkpoints]
+    everything = pairs
     for index, pattern in enumerate(sweep.exclude):
-        _check_pattern(pattern, pairs, document, index)
-    pairs = [pair for pair in pairs if not any(_matches(pattern, *pair) for pattern in sweep.exclude)]
+        _check_pattern(pattern, everything, document, index)
+        pairs = [pair for pair in pairs if not _matches(pattern, *pair)]
     for index, pair in enumerate(sweep.include):
-        config = _included(index, pair, sweep, document, path, base)
+        config = _included(index, pair, sweep, document, path, base, composer)
         names = [name for name in sweep.checkpoints if fnmatch.fnmatchcase(name, pair.checkpoint)]
         if not names:
             raise SpecError(
@@ -164,12 +175,18 @@ def _pairs(sweep: Sweep, document: Document, path: Path, base: Path) -> list[tup
                 f"The checkpoints are {', '.join(sweep.checkpoints)}.",
             )
         pairs += [(config, name) for name in names]
+        if len(pairs) > MAX_RUNS:
+            raise SpecError(
+                f"{document.mark(('include', index))}: include: more than {MAX_RUNS} runs", _SPLIT
+            )
     return pairs
 
 
-def _config_document(name: str, sweep: Sweep, document: Document, path: Path) -> Document:
+def _config_document(name: str, sweep: Sweep, document: Document, path: Path, composer: Composer) -> Document:
     entry = sweep.configs[name]
-    base = compose(path.parent / entry.file) if entry.file else Document({}, {(): document.marks[()]})
+    base = (
+        composer.compose(path.parent / entry.file) if entry.file else Document({}, {(): document.marks[()]})
+    )
     if sweep.data:
         data = subdocument(document, ("data",))
         marks = {("data", *key): mark for key, mark in data.marks.items()}
@@ -179,14 +196,19 @@ def _config_document(name: str, sweep: Sweep, document: Document, path: Path) ->
     return base
 
 
-def _grid(name: str, document: Document, sweep: Sweep, source: Document, base: Path) -> list[_Config]:
-    """One configuration per point of the grid, named `<config>.<key>-<value>...`.
+def _grid(
+    name: str, document: Document, sweep: Sweep, source: Document, base: Path, room: int
+) -> list[_Config]:
+    """One configuration per point of the grid, named `<config>.<key>-<value>...`; at most `room`.
 
     An axis without effect on this configuration is left out of its product and noted.
     """
     points = {key: _overlay({key: values[0]}, source) for key, values in sweep.grid.items()}
     idle = {key: reason for key, point in points.items() if (reason := _idle(key, merge(document, point)))}
     axes = {key: values for key, values in sweep.grid.items() if key not in idle}
+    if math.prod(map(len, axes.values())) > room:
+        where, key = (_place(source, name), "configs") if not axes else (f"{source.mark(('grid',))}", "grid")
+        raise SpecError(f"{where}: {key}: checkpoints x configs x grid is more than {MAX_RUNS} runs", _SPLIT)
     notes = tuple(f"grid axis {key} left out: {reason}" for key, reason in idle.items())
     labels = [
         [f".{key.rpartition('.')[2]}-{label}" for label in value_labels(values)]
@@ -212,7 +234,9 @@ def _place(source: Document, name: str) -> str:
 
 def _overlay(point: dict[str, Any], source: Document) -> Document:
     marks: dict[KeyPath, Mark] = {tuple(key.split(".")): source.marks[("grid", key)] for key in point}
-    return Document(_nest(point), {**marks, (): source.marks[()]})
+    if not point:
+        return Document({}, {(): source.marks[()]})
+    return Document(nested(point, source.marks[("grid",)]), {**marks, (): source.marks[()]})
 
 
 def _idle(key: str, document: Document) -> str:
@@ -230,24 +254,21 @@ def _check_axes(configs: list[_Config], sweep: Sweep, source: Document) -> None:
             )
 
 
-def _nest(point: dict[str, Any]) -> dict[str, Any]:
-    nested: dict[str, Any] = {}
-    for key, value in point.items():
-        *parents, leaf = key.split(".")
-        section = nested
-        for parent in parents:
-            section = section.setdefault(parent, {})
-        section[leaf] = value
-    return nested
-
-
-def _included(index: int, pair: Pair, sweep: Sweep, document: Document, path: Path, base: Path) -> _Config:
+def _included(
+    index: int,
+    pair: Pair,
+    sweep: Sweep,
+    document: Document,
+    path: Path,
+    base: Path,
+    composer: Composer,
+) -> _Config:
     if pair.config not in sweep.configs:
         raise SpecError(
             f"{document.mark(('include', index))}: include: no config named {pair.config!r}",
             f"The configs are {', '.join(sweep.configs)}.",
         )
-    config = _config_document(pair.config, sweep, document, path)
+    config = _config_document(pair.config, sweep, document, path, composer)
     if pair.overrides:
         config = merge(config, subdocument(document, ("include", index, "overrides")))
     name = pair.name or pair.config

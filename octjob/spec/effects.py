@@ -162,7 +162,7 @@ def idle_reason(key: str, config: Experiment) -> str:
 
 
 def _holding(config: Experiment, document: Document) -> list[Rule]:
-    return [rule for rule in RULES if any(map(rule.covers, document.marks)) and rule.holds(config)]
+    return [rule for rule in RULES if rule.holds(config) and any(map(rule.covers, document.marks))]
 
 
 def _check_contradictions(config: Experiment, document: Document) -> None:

@@ -33,6 +33,8 @@ CLASS = NameRule(
     f"at most {MAX_CLASS_LENGTH} printable characters, without spaces at either end",
     re.compile(rf"\S(.{{0,{MAX_CLASS_LENGTH - 2}}}\S)?"),
 )
+# Any key of a YAML file, before it is known what it names.
+KEY = NameRule("1 to 200 printable characters", re.compile(r".{1,200}"))
 
 
 def check_name(name: str, rule: NameRule = ID) -> str:

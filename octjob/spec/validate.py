@@ -30,6 +30,9 @@ _EXPECTED = {
 }
 
 
+_LENGTHS = {"too_short": "min_length", "too_long": "max_length"}
+
+
 def validate(model: type[M], document: Document, what: str) -> M:
     """`document` as a `model`.
 
@@ -59,8 +62,14 @@ def _complaints(
         message, hint = _complaint(path, items, model)
         mark = document.mark(path)
         complaints.append((mark.line if mark else 0, path, message, hint))
+    # Of a union's list the one wrong element says more than that the whole could also have been another member.
+    complaints = [one for one in complaints if not any(_inside(path, one[1]) for path in by_path)]
     complaints.sort(key=lambda c: c[0])
     return [(path, message, hint) for _, path, message, hint in complaints]
+
+
+def _inside(path: KeyPath, outer: KeyPath) -> bool:
+    return len(path) > len(outer) and path[: len(outer)] == outer
 
 
 # What pydantic puts into a location to name a member of a union or a validator.
@@ -87,7 +96,17 @@ def _complaint(path: KeyPath, items: list[dict[str, Any]], model: type[BaseModel
     if kinds == {"extra_forbidden"}:
         return "unknown key", nearest_key(model, path)
     if kinds == {"missing"}:
+        if isinstance(path[-1], int):
+            return f"value {path[-1] + 1} is missing", ""
         return "is required and missing", ""
+    if kinds <= _LENGTHS.keys():
+        (kind,) = kinds
+        bound, actual = items[0]["ctx"][_LENGTHS[kind]], items[0]["ctx"]["actual_length"]
+        plural = "" if bound == 1 else "s"
+        return (
+            f"expected at {'least' if kind == 'too_short' else 'most'} {bound} value{plural}, got {actual}",
+            "",
+        )
     if len(items) > 1:
         expected = [_expected(item) for item in items]
         return f"expected {' or '.join(dict.fromkeys(expected))}, got {describe(value)}", _near(
