@@ -248,6 +248,12 @@ class Train(Section):
     grad_clip: NonNegative = Field(0.0, description="Largest gradient norm; 0 for no clipping.")
     early_stopping: EarlyStopping = EarlyStopping()
 
+    @field_validator("class_weights", mode="before")
+    @classmethod
+    def _null_is_none(cls, value: Any) -> Any:
+        """Original files write null for no weights."""
+        return "none" if value is None else value
+
 
 class Log(Section):
     """Tracking. Results themselves always go to the sweep's output."""

@@ -11,7 +11,9 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from octjob.errors import SpecError
-from octjob.spec.show import describe
+from octjob.spec.experiment import Experiment
+from octjob.spec.original import original_hint, refuse_pretraining
+from octjob.spec.show import describe, elided
 from octjob.spec.yaml import Document, KeyPath, dotted
 
 M = TypeVar("M", bound=BaseModel)
@@ -38,6 +40,8 @@ def validate(model: type[M], document: Document, what: str) -> M:
 
     Raises `SpecError` for the first complaint in the file's order; the count of the others is in the hint.
     """
+    if model is Experiment:
+        refuse_pretraining(document.data, document)
     try:
         return model.model_validate(document.data)
     except ValidationError as error:
@@ -47,7 +51,9 @@ def validate(model: type[M], document: Document, what: str) -> M:
         where = f"{mark}: " if mark else ""
         key = f"{dotted(path)}: " if path else f"{what}: "
         more = f"{len(complaints) - 1} more after this one." if len(complaints) > 1 else ""
-        raise SpecError(f"{where}{key}{message}", " ".join(filter(None, [hint, more])).strip()) from None
+        raise SpecError(
+            f"{where}{key}{elided(message, 300)}", " ".join(filter(None, [hint, more])).strip()
+        ) from None
 
 
 def _complaints(
@@ -60,6 +66,8 @@ def _complaints(
     complaints = []
     for path, items in by_path.items():
         message, hint = _complaint(path, items, model)
+        if model is Experiment:
+            hint = original_hint(path) or hint
         mark = document.mark(path)
         complaints.append((mark.line if mark else 0, path, message, hint))
     # Of a union's list the one wrong element says more than that the whole could also have been another member.
@@ -130,7 +138,7 @@ def _near(value: Any, expected: list[str]) -> str:
     if not isinstance(value, str):
         return ""
     words = [w.strip(" ,") for text in expected for w in text.replace(" or ", ",").split(",")]
-    close = difflib.get_close_matches(value, words, n=1)
+    close = difflib.get_close_matches(value[:40], words, n=1)
     return f"Did you mean {close[0]}?" if close else ""
 
 
