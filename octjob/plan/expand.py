@@ -13,12 +13,13 @@ from octjob.errors import SpecError
 from octjob.plan.places import absolute_uri, dataset_root, local_path, located
 from octjob.plan.seeding import seeding, seeding_notes
 from octjob.plan.unique import MAX_RUN_ID, PlannedRun, check_unique
+from octjob.spec.accelerator import parse_accelerator
 from octjob.spec.compose import Composer, experiment
 from octjob.spec.effects import double_correction, idle_reason, unused_keys
 from octjob.spec.experiment import Experiment
 from octjob.spec.names import value_labels
 from octjob.spec.run import Run, make_run_id
-from octjob.spec.show import elided
+from octjob.spec.show import elided, shown
 from octjob.spec.sweep import Checkpoint, Compute, Pair, Sweep
 from octjob.spec.validate import validate
 from octjob.spec.yaml import Document, KeyPath, Mark, load, merge, nested, subdocument
@@ -86,6 +87,7 @@ def plan_sweep(path: Path, base: Path | None = None) -> Plan:
     sweep = validate(Sweep, document, str(path))
     base = base or Path.cwd()
     _check_baseline(sweep, document)
+    _check_accelerator(sweep.compute, document)
     output = _output(sweep, document, base)
     with located(document, ("cache",)):
         cache = absolute_uri(sweep.cache or join_uri(absolute_uri(sweep.output, base), "cache"), base)
@@ -134,10 +136,19 @@ def _run(sweep: Sweep, config: _Config, name: str, checkpoint: Checkpoint, outpu
     return run.model_copy(update={"run_id": make_run_id(run), "notes": notes})
 
 
+def _check_accelerator(compute: Compute, document: Document) -> None:
+    if compute.accelerator is None:
+        return
+    try:
+        parse_accelerator(compute.accelerator, compute.machine_type)
+    except SpecError as error:
+        raise SpecError(f"{document.mark(('compute', 'accelerator'))}: {error.message}", error.hint) from None
+
+
 def _check_baseline(sweep: Sweep, document: Document) -> None:
     if sweep.baseline is not None and sweep.baseline not in sweep.checkpoints:
         raise SpecError(
-            f"{document.mark(('baseline',))}: baseline: no checkpoint named {sweep.baseline!r}",
+            f"{document.mark(('baseline',))}: baseline: no checkpoint named {shown(sweep.baseline)}",
             f"The checkpoints are {', '.join(sweep.checkpoints)}.",
         )
 
@@ -147,7 +158,7 @@ def _check_baseline_config(sweep: Sweep, document: Document, runs: tuple[Run, ..
     if sweep.baseline_config is not None and sweep.baseline_config not in names:
         raise SpecError(
             f"{document.mark(('baseline_config',))}: baseline_config: no configuration named"
-            f" {sweep.baseline_config!r}",
+            f" {shown(sweep.baseline_config)}",
             f"The configurations are {', '.join(names)}.",
         )
 
@@ -171,7 +182,7 @@ def _pairs(sweep: Sweep, document: Document, path: Path, base: Path) -> list[tup
         names = [name for name in sweep.checkpoints if fnmatch.fnmatchcase(name, pair.checkpoint)]
         if not names:
             raise SpecError(
-                f"{document.mark(('include', index))}: include: no checkpoint matches {pair.checkpoint!r}",
+                f"{document.mark(('include', index))}: include: no checkpoint matches {shown(pair.checkpoint)}",
                 f"The checkpoints are {', '.join(sweep.checkpoints)}.",
             )
         pairs += [(config, name) for name in names]
@@ -184,9 +195,9 @@ def _pairs(sweep: Sweep, document: Document, path: Path, base: Path) -> list[tup
 
 def _config_document(name: str, sweep: Sweep, document: Document, path: Path, composer: Composer) -> Document:
     entry = sweep.configs[name]
-    base = (
-        composer.compose(path.parent / entry.file) if entry.file else Document({}, {(): document.marks[()]})
-    )
+    base = Document({}, {(): document.marks[()]})
+    if entry.file is not None:
+        base = composer.compose(path.parent / entry.file, f"{_place(document, name)}: ")
     if sweep.data:
         data = subdocument(document, ("data",))
         marks = {("data", *key): mark for key, mark in data.marks.items()}
@@ -265,7 +276,7 @@ def _included(
 ) -> _Config:
     if pair.config not in sweep.configs:
         raise SpecError(
-            f"{document.mark(('include', index))}: include: no config named {pair.config!r}",
+            f"{document.mark(('include', index))}: include: no config named {shown(pair.config)}",
             f"The configs are {', '.join(sweep.configs)}.",
         )
     config = _config_document(pair.config, sweep, document, path, composer)
@@ -299,6 +310,6 @@ def _check_pattern(pattern: Pair, pairs: list[tuple[_Config, str]], document: Do
     if not any(_matches(pattern, *pair) for pair in pairs):
         raise SpecError(
             f"{document.mark(('exclude', index))}: exclude: matches no pair"
-            f" (checkpoint {pattern.checkpoint!r}, config {pattern.config!r})",
+            f" (checkpoint {shown(pattern.checkpoint)}, config {shown(pattern.config)})",
             "Correct the pattern, or remove it.",
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from octjob.errors import SpecError
 from octjob.spec.experiment import Experiment
-from octjob.spec.show import shown
+from octjob.spec.show import elided, shown
 from octjob.spec.yaml import Document, KeyPath, dotted
 from octjob.storage.uri import join_uri, parse_uri
 
@@ -19,7 +19,8 @@ def located(document: Document, path: KeyPath) -> Iterator[None]:
     try:
         yield
     except SpecError as error:
-        raise SpecError(f"{document.mark(path)}: {dotted(path)}: {error.message}", error.hint) from None
+        message = elided(error.message, 300)
+        raise SpecError(f"{document.mark(path)}: {dotted(path)}: {message}", error.hint) from None
 
 
 def absolute_uri(uri: str, base: Path) -> str:
@@ -48,8 +49,8 @@ def dataset_root(config: Experiment, document: Document) -> str:
     expected = f"{folder}/retinal_oct".lstrip("/")
     if config.paths.s3_prefix is not None and config.paths.s3_prefix.strip("/") != expected:
         raise SpecError(
-            f"{document.mark(('paths', 's3_prefix'))}: paths.s3_prefix: expected {expected}/, beside"
-            f" {config.paths.labels_tsv}, got {config.paths.s3_prefix}",
+            f"{document.mark(('paths', 's3_prefix'))}: paths.s3_prefix: expected {shown(expected)} beside"
+            f" {shown(config.paths.labels_tsv)}, got {shown(config.paths.s3_prefix)}",
             "Set data.source to the root that holds participants.tsv and retinal_oct/.",
         )
     return join_uri(f"b2://{config.paths.s3_bucket}", folder) if folder else f"b2://{config.paths.s3_bucket}"

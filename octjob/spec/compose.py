@@ -8,6 +8,7 @@ from pathlib import Path
 from octjob.errors import SpecError
 from octjob.spec.effects import check_effects
 from octjob.spec.experiment import Experiment
+from octjob.spec.file import UnreadableError, name_of
 from octjob.spec.show import describe, elided
 from octjob.spec.validate import validate
 from octjob.spec.yaml import Document, load, merge
@@ -24,9 +25,10 @@ class Composer:
     def __init__(self) -> None:
         self._composed: dict[str, Document] = {}
 
-    def compose(self, path: Path, above: tuple[str, ...] = ()) -> Document:
+    def compose(self, path: Path, named: str = "", above: tuple[str, ...] = ()) -> Document:
         """The document of `path` on top of the siblings its `defaults:` list names, in order.
 
+        named: where `path` was written, in front of what is said of a file that cannot be read.
         above: the files whose `defaults` led here.
 
         Raises `SpecError` for a missing sibling, a circle, or more than `MAX_FILES` files.
@@ -34,23 +36,30 @@ class Composer:
         real = os.path.realpath(path)
         if real in above:
             names = elided(" -> ".join(os.path.basename(name) for name in (*above, real)), 200)
-            raise SpecError(f"{path}: `defaults` go in a circle: {names}", "Remove one of the entries.")
+            raise SpecError(
+                f"{name_of(path)}: `defaults` go in a circle: {names}", "Remove one of the entries."
+            )
         if real not in self._composed:
             if len(self._composed) + len(above) >= MAX_FILES:
-                raise SpecError(f"{path}: `defaults` and configs name more than {MAX_FILES} files")
-            self._composed[real] = self._on_defaults(load(path), path, (*above, real))
+                raise SpecError(f"{name_of(path)}: `defaults` and configs name more than {MAX_FILES} files")
+            try:
+                loaded = load(path)
+            except UnreadableError as error:
+                raise SpecError(f"{named}{error.message}", error.hint) from None
+            self._composed[real] = self._on_defaults(loaded, path, (*above, real))
         return self._composed[real]
 
     def _on_defaults(self, loaded: Document, path: Path, above: tuple[str, ...]) -> Document:
         own = Document({key: value for key, value in loaded.data.items() if key != "defaults"}, loaded.marks)
         base = Document({}, {(): loaded.marks[()]})
-        for name in _defaults(loaded):
+        for index, name in _defaults(loaded):
             sibling = path.parent / (name if name.endswith((".yaml", ".yml")) else f"{name}.yaml")
-            base = merge(base, self.compose(sibling, above))
+            named = f"{loaded.mark(('defaults', index))}: defaults.{index}: "
+            base = merge(base, self.compose(sibling, named, above))
         return merge(base, own)
 
 
-def _defaults(document: Document) -> list[str]:
+def _defaults(document: Document) -> list[tuple[int, str]]:
     names = document.data.get("defaults", [])
     mark = document.mark(("defaults",))
     if not isinstance(names, list):
@@ -61,7 +70,7 @@ def _defaults(document: Document) -> list[str]:
             raise SpecError(f"{mark}: defaults.{index}: expected a file name, got {describe(name)}")
     if len(names) > MAX_FILES:
         raise SpecError(f"{mark}: defaults: more than {MAX_FILES} files")
-    return [name for name in names if name != "_self_"]
+    return [(index, name) for index, name in enumerate(names) if name != "_self_"]
 
 
 def compose(path: Path) -> Document:

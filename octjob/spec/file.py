@@ -9,8 +9,10 @@ import stat
 from pathlib import Path
 
 from octjob.errors import SpecError
+from octjob.spec.show import elided
 
 MAX_BYTES = 256 * 1024
+_MAX_NAME = 300
 
 _KINDS = {
     stat.S_IFDIR: "a directory",
@@ -22,20 +24,29 @@ _KINDS = {
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
+class UnreadableError(SpecError):
+    """A file that is not there, is no text file, or may not be read; whoever was told its name can say where."""
+
+
+def name_of(path: Path) -> str:
+    """`path` as messages have it."""
+    return elided(str(path), _MAX_NAME)
+
+
 def read_spec(path: Path) -> str:
     """The text of `path`, without a byte order mark.
 
-    Raises `SpecError` where there is no such file, it is none, cannot be read, is too large or not UTF-8.
+    Raises `UnreadableError` where there is no such file, it is none, cannot be read, is too large or not UTF-8.
     """
     content = _read(path)
     if content.startswith(_UTF_16):
-        raise SpecError(f"{path}: is UTF-16, not UTF-8", "Save it as UTF-8.")
+        raise UnreadableError(f"{name_of(path)}: is UTF-16, not UTF-8", "Save it as UTF-8.")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise SpecError(
-            f"{path}:{line}: not UTF-8 (byte 0x{content[error.start]:02x})", "Save it as UTF-8."
+        raise UnreadableError(
+            f"{name_of(path)}:{line}: not UTF-8 (byte 0x{content[error.start]:02x})", "Save it as UTF-8."
         ) from None
 
 
@@ -44,23 +55,27 @@ def _read(path: Path) -> bytes:
         # Without O_NONBLOCK, opening a pipe waits for someone to write into it.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
-        raise SpecError(f"{path}: no such file", _similar_files(path)) from None
+        raise UnreadableError(f"{name_of(path)}: no such file", _similar_files(path)) from None
     except OSError as error:
-        raise SpecError(f"{path}: cannot be read ({error.strerror})") from None
+        raise UnreadableError(f"{name_of(path)}: cannot be read ({error.strerror})") from None
     except ValueError:  # NUL, or half a character
-        raise SpecError(f"{path}: no file can have this name") from None
+        raise UnreadableError(f"{name_of(path)}: no file can have this name") from None
     try:
         mode = os.fstat(descriptor).st_mode
         if not stat.S_ISREG(mode):
-            raise SpecError(f"{path}: is {_KINDS.get(stat.S_IFMT(mode), 'no file')}, not a regular file")
+            raise UnreadableError(
+                f"{name_of(path)}: is {_KINDS.get(stat.S_IFMT(mode), 'no file')}, not a regular file"
+            )
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise SpecError(f"{path}: cannot be read ({error.strerror})") from None
+        raise UnreadableError(f"{name_of(path)}: cannot be read ({error.strerror})") from None
     finally:
         os.close(descriptor)
     if len(content) > MAX_BYTES:
-        raise SpecError(f"{path}: larger than {MAX_BYTES // 1024} KiB, which no sweep or config is")
+        raise UnreadableError(
+            f"{name_of(path)}: larger than {MAX_BYTES // 1024} KiB, which no sweep or config is"
+        )
     return content
 
 

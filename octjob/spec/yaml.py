@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from octjob.errors import SpecError
-from octjob.spec.file import read_spec
+from octjob.spec.file import name_of, read_spec
 from octjob.spec.names import KEY, check_name
 from octjob.spec.show import describe, elided, shown
 
@@ -106,7 +106,7 @@ def load(path: Path) -> Document:
 
     Raises `SpecError` naming file and line.
     """
-    return loads(read_spec(path), str(path))
+    return loads(read_spec(path), name_of(path))
 
 
 def loads(text: str, name: str) -> Document:
@@ -126,7 +126,9 @@ def loads(text: str, name: str) -> Document:
         document = Document(reading.construct(node, ()), {(): Mark(name, node.start_mark.line + 1)})
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        problem = elided(error.problem or str(error.context), 200)
+        problem = elided(error.problem or "", 200)
+        if "duplicate anchor" in (error.context or ""):
+            problem = "an anchor of this name is there already"
         raise SpecError(f"{name}:{line}: not valid YAML: {problem}") from None
     except (ValueError, OverflowError):  # PyYAML's chr() and int() of what the document says
         line = loader.get_mark().line + 1
