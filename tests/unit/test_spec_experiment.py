@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import types
 import typing
 from collections.abc import Iterator
@@ -205,6 +207,33 @@ def test_every_number_of_the_schema_has_an_end(model: type[BaseModel], value: fl
         written = {**SWEEP, **{k: v for k, v in data.items() if v != "x"}} if model is Sweep else data
         with pytest.raises(SpecError, match=key):
             validate(model, Document(written, {(): Mark("f.yaml", 1)}), "f.yaml")
+
+
+WRONG: tuple[Any, ...] = (
+    *([], [[]], [[1]], [{}], ["x", ["y"]], [1, [2]], [None]),
+    *({}, {"a": []}, {"a": {}}, {"a": None}, {"a": [[1]]}, {"uri": 1}),
+    *("x", 1.5, True, None),
+)
+
+
+@pytest.mark.parametrize("model", [Experiment, Sweep])
+def test_no_complaint_expects_what_it_got(model: type[BaseModel]) -> None:
+    messages = []
+    for key, value in itertools.product(all_keys(model), WRONG):
+        written: dict[str, Any] = dict(SWEEP) if model is Sweep else {}
+        section = written
+        for part in key[:-1]:
+            section[str(part)] = section = {}
+        section[str(key[-1])] = value
+        try:
+            validate(model, Document(written, {(): Mark("f.yaml", 1)}), "f.yaml")
+        except SpecError as error:
+            messages.append(error.message)
+    assert len(messages) > 300
+    for message in messages:
+        said = re.search(r"expected (.+), got (.+)$", message)
+        assert said is None or said[2] not in re.split(" or |, ", said[1]), message
+        assert message.isprintable()
 
 
 def test_json_round_trip_is_exact() -> None:
