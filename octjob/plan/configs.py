@@ -145,7 +145,7 @@ class Expansion:
         if pair.config not in self.sweep.configs:
             raise SpecError(
                 f"{mark}: include: no config named {shown(pair.config)}",
-                f"The configs are {', '.join(self.sweep.configs)}.",
+                f"The configs are {elided(', '.join(self.sweep.configs), 300)}.",
             )
         document = self._config_document(pair.config)
         if pair.overrides:
@@ -156,7 +156,7 @@ class Expansion:
         if not names:
             raise SpecError(
                 f"{mark}: include: no checkpoint matches {shown(pair.checkpoint)}",
-                f"The checkpoints are {', '.join(self.sweep.checkpoints)}.",
+                f"The checkpoints are {elided(', '.join(self.sweep.checkpoints), 300)}.",
             )
         return [(config, name) for name in names]
 

@@ -12,7 +12,7 @@ from octjob.plan.seeding import seeding, seeding_notes
 from octjob.plan.unique import MAX_RUN_ID, PlannedRun, check_unique
 from octjob.spec.accelerator import parse_accelerator
 from octjob.spec.run import Run, make_run_id
-from octjob.spec.show import shown
+from octjob.spec.show import elided, shown
 from octjob.spec.sweep import Checkpoint, Compute, Sweep
 from octjob.spec.validate import validate
 from octjob.spec.yaml import Document, load
@@ -130,7 +130,7 @@ def _check_baseline(sweep: Sweep, document: Document) -> None:
     if sweep.baseline is not None and sweep.baseline not in sweep.checkpoints:
         raise SpecError(
             f"{document.mark(('baseline',))}: baseline: no checkpoint named {shown(sweep.baseline)}",
-            f"The checkpoints are {', '.join(sweep.checkpoints)}.",
+            f"The checkpoints are {elided(', '.join(sweep.checkpoints), 300)}.",
         )
 
 
@@ -140,5 +140,5 @@ def _check_baseline_config(sweep: Sweep, document: Document, runs: tuple[Run, ..
         raise SpecError(
             f"{document.mark(('baseline_config',))}: baseline_config: no configuration named"
             f" {shown(sweep.baseline_config)}",
-            f"The configurations are {', '.join(names)}.",
+            f"The configurations are {elided(', '.join(names), 300)}.",
         )

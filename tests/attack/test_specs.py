@@ -293,6 +293,7 @@ def check_error(error: OctjobError, folder: Path) -> None:
     assert error.exit_code in (2, 3, 4), message
     assert message.isprintable(), message
     assert error.hint.isprintable(), error.hint
+    assert len(error.hint) < MAX_MESSAGE + len(str(folder)), error.hint
     assert len(message) - len(str(folder)) * message.count(str(folder)) < MAX_MESSAGE, message
     assert re.match(re.escape(str(folder)) + r"/[^:]*\.yaml(:[0-9]+)?: ", message), message
     assert not re.search(r"expected (.+), got \1$", message), message
