@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from octjob.errors import SpecError
@@ -32,6 +32,7 @@ LAUGHS = "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
 )
 
 
+@settings(deadline=None)
 @given(TREES)
 def test_a_dumped_tree_loads_as_itself_and_every_key_has_its_line(tree: dict[str, object]) -> None:
     text = yaml.safe_dump(tree, default_flow_style=False, sort_keys=False)
