@@ -46,13 +46,29 @@ def to_json(leaderboard: Leaderboard) -> str:
 
 
 def to_csv(leaderboard: Leaderboard) -> str:
-    """One line per row, numbers in full, an empty cell where there is none."""
+    """One line per row, numbers in full, an empty cell where there is none.
+
+    A text that a spreadsheet would take for a formula gets an apostrophe in front, as OWASP recommends against CSV
+    injection; numbers, negative ones too, stay as they are.
+    """
     names = [name for name, _ in flat_fields(leaderboard)]
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, names, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(flat_row(row, leaderboard) for row in leaderboard.rows)
+    for row in leaderboard.rows:
+        writer.writerow({name: _harmless(value) for name, value in flat_row(row, leaderboard).items()})
     return buffer.getvalue()
+
+
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\n")
+
+
+def _harmless(value: Scalar) -> Scalar:
+    if not isinstance(value, str):
+        return value
+    # The csv module does not quote a lone CR, which readers take for the end of the row.
+    text = value.replace("\r\n", "\n").replace("\r", "\n")
+    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
 
 
 def to_parquet(leaderboard: Leaderboard) -> bytes:
