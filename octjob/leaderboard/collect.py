@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from octjob.catalog import DEFAULT
 from octjob.errors import DataError
 from octjob.leaderboard.board import Leaderboard, build_leaderboard
-from octjob.leaderboard.export import to_csv, to_json, to_markdown, to_parquet
+from octjob.leaderboard.export import to_files
 from octjob.leaderboard.outcome import Outcome, scored
 from octjob.records.layout import (
     LEADERBOARD,
@@ -64,15 +64,10 @@ def _readable(store: ObjectStore, entry: RunEntry, class_names: Sequence[str]) -
 def publish(store: ObjectStore, leaderboard: Leaderboard) -> list[str]:
     """Write `leaderboard/leaderboard.{csv,md,json,parquet}`, replacing what is there; returns their URIs.
 
-    The bytes depend on the leaderboard alone, so that collecting again changes nothing.
+    The bytes depend on the leaderboard alone, so that collecting again changes nothing. Where writing is cut off, the
+    JSON's digests are not those of the files beside it.
     """
-    contents = {
-        "csv": to_csv(leaderboard).encode(),
-        "md": to_markdown(leaderboard).encode(),
-        "json": to_json(leaderboard).encode(),
-        "parquet": to_parquet(leaderboard),
-    }
-    keys = {f"{LEADERBOARD}/leaderboard.{ending}": data for ending, data in contents.items()}
+    keys = {f"{LEADERBOARD}/leaderboard.{ending}": data for ending, data in to_files(leaderboard).items()}
     for key, data in keys.items():
         store.put(key, data)
     return [store.uri(key) for key in keys]

@@ -386,6 +386,17 @@ def test_csv_json_and_parquet_hold_the_same_numbers(mixed: Leaderboard) -> None:
         assert typed["vs_checkpoint_p_holm"] == (nested["vs_checkpoint"] or {}).get("p_holm")
 
 
+def test_no_text_in_the_csv_is_a_formula_and_numbers_stay_numbers() -> None:
+    starts = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "=cmd|' /C calc'!A0"]
+    entries = [entry(name, config="linear") for name in starts]
+    rows = board([outcome(one, skilled(LABEL_P, 0.0, seed)) for seed, one in enumerate(entries)])
+    rows = replace(rows, rows=tuple(replace(row, train_val_gap=-0.25) for row in rows.rows))
+    table = list(csv.DictReader(io.StringIO(to_csv(rows), newline="")))
+    assert {line["checkpoint"] for line in table} == {f"'{name}".replace("\r", "\n") for name in starts}
+    assert all(line["run_id"].startswith("'") for line in table)
+    assert {line["train_val_gap"] for line in table} == {"-0.25"}
+
+
 def test_markdown_and_text_show_the_rounded_numbers(mixed: Leaderboard) -> None:
     markdown, text = to_markdown(mixed), to_text(mixed)
     for row in mixed.rows[:4]:
