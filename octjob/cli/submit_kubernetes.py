@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,7 +44,16 @@ def submit_kubernetes(
     settings = resolve_settings(planned.compute, load(matrix))
     store = open_store(planned.output)
     with _progress() as listener:
-        done = submit(planned, cluster, store, settings, update=update, only_check=dry_run, listener=listener)
+        done = submit(
+            planned,
+            cluster,
+            store,
+            settings,
+            update=update,
+            only_check=dry_run,
+            file=shlex.quote(str(matrix)),
+            listener=listener,
+        )
     for text in done.warnings:
         click.echo(f"warning: {text}", err=True)
     if as_json:

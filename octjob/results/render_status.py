@@ -161,6 +161,18 @@ def _messages(statuses: Sequence[RunStatus]) -> list[str]:
     for (state, reason), runs in waiting.items():
         who = f"{runs[0].checkpoint}.{runs[0].config}" if len(runs) == 1 else f"{len(runs)} runs"
         lines.append(f"{who} {state}: {shortened(reason, _MESSAGE_WIDTH)}")
-        if hint := next((one.hint for one in runs if one.hint and not one.message), ""):
+        if hint := _shared_hint([one for one in runs if not one.message]):
             lines.append(f"  {hint}")
     return lines
+
+
+def _shared_hint(runs: Sequence[RunStatus]) -> str:
+    """What leads on for all of them: where commands name the run, those for the whole sweep, which do the same.
+
+    To cancel a sweep would do more, so then only the first run is named.
+    """
+    hints = {one.hint: one for one in runs if one.hint}
+    if not hints:
+        return ""
+    hint, first = next(iter(hints.items()))
+    return hint if len(hints) == 1 or "octjob cancel" in hint else hint.replace(f"/{first.run_id}", "")

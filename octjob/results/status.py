@@ -46,7 +46,8 @@ class RunStatus:
 
     Of a cluster: reason: why it is in this state. stuck: waiting does not mend that. position, queue_length: its
     place among those that wait in its queue, from 1. restarts: so many, of which restarts_counted count towards
-    max_restarts. exit_code: of the container that failed first. nodes: of its pods, by worker.
+    max_restarts. exit_code: of the container that failed first. nodes: of its pods, by worker. jobset: its name.
+    phase: what the commands go by (docs/kubernetes.md), empty where no cluster was asked.
     """
 
     run_id: str
@@ -83,6 +84,8 @@ class RunStatus:
     max_restarts: int | None = None
     exit_code: int | None = None
     nodes: tuple[str, ...] = ()
+    phase: str = ""
+    jobset: str = ""
 
     @property
     def final(self) -> bool:

@@ -28,6 +28,7 @@ from hypothesis import strategies as st
 from octjob.results.status import RunStatus
 from octjob.targets.kubernetes.observation.state import Seen, run_state, wants_events
 from octjob.targets.kubernetes.observation.waiting import Place, places, waits_for
+from octjob.targets.kubernetes.phase import Handle
 
 QUOTA = (
     "couldn't assign flavors to pod set w: insufficient unused quota for google.com/tpu in flavor v4,"
@@ -42,6 +43,7 @@ FOLLOWER = (
     'Error creating: admission webhook "validate--v1-pod.x-k8s.io" denied the request: follower pod node'
     " selector for topology domain not found"
 )
+RETRY = "`octjob retry demo/a.linear-0000abcd -n team`"
 FAILED = condition(
     "Failed", True, "FailJobSetFailurePolicyAction", "applying FailJobSet (first failed job: a-w-0)"
 )
@@ -74,7 +76,7 @@ def state(
     of: list[Document] | None = None,
     **more: Any,
 ) -> RunStatus:
-    return run_state(run, Seen(js, wl, of or [], **more), NOW)
+    return run_state(run, Seen(js, wl, of or [], **more), NOW, Handle("demo", run.run_id, " -n team"))
 
 
 def queued() -> Document:
@@ -189,7 +191,7 @@ def test_paused() -> None:
     one = state(beating(), queued(), workload("a", evicted, active=False), [pod(queued(), 0)])
     assert (one.state, one.stuck) == ("Paused", False)
     assert "1 pods are still ending" in one.reason
-    assert "octjob resume" in one.reason
+    assert "`octjob resume demo/a.linear-0000abcd -n team`" in one.hint
     assert one.epoch == 3
 
 
@@ -449,7 +451,8 @@ def test_the_container_that_failed_first_is_the_cause() -> None:
         pod(js, 3, ended(1, "Connection reset", ago_s=8)),
     ]
     one = state(beating(), js, None, of)
-    assert (one.state, one.exit_code, one.hint) == ("Failed", 3, "Mend it.")
+    assert (one.state, one.exit_code) == ("Failed", 3)
+    assert one.hint == f"Mend it. Then {RETRY} runs it again."
     assert one.message == "worker 2: exit 3 (input data or checkpoint unusable): b2://x/y.dcm: no volumes"
 
 
@@ -477,7 +480,8 @@ def test_restarts_used_up_are_said() -> None:
 def test_without_pods_the_store_knows_why_and_else_jobset() -> None:
     of_store = known("Failed", message="no volumes", hint="Mend it.", exit_code=3)
     one = state(of_store, failed())
-    assert (one.message, one.hint) == ("exit 3 (input data or checkpoint unusable): no volumes", "Mend it.")
+    assert one.message == "exit 3 (input data or checkpoint unusable): no volumes"
+    assert one.hint == f"Mend it. Then {RETRY} runs it again."
     assert "first failed job: a-w-0" in state(known(), failed()).message
 
 
@@ -513,7 +517,7 @@ def test_without_a_jobset() -> None:
     for before in (beating(), known("Interrupted")):
         one = state(before, None)
         assert one.state == "Interrupted"
-        assert "octjob submit" in one.reason
+        assert "submitting its sweep again" in one.hint
 
 
 def test_jobset_that_is_being_deleted_is_on_its_way_out() -> None:

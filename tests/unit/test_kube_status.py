@@ -28,7 +28,7 @@ QUOTA = "insufficient unused quota for google.com/tpu in flavor v4, 16 more need
 class FakeCluster:
     """Answers lists from documents, and counts them."""
 
-    namespace, context = "team", "test"
+    namespace, context, flags = "team", "test", " -n team"
 
     def __init__(self, **documents: list[Document]) -> None:
         self.documents = documents

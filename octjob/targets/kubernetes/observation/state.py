@@ -15,13 +15,13 @@ from octjob.targets.kubernetes.documents.manifest import QUEUE_LABEL
 from octjob.targets.kubernetes.observation import pods as podlist
 from octjob.targets.kubernetes.observation.conditions import condition, seconds, true
 from octjob.targets.kubernetes.observation.waiting import Place, Wait, waits_for
+from octjob.targets.kubernetes.phase import Handle, Phase, phase
 
 if TYPE_CHECKING:
     from octjob.targets.kubernetes.api import Document
 
 # JobSet makes its Jobs within a second of its creation, Kueue the Workload.
 SETTLED_AFTER_S = 15.0
-_TIME_LIMIT = "MaximumExecutionTimeExceeded"
 _RESTART_CAUSES = {
     "FailurePolicy_disrupted": "its machine was taken or drained (not counted)",
     "FailurePolicy_restart_me": "it saved and asked to be started again (not counted)",
@@ -64,26 +64,32 @@ class Seen:
         return not (_has_jobs(self.jobset) or restarts or self.pods or self.has_job)
 
 
-def run_state(known: RunStatus, seen: Seen, now: float) -> RunStatus:
-    """The state of a run. known: by the store. now: seconds since the epoch."""
-    if known.has_result:
+def run_state(known: RunStatus, seen: Seen, now: float, run: Handle) -> RunStatus:
+    """The state of a run: what `phase` decides, and what pods and events add.
+
+    known: by the store. now: seconds since the epoch. run: its name in further commands.
+    """
+    found = phase(seen.jobset, seen.workload, has_result=known.has_result)
+    name = seen.jobset["metadata"]["name"] if seen.jobset else ""
+    known = replace(known, phase=found.name, jobset=name)
+    if found.name == "finished":
         return replace(known, nodes=podlist.nodes(seen.pods))
     if seen.jobset is None:
-        return _without_jobset(known)
+        return _without_jobset(known, found, run)
     one = _with_facts(known, seen.jobset, seen.pods)
-    if "deletionTimestamp" in seen.jobset["metadata"]:
-        return _ended_early(one, "is being deleted", "Pending")
-    if true(seen.jobset, "Failed") or seen.jobset.get("status", {}).get("terminalState") == "Failed":
-        return _failed(one, seen)
-    if true(seen.jobset, "Completed"):
-        return _put(
-            one, "Failed", message="all pods ended with 0, but there is no result.json", hint=_LOGS_HINT
-        )
-    if seen.workload is not None and not seen.workload["spec"].get("active", True):
-        return _inactive(one, seen.workload, seen.pods)
+    if found.name == "ending":
+        return _put_back(one, "is being deleted", "Pending", found.next_step(run))
+    if found.name == "failed":
+        return _failed(one, seen, run)
+    if found.ended:
+        return _put(one, "Failed", message=f"it {found.reason}", hint=found.next_step(run))
+    if found.name in ("paused", "put out"):
+        return _inactive(one, found, seen.pods, run)
     if seen.without_jobs and _age(seen.jobset, now) > SETTLED_AFTER_S:
-        return _without_jobs(one, seen, now)
-    if seen.jobset["spec"].get("suspend") or (seen.workload and not true(seen.workload, "Admitted")):
+        return _without_jobs(one, seen, now, run)
+    if found.name == "held":
+        return _put(one, "Paused", stuck=True, reason=f"it {found.reason}", hint=found.next_step(run))
+    if found.name == "queued":
         return _suspended(one, seen, now)
     return _admitted(one, seen, now)
 
@@ -126,44 +132,34 @@ def _put(one: RunStatus, state: RunState, **changes: object) -> RunStatus:
     return replace(one, state=state, **{**cleared, **changes})  # type: ignore[arg-type]
 
 
-def _without_jobset(known: RunStatus) -> RunStatus:
+def _without_jobset(known: RunStatus, found: Phase, run: Handle) -> RunStatus:
     if known.state == "Failed":
-        return known
+        return replace(known, hint=" ".join(filter(None, (known.hint, found.next_step(run)))))
     if known.state == "Pending":
-        return replace(known, reason="not submitted, or cancelled before it began")
-    return _ended_early(known, "cancelled, or not submitted again", "Interrupted")
+        return replace(known, reason="not submitted, or cancelled before it began", hint=found.next_step(run))
+    return _put_back(known, "cancelled, or not submitted again", "Interrupted", found.next_step(run))
 
 
-def _ended_early(one: RunStatus, reason: str, before_start: RunState) -> RunStatus:
+def _put_back(one: RunStatus, reason: str, before_start: RunState, hint: str) -> RunStatus:
     state: RunState = before_start if one.state == "Pending" else "Interrupted"
-    return _put(one, state, reason=f"{reason}; `octjob submit` continues it")
+    return _put(one, state, reason=reason, hint=hint)
 
 
-def _inactive(one: RunStatus, workload: Document, pods: Sequence[Document]) -> RunStatus:
+def _inactive(one: RunStatus, found: Phase, pods: Sequence[Document], run: Handle) -> RunStatus:
     """Paused by hand, or put out by Kueue for good."""
-    evicted = condition(workload, "Evicted")
-    reason = evicted.get("reason", "") if evicted else ""
-    message = evicted.get("message", "") if evicted else ""
-    if _TIME_LIMIT in reason or "maximum execution time" in message:
-        return _put(
-            one,
-            "Failed",
-            message="it ran longer than compute.max_runtime_hours allows",
-            hint="Raise max_runtime_hours and submit again: it continues where it was.",
-        )
     left = sum(pod.get("status", {}).get("phase") in ("Pending", "Running") for pod in pods)
-    if evicted and reason not in ("", "Deactivated") and reason.startswith("Deactivated"):
-        return _put(one, "Paused", stuck=True, reason=f"put out by Kueue: {message}", hint=_RESUME_HINT)
     saving = f", {left} pods are still ending" if left else ""
-    return _put(one, "Paused", reason=f"paused{saving}; `octjob resume` lets it go on")
+    stuck = found.name == "put out"
+    return _put(one, "Paused", stuck=stuck, reason=f"{found.reason}{saving}", hint=found.next_step(run))
 
 
-def _without_jobs(one: RunStatus, seen: Seen, now: float) -> RunStatus:
+def _without_jobs(one: RunStatus, seen: Seen, now: float, run: Handle) -> RunStatus:
     """JobSet has created no Job in all that time. Its controller says why by an event only (from 0.11 on)."""
     assert seen.jobset is not None
     text = seen.events[-1] if seen.events else ""
     if text and not any(word in text for word in _PASSING):
-        return _put(one, "Invalid", message=f"its Job is refused: {text}", hint=_INVALID_HINT)
+        hint = f"{run.command('cancel')}, mend the sweep and submit it again."
+        return _put(one, "Invalid", message=f"its Job is refused: {text}", hint=hint)
     why = text or "its controller is down, or before version 0.11 and silent about a refused Job"
     age = _age(seen.jobset, now)
     return _put(one, "Starting", reason=f"JobSet has made no Job in {age:.0f} s: {why}")
@@ -171,8 +167,6 @@ def _without_jobs(one: RunStatus, seen: Seen, now: float) -> RunStatus:
 
 def _suspended(one: RunStatus, seen: Seen, now: float) -> RunStatus:
     """Not admitted: for the first time, or put back."""
-    if not one.queue:
-        return _put(one, "Paused", stuck=True, reason="its JobSet is suspended, and no queue will resume it")
     begun = one.state != "Pending" or one.restarts > 0
     if seen.workload is None:
         assert seen.jobset is not None
@@ -275,7 +269,7 @@ def _running(one: RunStatus, pods: Sequence[Document], now: float) -> RunStatus:
     return _put(one, "Running", stage="starting", stalled=stalled, reason=text)
 
 
-def _failed(one: RunStatus, seen: Seen) -> RunStatus:
+def _failed(one: RunStatus, seen: Seen, run: Handle) -> RunStatus:
     """Why: the container that failed first, else the run's own last words, else JobSet's."""
     found = true(seen.jobset, "Failed") or {}
     end = podlist.first_failure(seen.pods)
@@ -286,7 +280,7 @@ def _failed(one: RunStatus, seen: Seen) -> RunStatus:
             one,
             "Failed",
             message=f"{after}{end.text}",
-            hint=end.hint or own or _LOGS_HINT,
+            hint=_mended(end.hint or own, run),
             exit_code=end.exit_code,
         )
     if one.state == "Failed":
@@ -296,17 +290,19 @@ def _failed(one: RunStatus, seen: Seen) -> RunStatus:
             one,
             "Failed",
             message=f"{after}{means}{one.message}",
-            hint=one.hint,
+            hint=_mended(one.hint, run),
             exit_code=code,
         )
-    return _put(
-        one, "Failed", message=f"{after}{found.get('message', 'JobSet says no more')}", hint=_LOGS_HINT
-    )
+    text = found.get("message", "JobSet says no more")
+    return _put(one, "Failed", message=f"{after}{text}", hint=_mended("", run))
 
 
-_LOGS_HINT = "`octjob logs` shows what the attempts said."
-_RESUME_HINT = "`octjob resume` lets it go on."
-_INVALID_HINT = "`octjob cancel` it, mend the sweep and submit again."
+def _mended(own: str, run: Handle) -> str:
+    """The hint of a failed run. own: what the run itself said would mend it."""
+    again = f"{run.command('retry')} runs it again"
+    if own:
+        return f"{own} Then {again}."
+    return f"{run.command('logs')} shows what its attempts said; once mended, {again}."
 
 
 def _has_jobs(jobset: Document) -> bool:

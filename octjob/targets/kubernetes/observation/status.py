@@ -6,6 +6,7 @@ queue depends on all), pods. A fourth, of events, only where a run has no Jobs o
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -16,14 +17,15 @@ from typing import TYPE_CHECKING
 from octjob.results.status import RunStatus, sweep_status
 from octjob.storage import open_store
 from octjob.storage.base import ObjectNotFoundError
-from octjob.targets.kubernetes.control import by_jobset, uid_of
+from octjob.targets.kubernetes.control import uid_of
 from octjob.targets.kubernetes.documents.names import job_name
 from octjob.targets.kubernetes.observation.pods import JOBSET_NAME
 from octjob.targets.kubernetes.observation.state import Seen, run_state, wants_events
 from octjob.targets.kubernetes.observation.waiting import Place, places
-from octjob.targets.kubernetes.refusal import NotServed
-from octjob.targets.kubernetes.resources import EVENTS, PODS, WORKLOADS
+from octjob.targets.kubernetes.phase import Handle
+from octjob.targets.kubernetes.resources import EVENTS, PODS
 from octjob.targets.kubernetes.select import NoSuchTarget, Selection, annotation, parse_target, select
+from octjob.targets.kubernetes.workloads import by_jobset, list_workloads
 
 if TYPE_CHECKING:
     from octjob.storage.base import ObjectStore
@@ -68,7 +70,7 @@ class SweepView:
             ClusterError, AccessError, DataError: as the cluster and the store raise them.
         """
         with ThreadPoolExecutor(3) as pool:
-            workloads = pool.submit(self._workloads)
+            workloads = pool.submit(list_workloads, self.cluster)
             pods = pool.submit(self.cluster.list, PODS, self.target.selector)
             selection = self._select()
             seen = self._join(selection, workloads.result(), pods.result())
@@ -76,7 +78,16 @@ class SweepView:
         seen = self._with_events(seen, moment)
         # After the cluster: a run writes its result before its pods end, so none is called failed for want of it.
         known = self._known(selection, moment)
-        runs = [run_state(one, seen.get(one.run_id, Seen()), moment) for one in known]
+        file = shlex.quote(str(selection.file)) if selection.file else ""
+        runs = [
+            run_state(
+                one,
+                seen.get(one.run_id, Seen()),
+                moment,
+                Handle(selection.sweep, one.run_id, self.cluster.flags, file),
+            )
+            for one in known
+        ]
         self._selection, self._before = selection, runs
         return Look(selection, runs)
 
@@ -87,12 +98,6 @@ class SweepView:
             if self._selection is None:
                 raise
             return replace(self._selection, jobsets=[])
-
-    def _workloads(self) -> list[Document]:
-        try:
-            return self.cluster.list(WORKLOADS)
-        except NotServed:
-            return []  # A cluster without Kueue: JobSets run at once.
 
     def _join(
         self, selection: Selection, workloads: Sequence[Document], pods: Iterable[Document]

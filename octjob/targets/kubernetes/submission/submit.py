@@ -63,6 +63,7 @@ def submit(
     *,
     update: bool = False,
     only_check: bool = False,
+    file: str = "",
     listener: Listener = lambda what, done, total: None,
 ) -> Submitted:
     """Create the JobSets of the plan's runs that have neither a result nor a JobSet, in the cluster's namespace.
@@ -71,6 +72,7 @@ def submit(
     every shape of run. Costs two API calls a run and some twenty in all.
 
     update: leave runs alone that are on the cluster with other settings. only_check: create and store nothing.
+    file: the sweep's, as a user types it, for hints.
 
     Raises:
         SpecError: the sweep, or a run on the cluster, is there with another spec.
@@ -82,7 +84,7 @@ def submit(
     jobsets, notes = render_plan(plan, cluster, settings)
     done = finished_runs(store)
     runs = [run for run in plan.runs if run.run_id not in done]
-    existing = sort_out(cluster, plan.name, runs, jobsets, settings, update=update)
+    existing = sort_out(cluster, plan.name, runs, jobsets, settings, update=update, file=file)
     notes += existing.warnings
     if existing.todo:
         notes += warnings(plan, settings)
