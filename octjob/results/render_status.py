@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ _NAMES = (0, 1)
 _STATE = 2
 _MESSAGE_WIDTH = 400
 _REASON_WIDTH = 120
+_NUM_NAMED = 8
 _STYLES = {
     "Pending": "dim",
     "Queued": "dim",
@@ -62,7 +64,7 @@ def status_rich(statuses: Sequence[RunStatus], width: int, *, wide: bool = False
     text.append(f"{heading}\n{rule}\n", "dim")
     for one, line in zip(statuses, lines, strict=True):
         styled = Text(f"{line}\n")
-        doubtful = one.stalled or one.collapsed or one.stuck
+        doubtful = one.stalled or one.collapsed or one.stuck or one.superseded
         styled.stylize("bold yellow" if doubtful else _STYLES[one.state], start, end)
         text.append(styled)
     return text.append("\n".join(["", *_messages(statuses)]))
@@ -97,6 +99,10 @@ def _wide_cells(one: RunStatus) -> list[str]:
 
 
 def _state(one: RunStatus) -> str:
+    return f"{_own_state(one)} (superseded)" if one.superseded else _own_state(one)
+
+
+def _own_state(one: RunStatus) -> str:
     if one.collapsed:
         return f"{one.state} (collapsed)"
     if one.stalled:
@@ -169,10 +175,16 @@ def _messages(statuses: Sequence[RunStatus]) -> list[str]:
 def _shared_hint(runs: Sequence[RunStatus]) -> str:
     """What leads on for all of them: where commands name the run, those for the whole sweep, which do the same.
 
-    To cancel a sweep would do more, so then only the first run is named.
+    To cancel a sweep would do more, so then the runs are named, as many as a line has room for.
     """
     hints = {one.hint: one for one in runs if one.hint}
     if not hints:
         return ""
     hint, first = next(iter(hints.items()))
-    return hint if len(hints) == 1 or "octjob cancel" in hint else hint.replace(f"/{first.run_id}", "")
+    named = re.search(rf"(\S+/){re.escape(first.run_id)}", hint)
+    if len(hints) == 1 or named is None:
+        return hint
+    if "octjob cancel" in hint:
+        targets = " ".join(f"{named[1]}{one.run_id}" for one in runs[:_NUM_NAMED])
+        return hint.replace(named[0], targets)
+    return hint.replace(f"/{first.run_id}", "")

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from octjob.plan.expand import plan_sweep
 from octjob.targets.kubernetes.api import Cluster
@@ -171,6 +172,42 @@ def test_a_changed_sweep_is_refused_before_anything_happens(
     assert len(jobset_uids(control_plane, namespace)) == NUM_RUNS
     more = octjob(control_plane, "submit", "-f", str(larger), "-n", namespace, "--update")
     assert "9 runs: 3 created, 6 already there" in more.out
+
+
+def test_superseded_runs_are_named_marked_and_cancelled_on_demand(
+    control_plane: ClusterAccess, namespace: str, cluster: Cluster, sweep: Path, tmp_path: Path
+) -> None:
+    submit_file(cluster, sweep)
+    before = jobset_uids(control_plane, namespace)
+    text = sweep.read_text()
+    changed = yaml.safe_load(text)
+    changed["configs"]["c1"]["overrides"]["train.epochs"] = 7
+    sweep.write_text(yaml.safe_dump(changed))
+    place = ("-f", str(sweep), "-n", namespace, "--update")
+    ended = octjob(control_plane, "submit", *place)
+    assert ended.code == 0, ended.err
+    assert (
+        "3 runs of an earlier submission are no longer in phase3 and hold a slice or wait for one"
+        in ended.err
+    )
+    assert len(jobset_uids(control_plane, namespace)) == NUM_RUNS + 3
+    document = json.loads(octjob(control_plane, "status", "phase3", "-n", namespace, "-o", "json").out)
+    old = {one["run_id"] for one in document["runs"] if one["superseded"]}
+    assert len(old) == 3
+    assert old < set(before)
+    text = octjob(control_plane, "status", "phase3", "-n", namespace).out
+    assert text.count("Queued (superseded)") == 3
+    dry = octjob(control_plane, "submit", *place, "--cancel-superseded", "--dry-run")
+    assert "would be cancelled" in dry.err
+    assert old < set(jobset_uids(control_plane, namespace))
+    gone = octjob(control_plane, "submit", *place, "--cancel-superseded", "-o", "json")
+    assert {(one["run"], one["state"]) for one in json.loads(gone.out)["superseded"]} == {
+        (run, "cancelled") for run in old
+    }
+    control_plane.wait_until(
+        lambda: not old & set(jobset_uids(control_plane, namespace)), "they are gone", 30
+    )
+    assert len(jobset_uids(control_plane, namespace)) == NUM_RUNS
 
 
 def test_a_failed_run_is_left_to_retry(

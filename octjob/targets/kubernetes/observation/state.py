@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 # JobSet makes its Jobs within a second of its creation, Kueue the Workload.
 SETTLED_AFTER_S = 15.0
+_SUPERSEDED = "superseded: a later submission no longer has it"
 _RESTART_CAUSES = {
     "FailurePolicy_disrupted": "its machine was taken or drained (not counted)",
     "FailurePolicy_restart_me": "it saved and asked to be started again (not counted)",
@@ -70,6 +71,14 @@ def run_state(known: RunStatus, seen: Seen, now: float, run: Handle) -> RunStatu
     known: by the store. now: seconds since the epoch. run: its name in further commands.
     """
     found = phase(seen.jobset, seen.workload, has_result=known.has_result)
+    one = _state(known, seen, found, now, run)
+    if one.superseded and found.allows("cancel") and found.name != "ending":
+        reason = "; ".join(text for text in (_SUPERSEDED, one.reason) if text)
+        return replace(one, reason=reason, hint=f"{run.command('cancel')} gives its place to the others.")
+    return one
+
+
+def _state(known: RunStatus, seen: Seen, found: Phase, now: float, run: Handle) -> RunStatus:
     name = seen.jobset["metadata"]["name"] if seen.jobset else ""
     known = replace(known, phase=found.name, jobset=name)
     if found.name == "finished":

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from octjob.results.records import RunEntry
 from octjob.results.status import RunStatus, sweep_status
 from octjob.storage import open_store
 from octjob.storage.base import ObjectNotFoundError
@@ -132,23 +133,22 @@ class SweepView:
         }
 
     def _known(self, selection: Selection, now: float) -> list[RunStatus]:
-        """What the store knows of the runs that are meant; those that it does not know come last."""
+        """What the store knows of the runs that are meant; those that the sweep no longer has come last."""
         if self._store is None:
             self._store = self._open_at(selection.output)
         on_cluster = {annotation(one, "run"): one for one in selection.jobsets}
         only = (set(on_cluster) or {one.run_id for one in self._before}) if self.target.run else None
+        also = [
+            RunEntry(run_id=run, checkpoint=annotation(one, "checkpoint"), config=annotation(one, "config"))
+            for run, one in on_cluster.items()
+        ]
         try:
-            known = sweep_status(self._store, now, self._before, only)
+            return sweep_status(self._store, now, self._before, only, also)
         except ObjectNotFoundError:
             if not on_cluster:
                 raise
-            known = []  # Applied by other means than `octjob submit`: the JobSets are all there is.
-        there = {one.run_id for one in known}
-        return known + [
-            RunStatus(run, annotation(one, "checkpoint"), annotation(one, "config"), "Pending")
-            for run, one in on_cluster.items()
-            if run not in there
-        ]
+        # Applied by other means than `octjob submit`: the JobSets are all there is.
+        return [RunStatus(one.run_id, one.checkpoint, one.config, "Pending") for one in also]
 
 
 def _seen(

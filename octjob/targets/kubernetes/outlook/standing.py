@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 
 def standings(runs: Iterable[RunStatus]) -> Standings:
-    """From a look at a cluster. A run that nothing more will come of is not waited for."""
-    return Standings({one.run_id: _standing(one) for one in runs})
+    """From a look at a cluster. What nothing more will come of is not waited for, nor what is superseded."""
+    return Standings({one.run_id: _standing(one) for one in runs if not one.superseded})
 
 
 def _standing(one: RunStatus) -> Standing:

@@ -16,6 +16,7 @@ from octjob.targets.kubernetes.documents.settings import Settings
 from octjob.targets.kubernetes.phase import Handle, Phase, phase
 from octjob.targets.kubernetes.refusal import ClusterError
 from octjob.targets.kubernetes.resources import JOBSETS
+from octjob.targets.kubernetes.select import annotation
 from octjob.targets.kubernetes.submission.admission import readable
 from octjob.targets.kubernetes.workloads import by_jobset, list_workloads
 
@@ -31,7 +32,8 @@ class Existing:
     """The runs of a plan by what the cluster has of them.
 
     todo: nothing. there: a JobSet of these settings; unstarted: those of them that may have no Job yet. ended: the
-    same, but it ended. kept: a JobSet of other settings.
+    same, but it ended. kept: a JobSet of other settings. superseded: JobSets of runs that the sweep no longer has and
+    that have not ended.
     """
 
     todo: list[Run] = field(default_factory=list)
@@ -39,6 +41,7 @@ class Existing:
     unstarted: list[Run] = field(default_factory=list)
     ended: list[Run] = field(default_factory=list)
     kept: list[Run] = field(default_factory=list)
+    superseded: list[Document] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
 
@@ -63,7 +66,7 @@ def sort_out(
     """
     live = {each["metadata"]["name"]: each for each in cluster.list(JOBSETS, sweep_selector(sweep))}
     workloads = _workloads(cluster, live.values())
-    found = Existing()
+    found = Existing(superseded=superseded(live.values(), jobsets))
     leaving: list[Run] = []
     changes: dict[str, _Change] = {}
     for run in runs:
@@ -93,6 +96,23 @@ def sort_out(
             f" {_replacing(sweep, changes, cluster.flags, file)}, gives them these"
         )
     return found
+
+
+def superseded(live: Iterable[Document], jobsets: Mapping[str, Manifest]) -> list[Document]:
+    """JobSets of this sweep, with results in the same place, that go on or wait though it has no such run any more.
+
+    jobsets: those of all of its runs, by run id.
+    """
+    outputs = {annotation(one, "output") for one in jobsets.values()}
+    found = [
+        one
+        for one in live
+        if annotation(one, "run") not in jobsets
+        and annotation(one, "output") in outputs
+        and phase(one).allows("cancel")
+        and phase(one).name != "ending"
+    ]
+    return sorted(found, key=lambda one: annotation(one, "run"))
 
 
 @dataclass(frozen=True)
