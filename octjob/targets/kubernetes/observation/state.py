@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 # JobSet makes its Jobs within a second of its creation, Kueue the Workload.
 SETTLED_AFTER_S = 15.0
+# A controller that has a large sweep to work through comes to each run in its turn; one that has written nothing at
+# all for so long, though there was something to do, is away.
+SILENT_AFTER_S = 60.0
 _SUPERSEDED = "superseded: a later submission no longer has it"
 _RESTART_CAUSES = {
     "FailurePolicy_disrupted": "its machine was taken or drained (not counted)",
@@ -44,7 +47,8 @@ class Seen:
 
     pods: of the JobSet, of any attempt. place: in its queue, while it waits. events: texts of why Jobs or pods
     could not be created, latest last; only there where `wants_events` asked for them. has_job: some of them are the
-    Job's own, so there is one.
+    Job's own, so there is one. jobset_sign, kueue_sign: when JobSet's and Kueue's controllers last wrote to a status
+    here. preemptor: who took its place, in words.
     """
 
     jobset: Document | None = None
@@ -53,6 +57,9 @@ class Seen:
     place: Place | None = None
     events: Sequence[str] = ()
     has_job: bool = False
+    jobset_sign: float | None = None
+    kueue_sign: float | None = None
+    preemptor: str = ""
 
     @property
     def without_jobs(self) -> bool:
@@ -100,7 +107,7 @@ def _state(known: RunStatus, seen: Seen, found: Phase, now: float, run: Handle) 
         return _put(one, "Paused", stuck=True, reason=f"it {found.reason}", hint=found.next_step(run))
     if found.name == "queued":
         return _suspended(one, seen, now)
-    return _admitted(one, seen, now)
+    return _admitted(one, seen, now, run)
 
 
 def wants_events(seen: Seen, now: float) -> bool:
@@ -169,9 +176,26 @@ def _without_jobs(one: RunStatus, seen: Seen, now: float, run: Handle) -> RunSta
     if text and not any(word in text for word in _PASSING):
         hint = f"{run.command('cancel')}, mend the sweep and submit it again."
         return _put(one, "Invalid", message=f"its Job is refused: {text}", hint=hint)
-    why = text or "its controller is down, or before version 0.11 and silent about a refused Job"
     age = _age(seen.jobset, now)
-    return _put(one, "Starting", reason=f"JobSet has made no Job in {age:.0f} s: {why}")
+    if text:
+        return _put(one, "Starting", reason=f"JobSet has made no Job in {age:.0f} s: {text}")
+    silent_s = _silent_s(seen.jobset, seen.jobset_sign, now)
+    if silent_s <= SILENT_AFTER_S:
+        if phase(seen.jobset, seen.workload).name == "queued":
+            return _suspended(one, seen, now)
+        return _put(one, "Starting", reason="JobSet has not come to it yet")
+    return _put(
+        one,
+        "Starting",
+        reason=f"JobSet has made no Job in {age:.0f} s and its controller has done nothing for {silent_s:.0f} s:"
+        " it is down, or before version 0.11 and silent about a refused Job",
+        hint="`kubectl -n jobset-system get pods` shows it; once it works the run starts by itself.",
+    )
+
+
+def _silent_s(jobset: Document, sign: float | None, now: float) -> float:
+    """For how long a controller has shown no sign of life though this JobSet was there for it."""
+    return now - max(seconds(jobset["metadata"]["creationTimestamp"]), sign or 0.0)
 
 
 def _suspended(one: RunStatus, seen: Seen, now: float) -> RunStatus:
@@ -179,16 +203,23 @@ def _suspended(one: RunStatus, seen: Seen, now: float) -> RunStatus:
     begun = one.state != "Pending" or one.restarts > 0
     if seen.workload is None:
         assert seen.jobset is not None
-        late = _age(seen.jobset, now) > SETTLED_AFTER_S
-        reason = "Kueue has made no Workload of it: is its controller running?" if late else "just submitted"
-        return _put(one, "Interrupted" if begun else "Queued", reason=reason)
+        silent_s = _silent_s(seen.jobset, seen.kueue_sign, now)
+        reason, hint = "Kueue has not come to it yet", ""
+        if _age(seen.jobset, now) <= SETTLED_AFTER_S:
+            reason = "just submitted"
+        elif silent_s > SILENT_AFTER_S:
+            reason = f"Kueue has made no Workload of it and has done nothing for {silent_s:.0f} s"
+            hint = "`kubectl -n kueue-system get pods` shows its controller; once it works the run is queued."
+        return _put(one, "Interrupted" if begun else "Queued", reason=reason, hint=hint)
     evicted = true(seen.workload, "Evicted")
     if true(seen.workload, "Admitted") and not evicted:
         return _put(one, "Starting", reason="admitted, its pods are being created")
     # An evicted run holds its quota until its pods have left.
     wait = Wait("") if evicted and true(seen.workload, "QuotaReserved") else waits_for(seen.workload)
     place = seen.place
-    reason = "; ".join(text for text in (_evicted(evicted) if evicted else "", wait.reason) if text)
+    reason = "; ".join(
+        text for text in (_evicted(evicted, seen.preemptor) if evicted else "", wait.reason) if text
+    )
     if any(pod.get("status", {}).get("phase") == "Running" for pod in seen.pods):
         reason = f"{reason}; its pods are saving"
     return _put(
@@ -202,10 +233,10 @@ def _suspended(one: RunStatus, seen: Seen, now: float) -> RunStatus:
     )
 
 
-def _evicted(found: Mapping[str, str]) -> str:
+def _evicted(found: Mapping[str, str], preemptor: str) -> str:
     reason, message = found.get("reason", ""), found.get("message", "")
     words = {
-        "Preempted": "preempted by a run of higher priority",
+        "Preempted": f"preempted by {preemptor or 'a run of higher priority'}",
         "PodsReadyTimeout": "put back, its pods were not ready in time",
         "ClusterQueueStopped": "put back, its queue was stopped",
         "LocalQueueStopped": "put back, its queue was stopped",
@@ -215,7 +246,7 @@ def _evicted(found: Mapping[str, str]) -> str:
     return words.get(reason) or f"put back ({reason}): {message}"
 
 
-def _admitted(one: RunStatus, seen: Seen, now: float) -> RunStatus:
+def _admitted(one: RunStatus, seen: Seen, now: float, run: Handle) -> RunStatus:
     assert seen.jobset is not None
     expected = _num_pods(seen.jobset)
     current = [pod for pod in seen.pods if podlist.restart(pod) == one.restarts and _alive(pod)]
@@ -224,11 +255,12 @@ def _admitted(one: RunStatus, seen: Seen, now: float) -> RunStatus:
         return _running(one, current, now)
     failed = podlist.first_failure(seen.pods)
     if _is_restarting(seen.jobset, one.restarts):
-        return _restarting(one, seen, failed)
+        return _restarting(one, seen, failed, run)
     if failed is not None:
         # The Job or the JobSet has not acted on it yet.
-        return _put(one, "Running", reason=f"{failed.text}; its other pods are being stopped")
-    obstacle = podlist.obstacle(current)
+        reason = f"{failed.text}; its other pods are being stopped"
+        return _put(one, "Running", reason=reason, hint=failed.hint)
+    obstacle = podlist.obstacle(current, run.flags)
     if obstacle is not None:
         return _put(one, "Starting", reason=obstacle.reason, hint=obstacle.hint)
     if not current:
@@ -236,7 +268,15 @@ def _admitted(one: RunStatus, seen: Seen, now: float) -> RunStatus:
         return _put(
             one, "Starting", reason=f"no pods yet: {why[-1]}" if why else "its pods are being created"
         )
-    return _put(one, "Starting", reason=f"{len(ready)} of {expected} pods ready")
+    missing = podlist.missing(
+        [pod for pod in seen.pods if podlist.restart(pod) == one.restarts], expected, now, run.flags
+    )
+    return _put(
+        one,
+        "Starting",
+        reason=f"{len(ready)} of {expected} pods ready; {missing.reason}",
+        hint=missing.hint,
+    )
 
 
 def _is_restarting(jobset: Document, restarts: int) -> bool:
@@ -245,7 +285,7 @@ def _is_restarting(jobset: Document, restarts: int) -> bool:
     return found["status"] == "True" if found else restarts > 0
 
 
-def _restarting(one: RunStatus, seen: Seen, failed: podlist.End | None) -> RunStatus:
+def _restarting(one: RunStatus, seen: Seen, failed: podlist.End | None, run: Handle) -> RunStatus:
     """Between an attempt that failed and the pods of the next."""
     found = condition(seen.jobset, "RestartingJobSet")
     cause = _RESTART_CAUSES.get(found["reason"], "") if found else ""
@@ -257,10 +297,11 @@ def _restarting(one: RunStatus, seen: Seen, failed: podlist.End | None) -> RunSt
         uncounted = one.restarts and not one.restarts_counted
         cause = "a disruption (not counted)" if uncounted else "an attempt failed"
     current = [pod for pod in seen.pods if podlist.restart(pod) == one.restarts and _alive(pod)]
-    obstacle = podlist.obstacle(current)
+    obstacle = podlist.obstacle(current, run.flags)
     waits = f"; now {obstacle.reason}" if obstacle else ""
     reason = f"restart {one.restarts}: {cause}{waits}"
-    return _put(one, "Restarting", reason=reason, hint=obstacle.hint if obstacle else "")
+    hint = obstacle.hint if obstacle else failed.hint if failed else ""
+    return _put(one, "Restarting", reason=reason, hint=hint)
 
 
 def _running(one: RunStatus, pods: Sequence[Document], now: float) -> RunStatus:

@@ -20,9 +20,10 @@ from octjob.storage import open_store
 from octjob.storage.base import ObjectNotFoundError
 from octjob.targets.kubernetes.control import uid_of
 from octjob.targets.kubernetes.documents.names import job_name
+from octjob.targets.kubernetes.observation.conditions import last_sign
 from octjob.targets.kubernetes.observation.pods import JOBSET_NAME
 from octjob.targets.kubernetes.observation.state import Seen, run_state, wants_events
-from octjob.targets.kubernetes.observation.waiting import Place, places
+from octjob.targets.kubernetes.observation.waiting import Place, places, preemptor
 from octjob.targets.kubernetes.phase import Handle
 from octjob.targets.kubernetes.resources import EVENTS, PODS
 from octjob.targets.kubernetes.select import NoSuchTarget, Selection, annotation, parse_target, select
@@ -106,11 +107,18 @@ class SweepView:
         """What the cluster shows of each run, by run id; each list is gone through once."""
         of_jobset = by_jobset(workloads)
         place = places(workloads)
+        names = {uid_of(one): _short_name(one) for one in selection.jobsets}
+        signs = last_sign(selection.jobsets), last_sign(workloads)
         of_name = defaultdict(list)
         for pod in pods:
             of_name[pod["metadata"].get("labels", {}).get(JOBSET_NAME)].append(pod)
         return {
-            annotation(jobset, "run"): _seen(jobset, of_jobset, place, of_name[jobset["metadata"]["name"]])
+            annotation(jobset, "run"): replace(
+                _seen(jobset, of_jobset, place, of_name[jobset["metadata"]["name"]]),
+                jobset_sign=signs[0],
+                kueue_sign=signs[1],
+                preemptor=preemptor(of_jobset.get(uid_of(jobset)), workloads, names),
+            )
             for jobset in selection.jobsets
         }
 
@@ -149,6 +157,10 @@ class SweepView:
                 raise
         # Applied by other means than `octjob submit`: the JobSets are all there is.
         return [RunStatus(one.run_id, one.checkpoint, one.config, "Pending") for one in also]
+
+
+def _short_name(jobset: Document) -> str:
+    return f"{annotation(jobset, 'checkpoint')}.{annotation(jobset, 'config')}"
 
 
 def _seen(
