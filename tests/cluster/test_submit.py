@@ -174,6 +174,23 @@ def test_a_changed_sweep_is_refused_before_anything_happens(
     assert "9 runs: 3 created, 6 already there" in more.out
 
 
+def test_runs_queue_in_the_sweeps_order(
+    control_plane: ClusterAccess, namespace: str, cluster: Cluster, sweep: Path
+) -> None:
+    """By Kueue's own key: priority, then the second in which the Workload was made."""
+    done = submit_file(cluster, sweep, ordered=True)
+    uids = jobset_uids(control_plane, namespace)
+
+    def queued() -> list[str]:
+        workloads = control_plane.list("workloads", namespace)
+        workloads.sort(key=lambda one: one["metadata"]["creationTimestamp"])
+        return [one["metadata"]["labels"]["kueue.x-k8s.io/job-uid"] for one in workloads]
+
+    wanted = [uids[run.run_id] for run in done.created]
+    control_plane.wait_until(lambda: len(queued()) == NUM_RUNS, "all are queued")
+    assert queued() == wanted
+
+
 def test_superseded_runs_are_named_marked_and_cancelled_on_demand(
     control_plane: ClusterAccess, namespace: str, cluster: Cluster, sweep: Path, tmp_path: Path
 ) -> None:

@@ -22,7 +22,7 @@ from octjob.targets.kubernetes.documents.settings import Settings, warnings
 from octjob.targets.kubernetes.refusal import ClusterError, Forbidden
 from octjob.targets.kubernetes.resources import JOBSETS
 from octjob.targets.kubernetes.submission.admission import kubectl
-from octjob.targets.kubernetes.submission.batch import Listener, in_parallel
+from octjob.targets.kubernetes.submission.batch import WAVE_S, Listener, in_parallel, in_waves
 from octjob.targets.kubernetes.submission.dryrun import dry_run, shape
 from octjob.targets.kubernetes.submission.existing import sort_out
 from octjob.targets.kubernetes.submission.preflight import check_names, check_schema, preflight
@@ -71,6 +71,7 @@ def submit(
     file: str = "",
     give_up: Callable[[Sequence[Document]], bool] = lambda superseded: False,
     listener: Listener = lambda what, done, total: None,
+    wave_s: float | None = WAVE_S,
 ) -> Submitted:
     """Create the JobSets of the plan's runs that have neither a result nor a JobSet, in the cluster's namespace.
 
@@ -79,7 +80,8 @@ def submit(
 
     update: leave runs alone that are on the cluster with other settings. only_check: create and store nothing.
     file: the sweep's, as a user types it, for hints. give_up: asked before anything is created, where superseded runs
-    hold slices or wait for some, whether they are to be cancelled.
+    hold slices or wait for some, whether they are to be cancelled. wave_s: how far apart queued runs are created, so
+    that they queue in the sweep's order; None for all at once.
 
     Raises:
         SpecError: the sweep, or a run on the cluster, is there with another spec.
@@ -104,7 +106,8 @@ def submit(
         if cancelled:
             # Not waited for: they save within their grace period, and the new runs queue behind them.
             delete_all(cluster, existing.superseded)
-        _create(cluster, [jobsets[run.run_id] for run in existing.todo], listener)
+        todo = [jobsets[run.run_id] for run in existing.todo]
+        _create(cluster, todo, listener, wave_s if settings.compute.queue else None)
         begun = [jobsets[run.run_id] for run in (*existing.todo, *existing.unstarted)]
         notes += _verify(cluster, plan.name, begun, len(existing.todo))
     return Submitted(
@@ -167,8 +170,14 @@ def _check(
     return notes
 
 
-def _create(cluster: Cluster, jobsets: Sequence[Manifest], listener: Listener) -> None:
-    outcome = in_parallel(lambda each: cluster.apply(JOBSETS, each), jobsets, "created", listener)
+def _create(cluster: Cluster, jobsets: Sequence[Manifest], listener: Listener, wave_s: float | None) -> None:
+    def create(jobset: Manifest) -> Document:
+        return cluster.apply(JOBSETS, jobset)
+
+    if wave_s is None:
+        outcome = in_parallel(create, jobsets, "created", listener)
+    else:
+        outcome = in_waves(create, jobsets, "created", listener, wave_s)
     if outcome.problem is not None:
         raise _cut_off(cluster, outcome.problem, f"{len(outcome.results)} of {len(jobsets)} runs created")
 
