@@ -41,6 +41,7 @@ def installed(control_plane: ClusterAccess) -> Iterator[str]:
     values = {
         "serviceAccounts": {"submitter": {"create": True}},
         "kueue": {
+            "keep": False,
             "cluster": {"queues": queues, "priorityClasses": [{"name": name, "value": 1}]},
             "localQueues": [{"name": key, "clusterQueue": f"{name}-{key}"} for key in CAPACITIES],
         },
