@@ -213,7 +213,7 @@ def test_superseded_runs_are_named_marked_and_cancelled_on_demand(
     assert len(old) == 3
     assert old < set(before)
     text = octjob(control_plane, "status", "phase3", "-n", namespace).out
-    assert text.count("Queued (superseded)") == 3
+    assert text.count("(stuck) (superseded)") == 3
     dry = octjob(control_plane, "submit", *place, "--cancel-superseded", "--dry-run")
     assert "would be cancelled" in dry.err
     assert old < set(jobset_uids(control_plane, namespace))
