@@ -13,18 +13,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from octjob.results.columns import cells, main_columns
-from octjob.results.leaderboard import Leaderboard
+from octjob.results.leaderboard import SCHEMA_VERSION, Leaderboard
 from octjob.results.outcome import METRICS
 from octjob.results.rows import Row
 
 Scalar = str | int | float | None
 
+# As `schema_version`, which older readers know.
+LEADERBOARD_SCHEMA = f"octjob.leaderboard/{SCHEMA_VERSION}"
 _KINDS = {"str": pa.string(), "int": pa.int64(), "float": pa.float64()}
 
 
 def to_json(leaderboard: Leaderboard) -> str:
     """Everything, nested."""
-    return json.dumps(leaderboard.to_dict(), indent=1) + "\n"
+    return json.dumps({"schema": LEADERBOARD_SCHEMA, **leaderboard.to_dict()}, indent=1) + "\n"
 
 
 def to_csv(leaderboard: Leaderboard) -> str:

@@ -13,6 +13,8 @@ from octjob.results.textgrid import column_widths, fitted_names, grid, num_fitti
 if TYPE_CHECKING:
     from rich.text import Text
 
+# Raised where a key of `-o json` goes away or means something else (docs/output.md).
+STATUS_SCHEMA = "octjob.status/1"
 WIDTH = 110
 _NOTHING = "-"
 _MAIN = ("CHECKPOINT", "CONFIG", "STATE", "PROGRESS", "BEST", "ETA", "HEARTBEAT")
@@ -49,8 +51,9 @@ def status_text(statuses: Sequence[RunStatus], *, wide: bool = False) -> str:
 
 
 def status_json(sweep: str, statuses: Sequence[RunStatus]) -> str:
-    """`{"sweep": URI, "runs": [...]}`."""
-    return json.dumps({"sweep": sweep, "runs": [one.to_dict() for one in statuses]}, indent=1) + "\n"
+    """`{"schema": STATUS_SCHEMA, "sweep": URI, "runs": [...]}`."""
+    document = {"schema": STATUS_SCHEMA, "sweep": sweep, "runs": [one.to_dict() for one in statuses]}
+    return json.dumps(document, indent=1) + "\n"
 
 
 def status_rich(statuses: Sequence[RunStatus], width: int, *, wide: bool = False) -> Text:
