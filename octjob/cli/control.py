@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
@@ -193,7 +194,8 @@ def _rendering(cluster: Cluster, file: Path) -> Callable[[Document], Document]:
         if run not in jobsets:
             raise SpecError(
                 f"run {run} has failed, but {file} has no such run any more",
-                f"`octjob retry {planned.name}/{run}` runs it as it was; `octjob submit` runs the changed one.",
+                f"`octjob retry {planned.name}/{run}{cluster.flags}` runs it as it was; `octjob submit -f"
+                f" {shlex.quote(str(file))}{cluster.flags} --update` runs the changed one.",
             )
         return jobsets[run]
 

@@ -322,6 +322,16 @@ def carried_out(command: Command, server: Server, facts: Facts, store: ObjectSto
     return one.action, one.reason, one.hint
 
 
+@pytest.mark.parametrize("entire", [True, False])
+def test_a_superseded_run_is_retried_only_by_its_name(entire: bool, file_store: ObjectStore) -> None:
+    submit(file_store, [entry("b")])
+    server: Any = Server((completed(), admitted(), False))
+    chosen = Selection("demo", "gs://b/demo", [server.jobset], entire=entire)
+    (one,) = retry(server, chosen, file_store, lambda document: document)
+    assert one.action == ("unchanged" if entire else "retried")
+    assert bool(server.applied) != entire
+
+
 def test_without_the_store_a_cancel_does_not_guess() -> None:
     facts: Facts = (completed(), admitted(), True)
     (one,) = control.cancel(cast(Any, Server(facts)), [completed()])

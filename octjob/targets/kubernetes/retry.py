@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from octjob.errors import SpecError
-from octjob.results.layout import RESULT, run_key
+from octjob.results.layout import RESULT, read_sweep, run_key
 from octjob.storage.base import ObjectNotFoundError, ObjectStore
 from octjob.targets.kubernetes.control import (
     NUM_THREADS,
@@ -63,7 +63,12 @@ def retry(
     finished, cut_off = _in_store(store)
     workloads = by_jobset(list_workloads(cluster)) if selection.jobsets else {}
     phases = _phases(selection, workloads, finished)
-    ended = [one for one in selection.jobsets if phases[uid_of(one)].allows("retry")]
+    superseded = _superseded(selection, store)
+    ended = [
+        one
+        for one in selection.jobsets
+        if phases[uid_of(one)].allows("retry") and annotation(one, "run") not in superseded
+    ]
     going_already = [
         one
         for one in selection.jobsets
@@ -86,10 +91,23 @@ def retry(
         _create(cluster, store, {annotation(one, "run"): wanted[annotation(one, "run")] for one in gone})
     done = {uid_of(one) for one in leaving}
     outcomes = [
-        _outcome(one, phases[uid_of(one)], uid_of(one) in done, handle(cluster, one, selection))
+        outcome(one, "unchanged", "superseded: a later submission no longer has it")
+        if annotation(one, "run") in superseded
+        else _outcome(one, phases[uid_of(one)], uid_of(one) in done, handle(cluster, one, selection))
         for one in selection.jobsets
     ]
     return outcomes + _mend(cluster, store, selection, cut_off - set(wanted), finished)
+
+
+def _superseded(selection: Selection, store: ObjectStore) -> set[str]:
+    """Runs that the sweep no longer has; a run that was named itself is meant all the same."""
+    if not selection.entire:
+        return set()
+    try:
+        recorded = {one.run_id for one in read_sweep(store).runs}
+    except ObjectNotFoundError:
+        return set()  # Applied by other means than `octjob submit`.
+    return {annotation(one, "run") for one in selection.jobsets} - recorded
 
 
 def _in_store(store: ObjectStore) -> tuple[set[str], set[str]]:

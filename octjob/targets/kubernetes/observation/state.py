@@ -150,7 +150,8 @@ def _put(one: RunStatus, state: RunState, **changes: object) -> RunStatus:
 
 def _without_jobset(known: RunStatus, found: Phase, run: Handle) -> RunStatus:
     if known.state == "Failed":
-        return replace(known, hint=" ".join(filter(None, (known.hint, found.next_step(run)))))
+        own = f"{known.hint.rstrip('.')}. Then: " if known.hint else ""
+        return replace(known, hint=own + found.next_step(run))
     if known.state == "Pending":
         return replace(known, reason="not submitted, or cancelled before it began", hint=found.next_step(run))
     return _put_back(known, "cancelled, or not submitted again", "Interrupted", found.next_step(run))
@@ -351,7 +352,7 @@ def _mended(own: str, run: Handle) -> str:
     """The hint of a failed run. own: what the run itself said would mend it."""
     again = f"{run.command('retry')} runs it again"
     if own:
-        return f"{own} Then {again}."
+        return f"{own.rstrip('.')}. Then {again}."
     return f"{run.command('logs')} shows what its attempts said; once mended, {again}."
 
 
