@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.access import ClusterAccess, condition_status
+from tests.cluster.access import ClusterAccess
 from tests.cluster.submission import octjob, write_sweep
 from tests.cluster.tenancy import QUEUE
 
@@ -29,8 +29,9 @@ def test_applied_twice_it_changes_nothing_that_was_admitted(
     control_plane.kubectl(*rendered, "-n", namespace)
 
     def admitted() -> bool:
-        workloads = control_plane.list("workloads", namespace)
-        return sum(condition_status(one, "Admitted") == "True" for one in workloads) == 2
+        # Kueue resumes a JobSet a moment after it has admitted its Workload.
+        jobsets = control_plane.list("jobsets", namespace)
+        return sum(not one["spec"].get("suspend") for one in jobsets) == 2
 
     control_plane.wait_until(admitted, "both slices are taken")
     before = {one["metadata"]["uid"]: one["spec"] for one in control_plane.list("jobsets", namespace)}
