@@ -78,7 +78,15 @@ def leaderboard_schema() -> Schema:
     from octjob.results.leaderboard import Leaderboard
 
     board = _schema_of(Leaderboard)
-    document = _document(LEADERBOARD_SCHEMA, "A sweep's leaderboard", board["properties"])
+    digests = {
+        "description": "SHA-256 of the other files, by their endings.",
+        "type": "object",
+        "properties": {ending: {"type": "string"} for ending in ("csv", "md", "parquet")},
+        "required": ["csv", "md", "parquet"],
+        "additionalProperties": False,
+    }
+    properties = {**board["properties"], "sha256": digests}
+    document = _document(LEADERBOARD_SCHEMA, "A sweep's leaderboard", properties)
     return {**document, "$defs": board["$defs"]}
 
 
