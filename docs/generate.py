@@ -18,6 +18,7 @@ import click
 from pydantic import BaseModel
 
 from octjob.cli import cli
+from octjob.cli.output import leaderboard_schema, plan_schema, status_schema
 from octjob.spec.experiment import Experiment
 from octjob.spec.schema import config_schema, sweep_schema
 from octjob.spec.sweep import Sweep
@@ -104,6 +105,9 @@ def pages() -> dict[Path, str]:
         DOCS / "reference/keys.md": keys_page(),
         DOCS / "schema/config.json": json.dumps(config_schema(), indent=1) + "\n",
         DOCS / "schema/sweep.json": json.dumps(sweep_schema(), indent=1) + "\n",
+        DOCS / "schema/status.json": json.dumps(status_schema(), indent=1) + "\n",
+        DOCS / "schema/plan.json": json.dumps(plan_schema(), indent=1) + "\n",
+        DOCS / "schema/leaderboard.json": json.dumps(leaderboard_schema(), indent=1) + "\n",
     }
 
 
