@@ -30,6 +30,8 @@ class OctjobError(Exception):
         self.message = one_line(message)
         self.hint = one_line(hint)
         super().__init__(self.message)
+        if self.hint:
+            self.add_note(f"hint: {self.hint}")  # A notebook shows notes below the error.
 
 
 class SpecError(OctjobError):

@@ -51,7 +51,7 @@ def inspect(
       octjob checkpoint inspect best_checkpoint.pt --encoder target -o json
     """
     from octjob.cli.bars import bar
-    from octjob.cli.train import require_trainer
+    from octjob.extras import require_trainer
 
     require_trainer()
     from octjob.models.checkpoint import read_checkpoint

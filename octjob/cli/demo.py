@@ -40,7 +40,7 @@ def demo(sweep: str, directory: Path, concurrency: int | None) -> None:
       octjob demo --dir /tmp/demo
       octjob demo --sweep seed_replay --dir replay-out
     """
-    from octjob.cli.train import require_trainer
+    from octjob.extras import require_trainer
 
     require_trainer()
     from octjob.cli.bars import bar

@@ -51,32 +51,3 @@ def split_run(text: str) -> tuple[str, str]:
             return head + suffix, run
     head, found, run = text.rstrip("/").rpartition("/runs/")
     return (head, run) if found and head else ("", text)
-
-
-def find_run(store: ObjectStore, name: str) -> str:
-    """The id of the run of a submitted sweep that `name` means: an id, CHECKPOINT.CONFIG or a unique prefix.
-
-    Raises:
-        AccessError: none of them; names the nearest.
-        SpecError: several.
-    """
-    import difflib
-
-    from octjob.errors import AccessError, SpecError
-    from octjob.records.layout import read_sweep
-
-    runs = read_sweep(store).runs
-    for found in (
-        [one.run_id for one in runs if one.run_id == name],
-        [one.run_id for one in runs if f"{one.checkpoint}.{one.config}" == name],
-        [one.run_id for one in runs if one.run_id.startswith(name)],
-    ):
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise SpecError(
-                f"{name}: {len(found)} runs begin so: {', '.join(found[:5])}", "Give more of the id."
-            )
-    near = difflib.get_close_matches(name, [one.run_id for one in runs], n=3, cutoff=0.5)
-    hint = f"There is {', '.join(near)}." if near else f"`octjob status {store.root}` shows its runs."
-    raise AccessError(f"no run {name} in {store.root}", hint)

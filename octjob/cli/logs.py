@@ -76,7 +76,8 @@ def logs(
 
 def _from_store(sweep: str, name: str, wanted: Wanted) -> None:
     """A run that is known by its place in a store."""
-    from octjob.cli.locate import find_run, open_sweep
+    from octjob.cli.locate import open_sweep
+    from octjob.records.layout import find_run
 
     if not sweep:
         raise SpecError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +13,7 @@ import click
 
 from octjob.cli.cluster import cluster_options, connect
 from octjob.cli.plan import MATRIX
-from octjob.errors import FailedRunsError, Interrupted, OctjobError, SpecError
+from octjob.errors import OctjobError, SpecError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -104,9 +103,9 @@ def submit_local(planned: Plan, concurrency: int | None, *, update: bool = False
 
     Raises `FailedRunsError` where runs failed, `Interrupted` after a signal.
     """
-    from octjob.cli.train import require_trainer
+    from octjob.extras import require_trainer
     from octjob.storage.open import open_store
-    from octjob.targets.local import LocalTarget, default_concurrency
+    from octjob.targets.local import carry_out
     from octjob.targets.submit import write_plan
 
     require_trainer()
@@ -118,34 +117,8 @@ def submit_local(planned: Plan, concurrency: int | None, *, update: bool = False
     )
     if not submission.todo:
         return
-    count = concurrency or planned.compute.concurrency or default_concurrency(len(submission.todo))
     with _listener(store) as listener:
-        target = LocalTarget(
-            _log_dir(planned), count, planned.compute.max_restarts, planned.compute.env, listener
-        )
-        outcome = target.carry_out([(run, f"{planned.output}/runs/{run.run_id}") for run in submission.todo])
-    _conclude(outcome)
-
-
-def _log_dir(planned: Plan) -> Path:
-    if planned.output.startswith("file://"):
-        return Path(planned.output.removeprefix("file://")) / "logs"
-    return Path(tempfile.gettempdir()) / "octjob-logs" / planned.name
-
-
-def _conclude(outcome: Sequence[Attempted]) -> None:
-    interrupted = [item for item in outcome if item.state == "interrupted"]
-    if interrupted:
-        raise Interrupted(
-            f"{len(interrupted)} runs not finished, their state is saved", "The same command continues."
-        )
-    failed = [item for item in outcome if item.state == "failed"]
-    if failed:
-        names = ", ".join(item.run.run_id for item in failed[:3])
-        raise FailedRunsError(
-            f"{len(failed)} of {len(outcome)} runs failed: {names}{', ...' if len(failed) > 3 else ''}",
-            f"See {failed[0].log}, or `octjob status`; the same command tries them again.",
-        )
+        carry_out(planned, submission.todo, concurrency, listener)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from octjob.errors import Interrupted, SpecError
+from octjob.errors import Interrupted
 from octjob.signals import stop_signals, stop_with
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ def _train(run_uri: str, verbose: bool, *, patient: bool) -> None:
         if not words.host.is_leader:
             words.result = follow_run(run_uri, words.listen, words.host)
             return
+        from octjob.extras import require_trainer
+
         require_trainer()
         from octjob.cli.bars import training_bar
         from octjob.run.job import run_job
@@ -88,15 +90,3 @@ def _stop_signals_as_ctrl_c() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def require_trainer() -> None:
-    """Raise `SpecError` where only the launcher is installed."""
-    import importlib.util
-
-    missing = [name for name in ("torch", "pydicom", "safetensors") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise SpecError(
-            f"this installation cannot train: {', '.join(missing)} not installed",
-            "Install octjob[train], or submit to a cluster with --target kubernetes.",
-        )

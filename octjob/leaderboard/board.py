@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from octjob.catalog import DEFAULT, RANKING
 from octjob.errors import SpecError
@@ -14,12 +14,16 @@ from octjob.evaluate.resampled import fold_values
 from octjob.leaderboard.caption import caption
 from octjob.leaderboard.caveats import caveats
 from octjob.leaderboard.comparison import Compared, Family, Material, compare, pairs_of
+from octjob.leaderboard.flat import class_labels, flat_fields, flat_row
 from octjob.leaderboard.footnotes import footnotes
 from octjob.leaderboard.outcome import Outcome, Scored
 from octjob.leaderboard.ranking import Standing, comparable_groups, draw_all, signals, standing
 from octjob.leaderboard.rows import STATES, Row, State, make_row
 from octjob.records.openings import Opening
 from octjob.records.schema import SweepRecord
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # 2: ranks are ranges, two families of comparisons, a caption.
 SCHEMA_VERSION = 2
@@ -53,6 +57,14 @@ class Leaderboard:
         """JSON-safe, undefined numbers as None."""
         plain: dict[str, Any] = to_plain(self)
         return plain
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per run, the columns of the CSV."""
+        import pandas as pd
+
+        labels = class_labels(self.class_names, self.rows)
+        names = [name for name, _ in flat_fields(labels)]
+        return pd.DataFrame([flat_row(row, labels) for row in self.rows], columns=names)
 
     def in_state(self, *states: State) -> tuple[Row, ...]:
         """The rows in one of these states."""

@@ -13,12 +13,10 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from octjob.catalog import RANKING
 from octjob.leaderboard.board import SCHEMA_VERSION, Leaderboard
 from octjob.leaderboard.columns import cells, main_columns
+from octjob.leaderboard.flat import Scalar, class_labels, flat_fields, flat_row
 from octjob.leaderboard.rows import Row
-
-Scalar = str | int | float | None
 
 # As `schema_version`, which older readers know.
 LEADERBOARD_SCHEMA = f"octjob.leaderboard/{SCHEMA_VERSION}"
@@ -56,12 +54,13 @@ def to_csv(leaderboard: Leaderboard) -> str:
     A text that a spreadsheet would take for a formula gets an apostrophe in front, as OWASP recommends against CSV
     injection; numbers, negative ones too, stay as they are.
     """
-    names = [name for name, _ in flat_fields(leaderboard)]
+    labels = class_labels(leaderboard.class_names, leaderboard.rows)
+    names = [name for name, _ in flat_fields(labels)]
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, names, lineterminator="\n")
     writer.writeheader()
     for row in leaderboard.rows:
-        writer.writerow({name: _harmless(value) for name, value in flat_row(row, leaderboard).items()})
+        writer.writerow({name: _harmless(value) for name, value in flat_row(row, labels).items()})
     return buffer.getvalue()
 
 
@@ -78,8 +77,9 @@ def _harmless(value: Scalar) -> Scalar:
 
 def to_parquet(leaderboard: Leaderboard) -> bytes:
     """The columns of the CSV, typed."""
-    schema = pa.schema([(name, _KINDS[kind]) for name, kind in flat_fields(leaderboard)])
-    rows = [flat_row(row, leaderboard) for row in leaderboard.rows]
+    labels = class_labels(leaderboard.class_names, leaderboard.rows)
+    schema = pa.schema([(name, _KINDS[kind]) for name, kind in flat_fields(labels)])
+    rows = [flat_row(row, labels) for row in leaderboard.rows]
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), buffer)
     return buffer.getvalue()
@@ -125,75 +125,3 @@ def _markdown_line(texts: list[str]) -> str:
 
 def _escaped(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ").replace("*", "\\*")
-
-
-def flat_fields(leaderboard: Leaderboard) -> list[tuple[str, str]]:
-    """Names and kinds (str, int, float) of the flat columns."""
-    names = class_labels(leaderboard)
-    return [
-        *((name, "int") for name in ("rank_best", "rank_worst")),
-        ("letters", "str"),
-        ("p_best", "float"),
-        *((name, "str") for name in ("checkpoint", "config", "run_id", "state", "flags", "weights")),
-        *((name, "int") for name in ("n", "num_models")),
-        *((f"{name}{bound}", "float") for name in RANKING for bound in ("", "_low", "_high")),
-        *((name, "float") for name in ("p_signal", "p_signal_holm", *_OF_ROW)),
-        *(
-            (f"{family}_{name}", kind)
-            for family in _FAMILIES
-            for name, kind in (("run", "str"), *((number, "float") for number in _NUMBERS))
-        ),
-        *((f"f1_{name}", "float") for name in names),
-        *((f"auprc_{name}", "float") for name in names),
-        *((f"prevalence_{name}", "float") for name in names),
-        *((f"predicted_{name}", "int") for name in names),
-        ("reasons", "str"),
-        ("error", "str"),
-    ]
-
-
-_OF_ROW = ("train_val_gap", "best_constant_accuracy", "prior_corrected_balanced_accuracy")
-_FAMILIES = ("vs_checkpoint", "vs_config")
-_NUMBERS = ("difference", "low", "high", "p_value", "p_holm")
-_PER_CLASS = {
-    "f1": "per_class_f1",
-    "auprc": "per_class_auprc",
-    "prevalence": "prevalence",
-    "predicted": "prediction_counts",
-}
-
-
-def class_labels(leaderboard: Leaderboard) -> list[str]:
-    """The sweep's class names, and numbers for classes beyond them."""
-    most = max((len(row.per_class_f1) for row in leaderboard.rows), default=0)
-    extra = [f"class_{k}" for k in range(len(leaderboard.class_names), most)]
-    return [*leaderboard.class_names, *extra]
-
-
-def flat_row(row: Row, leaderboard: Leaderboard) -> dict[str, Scalar]:
-    """The values of `flat_fields`."""
-    values: dict[str, Scalar] = {
-        "rank_best": row.rank.best if row.rank else None,
-        "rank_worst": row.rank.worst if row.rank else None,
-        "letters": row.rank.letters if row.rank else None,
-        "p_best": row.rank.p_best if row.rank else None,
-        "flags": ";".join(row.flags),
-        "p_signal": row.signal.p_value if row.signal else None,
-        "p_signal_holm": row.signal.p_holm if row.signal else None,
-        "reasons": "; ".join(row.reasons),
-    }
-    own = ("checkpoint", "config", "run_id", "state", "weights", "n", "num_models", "error", *_OF_ROW)
-    values |= {name: getattr(row, name) for name in own}
-    for name in RANKING:
-        estimate = row.metric(name)
-        for bound, attribute in (("", "value"), ("_low", "low"), ("_high", "high")):
-            values[f"{name}{bound}"] = getattr(estimate, attribute) if estimate else None
-    for family in _FAMILIES:
-        one = getattr(row, family)
-        values[f"{family}_run"] = one.reference_run if one else None
-        values |= {f"{family}_{name}": getattr(one, name) if one else None for name in _NUMBERS}
-    for k, label in enumerate(class_labels(leaderboard)):
-        for prefix, attribute in _PER_CLASS.items():
-            per_class = getattr(row, attribute)
-            values[f"{prefix}_{label}"] = per_class[k] if k < len(per_class) else None
-    return values

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from octjob.errors import Interrupted, OctjobError
 from octjob.records.layout import attempt_log_key
 from octjob.records.schema import ENDED, Progress
-from octjob.run.redact import Redactor
+from octjob.redact import Redactor
 from octjob.storage.base import ObjectStore
 
 log = logging.getLogger(__name__)

@@ -15,8 +15,8 @@ from typing import Any
 from octjob.errors import OctjobError
 from octjob.records.layout import PROGRESS, encode, read_progress, run_key
 from octjob.records.schema import Failure, Progress, Stage
+from octjob.redact import Redactor
 from octjob.run.hosts import Host, Listener
-from octjob.run.redact import Redactor
 from octjob.storage.base import ObjectStore
 
 log = logging.getLogger(__name__)

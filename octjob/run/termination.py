@@ -24,8 +24,8 @@ from typing import Any
 from octjob.catalog import RANKING
 from octjob.errors import Interrupted, OctjobError
 from octjob.records.schema import Progress, Result, is_constant
+from octjob.redact import Redactor
 from octjob.run.hosts import Host
-from octjob.run.redact import Redactor
 
 log = logging.getLogger(__name__)
 

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -17,8 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Literal
 
-from octjob.errors import AccessError, DataError, Interrupted, SpecError
+from octjob.errors import AccessError, DataError, FailedRunsError, Interrupted, SpecError
 from octjob.signals import stop_signals
+from octjob.spec.expand import Plan
 from octjob.spec.run import Run
 
 State = Literal["waiting", "running", "succeeded", "failed", "interrupted"]
@@ -170,3 +172,38 @@ class LocalTarget:
             return False
         item.state = "waiting"
         return True
+
+
+def carry_out(
+    planned: Plan, todo: Sequence[Run], concurrency: int | None, listener: Listener = _tell_nobody
+) -> None:
+    """Run these runs of the plan here; logs go beside the results, or to the temporary folder.
+
+    Raises `FailedRunsError` where runs failed, `Interrupted` after a signal.
+    """
+    count = concurrency or planned.compute.concurrency or default_concurrency(len(todo))
+    target = LocalTarget(
+        _log_dir(planned), count, planned.compute.max_restarts, planned.compute.env, listener
+    )
+    _conclude(target.carry_out([(run, f"{planned.output}/runs/{run.run_id}") for run in todo]))
+
+
+def _log_dir(planned: Plan) -> Path:
+    if planned.output.startswith("file://"):
+        return Path(planned.output.removeprefix("file://")) / "logs"
+    return Path(tempfile.gettempdir()) / "octjob-logs" / planned.name
+
+
+def _conclude(outcome: Sequence[Attempted]) -> None:
+    interrupted = [item for item in outcome if item.state == "interrupted"]
+    if interrupted:
+        raise Interrupted(
+            f"{len(interrupted)} runs not finished, their state is saved", "The same command continues."
+        )
+    failed = [item for item in outcome if item.state == "failed"]
+    if failed:
+        names = ", ".join(item.run.run_id for item in failed[:3])
+        raise FailedRunsError(
+            f"{len(failed)} of {len(outcome)} runs failed: {names}{', ...' if len(failed) > 3 else ''}",
+            f"See {failed[0].log}, or `octjob status`; the same command tries them again.",
+        )

@@ -20,9 +20,9 @@ from octjob.evaluate import Predictions
 from octjob.records.layout import PROGRESS as PROGRESS_NAME
 from octjob.records.layout import read_result, run_key, write_spec
 from octjob.records.schema import Progress, Result
+from octjob.redact import MASK, Redactor
 from octjob.run.heartbeat import Heartbeat
 from octjob.run.hosts import Follower, Host
-from octjob.run.redact import MASK, Redactor
 from octjob.run.termination import MAX_BYTES, encode_message, last_words
 from octjob.storage import ObjectStore
 from octjob.storage.file import FileStore

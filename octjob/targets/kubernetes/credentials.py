@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import IO, Any
 
-from octjob.run.redact import MASK, Redactor
+from octjob.redact import MASK, Redactor
 from octjob.targets.kubernetes.refusal import NoCredentials
 
 TIMEOUT_S = 60.0

@@ -1,0 +1,272 @@
+"""octjob from Python, for notebooks and scripts: the commands' work without their printing.
+
+`import octjob` gives these names without importing anything heavy; each function imports what it needs.
+
+    import octjob
+
+    octjob.plan("sweeps/phase3.yaml").runs
+    sweep = octjob.submit("sweeps/phase3.yaml", target="local")
+    sweep = octjob.open_sweep("gs://bucket/octjob/phase3")
+    sweep.leaderboard().to_frame()
+    octjob.load_encoder("multi_domain.pt").encode(octjob.read_volume("scan.dcm"))
+
+Everything a user can cause is an `octjob.errors.OctjobError` with a `message` and a `hint`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from octjob.extras import require_trainer
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from octjob.data.dicom import RawVolume
+    from octjob.leaderboard.board import Leaderboard
+    from octjob.models.checkpoint import LoadedEncoder
+    from octjob.models.report import LoadReport
+    from octjob.records.schema import Result
+    from octjob.records.status import RunStatus
+    from octjob.spec.expand import Plan
+    from octjob.storage.base import ObjectStore
+    from octjob.targets.local import Attempted
+
+Size3 = tuple[int, int, int]
+
+
+def plan(matrix: str | Path) -> Plan:
+    """The runs that a sweep file means, as `octjob plan --offline` shows them.
+
+    Raises `SpecError`, naming file, line and key.
+    """
+    from octjob.spec.expand import plan_sweep
+
+    return plan_sweep(Path(matrix))
+
+
+def submit(
+    matrix: str | Path,
+    *,
+    target: Literal["local", "kubernetes"] | None = None,
+    concurrency: int | None = None,
+    context: str | None = None,
+    namespace: str | None = None,
+    update: bool = False,
+    listener: Callable[[Sequence[Attempted]], None] | None = None,
+) -> Sweep:
+    """Carry out a sweep's unfinished runs, as `octjob submit` does, and open the sweep.
+
+    target: default the file's. local runs them here and returns when all have ended; call it from the main thread.
+    kubernetes creates the JobSets and returns. concurrency, listener: local, runs at a time and who hears of them.
+    context, namespace: kubernetes, default the kubeconfig's and the file's.
+
+    Raises:
+        SpecError: a sweep file that is invalid, or (local) an installation without torch.
+        FailedRunsError, Interrupted: local, as the command's exit codes 5 and 75.
+        ClusterError: the cluster refused.
+    """
+    planned = plan(matrix)
+    if (target or planned.compute.target) == "local":
+        _submit_local(planned, concurrency, listener, update=update)
+    else:
+        _submit_kubernetes(planned, Path(matrix), context, namespace, update=update)
+    return open_sweep(planned.output)
+
+
+def open_sweep(sweep: str | Path) -> Sweep:
+    """A submitted sweep by its URI, its directory, or the sweep file it was made from.
+
+    Raises `ObjectNotFoundError` where none is.
+    """
+    from octjob.records.layout import read_sweep
+    from octjob.storage import open_store
+
+    text = str(sweep)
+    store = open_store(plan(text).output if text.endswith((".yaml", ".yml")) else text)
+    read_sweep(store)
+    return Sweep(store)
+
+
+def load_encoder(
+    uri: str | Path,
+    *,
+    encoder: Literal["auto", "context", "target"] = "auto",
+    volume_size: Size3 | None = None,
+    num_heads: int | None = None,
+    device: str = "cpu",
+) -> Encoder:
+    """The pretrained encoder of a checkpoint, every weight found, on `device`.
+
+    volume_size (D, H, W), num_heads: for files that do not say them. `report` on what comes back tells how it was
+    read.
+
+    Raises `SpecError` without torch, `AccessError` where the file is not there, `DataError` for one that is not what
+    octjob trusts; see docs/checkpoints.md.
+    """
+    require_trainer()
+    from octjob.models.checkpoint import read_checkpoint
+    from octjob.storage.copy import local_copy
+    from octjob.storage.temporary import temporary_folder
+
+    with temporary_folder() as folder:
+        loaded = read_checkpoint(
+            local_copy(str(uri), folder),
+            encoder=encoder,
+            uri=str(uri),
+            volume_size=volume_size,
+            num_heads=num_heads,
+        )
+    loaded.encoder.to(device)
+    return Encoder(loaded, device)
+
+
+def read_volume(uri: str | Path) -> RawVolume:
+    """One OCT volume from a DICOM file or object: `x_DHW` holds its voxels (B-scans, rows, columns) as float32.
+
+    Raises `SpecError` without the trainer's packages, `AccessError` where it is not there, `DataError` for a file
+    that is damaged or no OCT volume.
+    """
+    require_trainer()
+    from octjob.data import dicom
+    from octjob.data.quarantine import CorruptVolumeError
+    from octjob.errors import DataError
+    from octjob.storage import read_uri
+
+    try:
+        return dicom.read_volume(read_uri(str(uri)), str(uri))
+    except CorruptVolumeError as error:
+        raise DataError(f"{uri}: {error}", "Fetch the file again, or leave the volume out.") from None
+
+
+@dataclass(frozen=True, eq=False)
+class Encoder:
+    """A checkpoint's encoder, to be used as the runs use it."""
+
+    loaded: LoadedEncoder
+    device: str = "cpu"
+
+    @property
+    def report(self) -> LoadReport:
+        """What was read from the file, and how."""
+        return self.loaded.report
+
+    def encode(
+        self,
+        volume: RawVolume,
+        *,
+        pool: Literal["mean", "max", "attentive"] = "mean",
+        profile: Literal["pretraining", "seed_finetune"] = "pretraining",
+    ) -> NDArray[np.float32]:
+        """The volume's feature as a probe sees it: (E), or (T, E) for attentive. Preprocessed as `data.profile`.
+
+        Raises `DataError` for a volume without contrast.
+        """
+        import torch
+
+        from octjob.data.preprocess import NoContrastError, preprocess_volume
+        from octjob.errors import DataError
+        from octjob.features.encode import Encoding
+        from octjob.spec.experiment import Data, Experiment, Model
+
+        experiment = Experiment(data=Data(profile=profile), model=Model(pool_method=pool))
+        try:
+            x_DHW = preprocess_volume(volume, profile, self.report.geometry.volume_size)
+        except NoContrastError as error:
+            raise DataError(
+                f"volume {volume.sop_instance_uid}: {error}", "There is nothing in it to encode."
+            ) from None
+        return Encoding(self.loaded, experiment, torch.device(self.device)).encode(x_DHW)
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """A submitted sweep, read from its store."""
+
+    store: ObjectStore
+
+    @property
+    def uri(self) -> str:
+        """Where it lies."""
+        return self.store.root
+
+    def status(self) -> list[RunStatus]:
+        """Where every run stands, by heartbeats and results, in the sweep's order."""
+        from octjob.records.status import sweep_status
+
+        return sweep_status(self.store)
+
+    def leaderboard(self, metric: str = "macro_auroc") -> Leaderboard:
+        """The table that `octjob collect` prints, computed from the predictions; nothing is written."""
+        from octjob.leaderboard.collect import collect
+
+        return collect(self.store, metric)
+
+    def result(self, run: str) -> Result:
+        """A finished run's `result.json`. run: id, CHECKPOINT.CONFIG or a beginning that only one has.
+
+        Raises `AccessError` for a run that is not there or not finished.
+        """
+        from octjob.errors import AccessError
+        from octjob.records.layout import find_run, read_result
+
+        run_id = find_run(self.store, run)
+        result = read_result(self.store, run_id)
+        if result is None:
+            raise AccessError(
+                f"run {run_id} has no result yet", f"`octjob status {self.uri}` shows where it stands."
+            )
+        return result
+
+    def predictions(self, run: str) -> pd.DataFrame:
+        """One row per scored volume: participant, eye, device, site, split, fold, seed, repeat, label, logit_0 ...
+
+        run: as for `result`.
+        """
+        import pandas as pd
+
+        from octjob.records.layout import find_run
+        from octjob.records.predictions import read_predictions
+
+        rows = read_predictions(self.store, find_run(self.store, run))
+        names = ("participant", "eye", "device", "site", "split", "fold", "seed", "repeat", "label")
+        frame = pd.DataFrame({name: getattr(rows, name) for name in names})
+        for k in range(rows.num_classes):
+            frame[f"logit_{k}"] = rows.logits_NK[:, k]
+        return frame
+
+
+def _submit_local(
+    planned: Plan,
+    concurrency: int | None,
+    listener: Callable[[Sequence[Attempted]], None] | None,
+    *,
+    update: bool,
+) -> None:
+    require_trainer()
+    from octjob.storage.open import open_store
+    from octjob.targets.local import carry_out
+    from octjob.targets.submit import write_plan
+
+    todo = write_plan(planned, open_store(planned.output), update=update).todo
+    if todo:
+        carry_out(planned, todo, concurrency, listener or (lambda items: None))
+
+
+def _submit_kubernetes(
+    planned: Plan, matrix: Path, context: str | None, namespace: str | None, *, update: bool
+) -> None:
+    from octjob.spec.yaml import load
+    from octjob.storage.open import open_store
+    from octjob.targets.kubernetes.api import Cluster
+    from octjob.targets.kubernetes.documents.settings import resolve_settings
+    from octjob.targets.kubernetes.submission.submit import submit as submit_to
+
+    cluster = Cluster.connect(context, namespace or planned.compute.namespace)
+    settings = resolve_settings(planned.compute, load(matrix))
+    submit_to(planned, cluster, open_store(planned.output), settings, update=update, file=str(matrix))

@@ -1,0 +1,80 @@
+"""The leaderboard as flat rows, the same in CSV, Parquet and a data frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from octjob.catalog import RANKING
+from octjob.leaderboard.rows import Row
+
+Scalar = str | int | float | None
+
+
+def flat_fields(labels: Sequence[str]) -> list[tuple[str, str]]:
+    """Names and kinds (str, int, float) of the flat columns. labels: `class_labels`."""
+    return [
+        *((name, "int") for name in ("rank_best", "rank_worst")),
+        ("letters", "str"),
+        ("p_best", "float"),
+        *((name, "str") for name in ("checkpoint", "config", "run_id", "state", "flags", "weights")),
+        *((name, "int") for name in ("n", "num_models")),
+        *((f"{name}{bound}", "float") for name in RANKING for bound in ("", "_low", "_high")),
+        *((name, "float") for name in ("p_signal", "p_signal_holm", *_OF_ROW)),
+        *(
+            (f"{family}_{name}", kind)
+            for family in _FAMILIES
+            for name, kind in (("run", "str"), *((number, "float") for number in _NUMBERS))
+        ),
+        *((f"f1_{name}", "float") for name in labels),
+        *((f"auprc_{name}", "float") for name in labels),
+        *((f"prevalence_{name}", "float") for name in labels),
+        *((f"predicted_{name}", "int") for name in labels),
+        ("reasons", "str"),
+        ("error", "str"),
+    ]
+
+
+_OF_ROW = ("train_val_gap", "best_constant_accuracy", "prior_corrected_balanced_accuracy")
+_FAMILIES = ("vs_checkpoint", "vs_config")
+_NUMBERS = ("difference", "low", "high", "p_value", "p_holm")
+_PER_CLASS = {
+    "f1": "per_class_f1",
+    "auprc": "per_class_auprc",
+    "prevalence": "prevalence",
+    "predicted": "prediction_counts",
+}
+
+
+def class_labels(class_names: Sequence[str], rows: Sequence[Row]) -> list[str]:
+    """The sweep's class names, and numbers for classes beyond them."""
+    most = max((len(row.per_class_f1) for row in rows), default=0)
+    return [*class_names, *(f"class_{k}" for k in range(len(class_names), most))]
+
+
+def flat_row(row: Row, labels: Sequence[str]) -> dict[str, Scalar]:
+    """The values of `flat_fields`."""
+    values: dict[str, Scalar] = {
+        "rank_best": row.rank.best if row.rank else None,
+        "rank_worst": row.rank.worst if row.rank else None,
+        "letters": row.rank.letters if row.rank else None,
+        "p_best": row.rank.p_best if row.rank else None,
+        "flags": ";".join(row.flags),
+        "p_signal": row.signal.p_value if row.signal else None,
+        "p_signal_holm": row.signal.p_holm if row.signal else None,
+        "reasons": "; ".join(row.reasons),
+    }
+    own = ("checkpoint", "config", "run_id", "state", "weights", "n", "num_models", "error", *_OF_ROW)
+    values |= {name: getattr(row, name) for name in own}
+    for name in RANKING:
+        estimate = row.metric(name)
+        for bound, attribute in (("", "value"), ("_low", "low"), ("_high", "high")):
+            values[f"{name}{bound}"] = getattr(estimate, attribute) if estimate else None
+    for family in _FAMILIES:
+        one = getattr(row, family)
+        values[f"{family}_run"] = one.reference_run if one else None
+        values |= {f"{family}_{name}": getattr(one, name) if one else None for name in _NUMBERS}
+    for k, label in enumerate(labels):
+        for prefix, attribute in _PER_CLASS.items():
+            per_class = getattr(row, attribute)
+            values[f"{prefix}_{label}"] = per_class[k] if k < len(per_class) else None
+    return values
