@@ -66,7 +66,7 @@ cluster-down: setup ## stop what `make cluster` started and remove every trace o
 lint: setup ## style, formatting, and the docs generated from the code
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(PY) docs/generate.py --check
+	$(PY) -m docs.generate --check
 
 types: setup ## mypy --strict
 	$(VENV)/bin/mypy
@@ -93,7 +93,7 @@ lock: $(filter .uv/bin/uv,$(UV)) ## resolve the lock files anew
 	echo uv | $(LOCK) - -o requirements/uv.txt
 
 docs: setup ## write the reference pages that follow from the code
-	$(PY) docs/generate.py
+	$(PY) -m docs.generate
 
 site: docs ## build the documentation site into site/
 	$(UV) tool run --quiet --from mkdocs mkdocs build --strict --quiet

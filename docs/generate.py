@@ -1,7 +1,7 @@
-"""Write the pages that follow from the code: command reference, config keys, JSON Schemas.
+"""Write what follows from the code: command reference, config keys, JSON Schemas, pictures.
 
-python docs/generate.py           write them
-python docs/generate.py --check   exit 1 if one is stale
+python -m docs.generate           write it
+python -m docs.generate --check   exit 1 if any of it is stale
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 import click
 from pydantic import BaseModel
 
+from docs.rooms import purposes, read_house, rooms_svg
 from octjob.cli import cli
 from octjob.spec.experiment import Experiment
 from octjob.spec.schema import config_schema, sweep_schema
@@ -104,19 +105,21 @@ def pages() -> dict[Path, str]:
         DOCS / "reference/keys.md": keys_page(),
         DOCS / "schema/config.json": json.dumps(config_schema(), indent=1) + "\n",
         DOCS / "schema/sweep.json": json.dumps(sweep_schema(), indent=1) + "\n",
+        DOCS / "pictures/rooms.svg": rooms_svg(read_house(), purposes(DOCS / "architecture.md")),
     }
 
 
 def main() -> int:
     """Write or check."""
-    stale = [path for path, text in pages().items() if not path.exists() or path.read_text() != text]
+    fresh = pages()
+    stale = [path for path, text in fresh.items() if not path.exists() or path.read_text() != text]
     if "--check" in sys.argv:
         for path in stale:
             click.echo(f"stale: {path.relative_to(DOCS.parent)}; run `make docs`", err=True)
         return 1 if stale else 0
     for path in stale:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(pages()[path])
+        path.write_text(fresh[path])
         click.echo(f"wrote {path.relative_to(DOCS.parent)}")
     return 0
 

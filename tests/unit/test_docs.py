@@ -27,7 +27,9 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 GENERATED = (DOCS / "reference/cli.md", DOCS / "reference/keys.md")
 WRITTEN = sorted({*DOCS.rglob("*.md")} - {*GENERATED})
-LINKED = [*WRITTEN, ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"]
+# At the top of the repository, where GitHub looks for them; the site has them too.
+AT_THE_TOP = sorted({*ROOT.glob("[A-Z]*.md")} - {ROOT / "README.md"})
+LINKED = [*WRITTEN, *AT_THE_TOP]
 BLOCK = re.compile(
     r"^(?:<!-- (?P<mark>[a-z ]+) -->\n)?```(?P<kind>\w+)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL
 )
@@ -63,7 +65,7 @@ def test_generated_pages_are_fresh(generate: ModuleType) -> None:
     pages = generate.pages()
     assert set(GENERATED) <= set(pages)
     stale = [name_of(path) for path, text in pages.items() if not path.exists() or path.read_text() != text]
-    assert not stale, "run python docs/generate.py"
+    assert not stale, "run make docs"
 
 
 def test_every_command_is_in_a_page_written_by_hand(generate: ModuleType) -> None:
@@ -216,7 +218,8 @@ def test_the_site_has_every_page() -> None:
                 yield from files(child)
 
     nav = list(files(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]))
-    pages = {str(path.relative_to(DOCS)) for path in (*WRITTEN, *GENERATED)} - {"README.md"}
+    pages = {str(path.relative_to(DOCS)) for path in (*WRITTEN, *GENERATED)}
+    pages |= {path.name.lower() for path in AT_THE_TOP}
     assert sorted(nav) == sorted(pages)
 
 
