@@ -17,6 +17,7 @@ from typing import Any
 import click
 from pydantic import BaseModel
 
+from docs.adr import decisions_page, read_decisions
 from docs.rooms import purposes, read_house, rooms_svg
 from octjob.cli import cli
 from octjob.spec.experiment import Experiment
@@ -105,6 +106,7 @@ def pages() -> dict[Path, str]:
         DOCS / "reference/keys.md": keys_page(),
         DOCS / "schema/config.json": json.dumps(config_schema(), indent=1) + "\n",
         DOCS / "schema/sweep.json": json.dumps(sweep_schema(), indent=1) + "\n",
+        DOCS / "decisions/index.md": f"{GENERATED}\n{decisions_page(read_decisions(DOCS / 'decisions'))}",
         DOCS / "pictures/rooms.svg": rooms_svg(read_house(), purposes(DOCS / "architecture.md")),
     }
 
