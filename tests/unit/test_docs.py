@@ -6,6 +6,7 @@ import importlib.util
 import re
 import shlex
 import shutil
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +15,7 @@ import click
 import pytest
 import yaml
 
+import octjob
 from octjob import errors
 from octjob.cli import cli
 from octjob.evaluate import signal, verdict
@@ -233,6 +235,23 @@ def test_every_file_and_test_named_in_the_faults_exists() -> None:
     assert [f for f in re.findall(r"`(\w+/\w+\.py)`", text) if not (ROOT / "octjob" / f).is_file()] == []
     rows = re.findall(r"^\| (?!fault \|)(?!---)(.+?) \| .+? \| (.*) \|$", text, re.MULTILINE)
     assert [fault for fault, test in rows if "::" not in test] == []
+
+
+def test_every_test_named_in_a_page_exists() -> None:
+    for path in LINKED:
+        for file, test in re.findall(r"`(test_\w+\.py)::(test_\w+)`", path.read_text()):
+            found = [
+                one
+                for one in (ROOT / "tests").rglob(file)
+                if re.search(rf"^def {test}\(", one.read_text(), re.M)
+            ]
+            assert found, f"{name_of(path)}: {file}::{test}"
+
+
+def test_one_version_is_told_everywhere() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    chart = yaml.safe_load((ROOT / "charts/octjob/Chart.yaml").read_text())["appVersion"]
+    assert project == octjob.__version__ == chart
 
 
 def test_every_exit_code_is_explained() -> None:
