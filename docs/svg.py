@@ -16,6 +16,15 @@ _STYLE = """\
 .trainer { fill: #e5edfb; stroke: #4a72c2 }
 .name { font: 600 15px ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace; fill: #1c2333 }
 .text { font: 12px system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; fill: #465066 }
+.code { font: 12px ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace; fill: #1c2333; white-space: pre }
+.small { font: 11px system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; fill: #1c2333 }
+.faint { font: 11px system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; fill: #8b93a5 }
+.none { fill: none; stroke: #b9c0cd; stroke-dasharray: 3 3 }
+.interval { stroke: #3f9163; stroke-width: 2 }
+.interval.unranked { stroke: #b9c0cd }
+.point { fill: #3f9163 }
+.point.unranked { fill: #b9c0cd }
+.chance { stroke: #b9c0cd; stroke-dasharray: 2 3 }
 .arrow { fill: none; stroke: #6d7588; stroke-width: 1.4; marker-end: url(#head) }
 """
 
@@ -68,9 +77,30 @@ class Drawing:
             x, y = to_x, to_y
         self.parts.append(f'<path class="arrow" d="{path}"/>')
 
-    def line(self, start: Point, end: Point) -> None:
-        """A straight arrow."""
+    def step(self, start: Point, end: Point, command: str) -> None:
+        """A straight arrow to what the command does."""
         self.parts.append(f'<path class="arrow" d="M{start[0]:g} {start[1]:g} L{end[0]:g} {end[1]:g}"/>')
+        self.label((start[0] + end[0]) / 2, start[1] - 8, command, "code", "middle")
+
+    def heading(self, x: float, y: float, name: str, text: str) -> None:
+        """A column's name, with a line below it."""
+        self.label(x, y - 8, name, "name")
+        self.label(x, y + 9, text)
+
+    def rect(self, x: float, y: float, width: float, height: float, kind: str) -> None:
+        """A rectangle without text."""
+        self.parts.append(
+            f'<rect class="{kind}" x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" rx="5"/>'
+        )
+
+    def segment(self, start: Point, end: Point, kind: str) -> None:
+        """A line without a head."""
+        ends = f'x1="{start[0]:g}" y1="{start[1]:g}" x2="{end[0]:g}" y2="{end[1]:g}"'
+        self.parts.append(f'<line class="{kind}" {ends}/>')
+
+    def dot(self, x: float, y: float, kind: str) -> None:
+        """A point of a plot."""
+        self.parts.append(f'<circle class="{kind}" cx="{x:g}" cy="{y:g}" r="3.5"/>')
 
     def text(self) -> str:
         """The document."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.structure.files import File, Files
-from mkdocs.structure.pages import Page
+if TYPE_CHECKING:
+    from mkdocs.config.defaults import MkDocsConfig
+    from mkdocs.structure.files import Files
+    from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
 PAGES = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md", "SECURITY.md": "security.md"}
@@ -17,6 +19,8 @@ _LINK = re.compile(r"\[([^\]]+)\]\(([^)\s#]+)(#[^)\s]*)?\)")
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages from the top of the repository."""
+    from mkdocs.structure.files import File
+
     for name, page in PAGES.items():
         if (ROOT / name).exists():
             files.append(File.generated(config, page, content=from_top((ROOT / name).read_text())))
@@ -25,10 +29,15 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Turn links from docs/ to the top of the repository to the site's own copies."""
-    up = "../" * (page.file.src_uri.count("/") + 1)
+    return to_top(markdown, page.file.src_uri)
+
+
+def to_top(text: str, uri: str) -> str:
+    """The text of the page `uri`, a path below docs/, with links to the top of the repository turned."""
+    up = "../" * (uri.count("/") + 1)
     for name, target in PAGES.items():
-        markdown = markdown.replace(f"({up}{name}", f"({up.removesuffix('../')}{target}")
-    return markdown
+        text = text.replace(f"]({up}{name}", f"]({up.removesuffix('../')}{target}")
+    return text
 
 
 def from_top(text: str) -> str:
