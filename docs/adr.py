@@ -13,6 +13,8 @@ from datetime import date
 from itertools import pairwise
 from pathlib import Path
 
+from docs.problem import ProblemError
+
 _HEAD = re.compile(
     r"# (?P<number>\d{4}) (?P<title>[^\n]+)\n\nDate: (?P<date>\d{4}-\d\d-\d\d)\."
     r"( (?P<state>Supersede[sd](?: by)? \[\d{4}\]\([^)\s]+\)\.))?\n\n"
@@ -20,7 +22,7 @@ _HEAD = re.compile(
 _PARTS = ("Context", "Decision", "Alternatives")
 
 
-class DecisionError(Exception):
+class DecisionError(ProblemError):
     """A page that has not the form of a decision."""
 
 
@@ -37,22 +39,22 @@ class Decision:
 
 def read_decision(path: Path) -> Decision:
     """Raises `DecisionError` naming the file and what it lacks."""
-    text = path.read_text()
+    text, where = path.read_text(), f"docs/decisions/{path.name}"
     head = _HEAD.match(text)
     if head is None:
-        raise DecisionError(f"{path.name}: begin with `# NNNN Title`, an empty line and `Date: YYYY-MM-DD.`")
+        raise DecisionError(f"{where}: begin with `# NNNN Title`, an empty line and `Date: YYYY-MM-DD.`")
     if head["number"] != path.name[:4]:
-        raise DecisionError(f"{path.name}: its title has the number {head['number']}")
+        raise DecisionError(f"{where}: its title has the number {head['number']}")
     places = [text.find(f"\n**{part}.**") for part in _PARTS]
     for part, place in zip(_PARTS, places, strict=True):
         if place < 0:
-            raise DecisionError(f"{path.name}: no paragraph begins with **{part}.**")
+            raise DecisionError(f"{where}: no paragraph begins with **{part}.**")
     if places != sorted(places):
-        raise DecisionError(f"{path.name}: {', '.join(_PARTS)} stand in another order")
+        raise DecisionError(f"{where}: {', '.join(_PARTS)} stand in another order")
     try:
         day = date.fromisoformat(head["date"])
     except ValueError as error:
-        raise DecisionError(f"{path.name}: {head['date']}: {error}") from None
+        raise DecisionError(f"{where}: {head['date']}: {error}") from None
     return Decision(path.name, head["number"], head["title"], day, head["state"] or "")
 
 
@@ -61,7 +63,9 @@ def read_decisions(folder: Path) -> list[Decision]:
     decisions = [read_decision(path) for path in sorted(folder.glob("[0-9]*.md"))]
     for before, decision in pairwise(decisions):
         if before.number == decision.number:
-            raise DecisionError(f"{before.file}, {decision.file}: one number for two decisions")
+            raise DecisionError(
+                f"docs/decisions/{before.file}, {decision.file}: one number for two decisions"
+            )
     return decisions
 
 

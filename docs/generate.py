@@ -18,6 +18,7 @@ import click
 from pydantic import BaseModel
 
 from docs.adr import decisions_page, read_decisions
+from docs.problem import ProblemError
 from docs.rooms import purposes, read_house, rooms_svg
 from docs.way import way_svg
 from octjob.cli import cli
@@ -116,7 +117,11 @@ def pages() -> dict[Path, str]:
 
 def main() -> int:
     """Write or check."""
-    fresh = pages()
+    try:
+        fresh = pages()
+    except ProblemError as error:
+        click.echo(f"error: {error}", err=True)
+        return 1
     stale = [path for path, text in fresh.items() if not path.exists() or path.read_text() != text]
     if "--check" in sys.argv:
         for path in stale:

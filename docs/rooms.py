@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from docs.layout import Node, place
+from docs.problem import ProblemError
 from docs.svg import Drawing, wrap
 
 ROOT = Path(__file__).parents[1]
@@ -22,7 +23,7 @@ PACKAGE = "octjob"
 Edges = frozenset[tuple[str, str]]
 
 
-class RoomError(Exception):
+class RoomError(ProblemError):
     """The rules, the folders and the page do not speak of the same rooms."""
 
 

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from docs.problem import ProblemError
 from docs.svg import Drawing
 from octjob.spec.expand import plan_sweep
 
@@ -14,7 +15,7 @@ WIDTH, HEIGHT = 1000, 372
 LINE = 17
 
 
-class WayError(Exception):
+class WayError(ProblemError):
     """The README has no table to draw."""
 
 

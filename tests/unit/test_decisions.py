@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
+from docs import generate
 from docs.adr import DecisionError, decisions_page, read_decision, read_decisions
 
 FOLDER = Path(__file__).parents[2] / "docs/decisions"
@@ -80,3 +82,14 @@ def test_a_number_given_twice_is_an_error(tmp_path: Path) -> None:
     write(tmp_path, GOOD, "0042-other.md")
     with pytest.raises(DecisionError, match=r"0042-other\.md, 0042-what\.md"):
         read_decisions(tmp_path)
+
+
+def test_a_page_without_the_form_is_one_error_line_of_make_docs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(FOLDER.parent, tmp_path / "docs")
+    write(tmp_path / "docs/decisions", "# 0042: Something\n")
+    monkeypatch.setattr(generate, "DOCS", tmp_path / "docs")
+    monkeypatch.setattr("sys.argv", ["generate"])
+    assert generate.main() == 1
+    assert re.fullmatch(r"error: docs/decisions/0042-what\.md: begin with .*\n", capsys.readouterr().err)
