@@ -17,6 +17,7 @@ import argparse
 import numpy as np
 import numpy.typing as npt
 
+from octjob.catalog import PER_EPOCH
 from octjob.evaluate import weighted
 from octjob.spec.experiment import EarlyStopping
 
@@ -26,7 +27,7 @@ Ints = npt.NDArray[np.int64]
 COUNTS = (121, 62, 62, 10)
 HELD_OUT = tuple(max(1, round(0.15 * count)) for count in COUNTS)
 NUM_TEST, NUM_FEATURES, NUM_EPOCHS, STEPS_PER_EPOCH = 2000, 64, 50, 5
-METRICS = ("loss", "macro_auroc", "balanced_accuracy", "accuracy", "macro_f1")
+METRICS = ("loss", *PER_EPOCH)
 
 
 def labels(counts: tuple[int, ...]) -> Ints:

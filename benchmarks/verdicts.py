@@ -19,9 +19,10 @@ from itertools import product
 import numpy as np
 
 from benchmarks.simulated import SCORED, Model, as_scores, equal_runs, labels
+from octjob.catalog import RANKING
 from octjob.evaluate import ParticipantScores, bootstrap, compute_metrics, diagnose, label_permutation
 from octjob.evaluate.arrays import FloatArray
-from octjob.evaluate.intervals import DEFAULT_METRICS, wilson
+from octjob.evaluate.intervals import wilson
 from octjob.evaluate.metrics import mean_over_seeds
 from octjob.leaderboard.comparison import Material, compare, pairs_of
 from octjob.leaderboard.ranking import draw_all, standing
@@ -100,7 +101,7 @@ def coverage(num: int) -> Iterator[Line]:
     """How often an interval holds the truth; (truth below, truth above) where it does not."""
     for n, separation, weighted in product(SCORED, SEPARATIONS, (False, True)):
         rng = np.random.default_rng(n)
-        missed = {name: np.zeros(2, dtype=np.int64) for name in DEFAULT_METRICS}
+        missed = {name: np.zeros(2, dtype=np.int64) for name in RANKING}
         aurocs = []
         for seed in range(num):
             model = Model.train(separation, weighted, rng)
@@ -121,7 +122,7 @@ def coverage(num: int) -> Iterator[Line]:
 
 
 def _values(scores: ParticipantScores) -> dict[str, float]:
-    values = mean_over_seeds(DEFAULT_METRICS, scores, np.ones((1, len(scores.label_P))))
+    values = mean_over_seeds(RANKING, scores, np.ones((1, len(scores.label_P))))
     return {name: float(value_B[0]) for name, value_B in values.items()}
 
 

@@ -2,6 +2,20 @@
 
 from __future__ import annotations
 
+import re
+
+
+def one_line(text: str) -> str:
+    """`text` on one line of printable characters: names of files and keys may hold line breaks and escape sequences,
+    which must not act on a terminal or forge a second line."""
+    parts = (part.strip() for part in re.split(r"[\n\r\t\v\f\x85\u2028\u2029]+", text))
+    joined = " ".join(filter(None, parts))
+    return joined if joined.isprintable() else "".join(map(_printable, joined))
+
+
+def _printable(char: str) -> str:
+    return char if char.isprintable() else ascii(char)[1:-1]
+
 
 class OctjobError(Exception):
     """What went wrong (`message`, naming the file, key, line or URI) and what to do (`hint`).
@@ -13,9 +27,9 @@ class OctjobError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = one_line(message)
+        self.hint = one_line(hint)
+        super().__init__(self.message)
 
 
 class SpecError(OctjobError):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import Any
 
 import click
 
 from octjob import __version__
-from octjob.errors import Interrupted, OctjobError, SpecError
+from octjob.errors import AccessError, Interrupted, OctjobError, SpecError
 
 # Command, module and one line of help: enough for `octjob --help` without importing any of them.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -91,7 +92,8 @@ def cli() -> None:
 
 def main(args: list[str] | None = None) -> None:
     """The console script: every `OctjobError` becomes one line, a hint and its exit code."""
-    sys.exit(run(args))
+    code = run(args)
+    sys.exit(code or _flushed())
 
 
 def run(args: list[str] | None = None) -> int:
@@ -117,6 +119,33 @@ def run(args: list[str] | None = None) -> int:
         # The reader of our output (`| head`) went away; that is its right.
         sys.stderr.close()
         return 0
+    except OSError as error:
+        return _no_room(error)
+
+
+def _flushed() -> int:
+    """0 where all that was printed has arrived, else an error's exit code: Python's own ends it without a word."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        sys.stderr.close()
+    except OSError as error:
+        return _no_room(error)
+    return 0
+
+
+def _no_room(error: OSError) -> int:
+    """The one line for a disk that is full, wherever that was noticed; anything else of the system is a bug."""
+    from octjob.storage.base import NO_ROOM
+
+    if error.errno not in NO_ROOM:
+        raise error
+    if error.filename is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - or Python flushes it again at its end
+    _say(
+        "error", f"{error.filename or 'standard output'}: {error.strerror}", "Make room there, and try again."
+    )
+    return AccessError.exit_code
 
 
 def _say(kind: str, message: str, hint: str) -> None:

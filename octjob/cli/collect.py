@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from octjob.catalog import DEFAULT, RANKING
 from octjob.cli.cluster import cluster_options
 from octjob.cli.complete import complete_target
 from octjob.cli.duration import DURATION
@@ -17,16 +18,13 @@ if TYPE_CHECKING:
     from octjob.records.wait import Look, Standings
     from octjob.storage.base import ObjectStore
 
-_METRICS = ("macro_auroc", "balanced_accuracy", "macro_f1", "accuracy", "quadratic_kappa")
 _SWEEP_FILES = (".yaml", ".yml")
 _FORMATS = ("table", "wide", "json", "csv", "md")
 
 
 @click.command()
 @click.argument("sweep", shell_complete=complete_target)
-@click.option(
-    "--metric", type=click.Choice(_METRICS), default=_METRICS[0], show_default=True, help="Rank by it."
-)
+@click.option("--metric", type=click.Choice(RANKING), default=DEFAULT, show_default=True, help="Rank by it.")
 @click.option(
     "-o", "--output", type=click.Choice(_FORMATS), default="table", show_default=True, help="What to print."
 )
@@ -96,7 +94,7 @@ def _wait(look: Look, timeout_s: float) -> Standings:
 
 
 def print_leaderboard(
-    store: ObjectStore, metric: str = _METRICS[0], output: str = "table", *, publish: bool = True
+    store: ObjectStore, metric: str = DEFAULT, output: str = "table", *, publish: bool = True
 ) -> Leaderboard:
     """Collect a sweep, print it and, unless told otherwise, store the table beside the runs."""
     from octjob.leaderboard import collect as collecting

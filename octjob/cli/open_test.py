@@ -74,7 +74,7 @@ def _show(run_id: str, evaluation: Evaluation) -> None:
     metrics = evaluation.metrics
     click.echo(f"{run_id}: test split, n = {metrics.n} {evaluation.unit}s\n")
     for name, interval in evaluation.intervals.items():
-        value = getattr(metrics, name)
+        value = metrics[name]
         click.echo(f"{name:<18} {value:.3f} [{interval.low:.2f}, {interval.high:.2f}]")
     verdict = evaluation.verdict
     click.echo(f"{'verdict':<18} {', '.join(verdict.flags) or 'nothing wrong'}")

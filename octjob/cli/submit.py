@@ -14,11 +14,12 @@ import click
 
 from octjob.cli.cluster import cluster_options, connect
 from octjob.cli.plan import MATRIX
-from octjob.errors import FailedRunsError, Interrupted, SpecError
+from octjob.errors import FailedRunsError, Interrupted, OctjobError, SpecError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from octjob.records.schema import Progress
     from octjob.spec.expand import Plan
     from octjob.storage.base import ObjectStore
     from octjob.targets.local import Attempted, Listener
@@ -163,9 +164,17 @@ def _listener(store: ObjectStore) -> Iterator[Listener]:
         yield show
 
 
-def _line_printer(store: ObjectStore) -> Listener:
+def _progress_of(store: ObjectStore, run_id: str) -> Progress | None:
+    """The run's heartbeat for showing: where the store refuses it, the runs go on all the same."""
     from octjob.records.layout import read_progress
 
+    try:
+        return read_progress(store, run_id)
+    except OctjobError:
+        return None
+
+
+def _line_printer(store: ObjectStore) -> Listener:
     said: dict[str, str] = {}
 
     def show(items: Sequence[Attempted]) -> None:
@@ -176,7 +185,7 @@ def _line_printer(store: ObjectStore) -> Listener:
             said[item.run.run_id] = state
             text: str = item.state
             if item.exit_code not in (None, 0) and item.state in ("failed", "waiting"):
-                progress = read_progress(store, item.run.run_id)
+                progress = _progress_of(store, item.run.run_id)
                 failure = progress.failure if progress else None
                 text += f" (exit {item.exit_code})" + (
                     f": {failure.message}" if failure else f": see {item.log}"
@@ -189,11 +198,9 @@ def _line_printer(store: ObjectStore) -> Listener:
 def _live_table(store: ObjectStore, items: Sequence[Attempted]) -> Table:
     from rich.table import Table
 
-    from octjob.records.layout import read_progress
-
     table = Table("run", "state", "stage", "epoch", "done", box=None, pad_edge=False)
     for item in items:
-        progress = read_progress(store, item.run.run_id) if item.state == "running" else None
+        progress = _progress_of(store, item.run.run_id) if item.state == "running" else None
         cells = ["", "", ""]
         if progress is not None:
             epoch = f"{progress.epoch}/{progress.num_epochs}" if progress.epoch is not None else ""

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from octjob.errors import SpecError
-from octjob.signals import stop_signals
+from octjob.errors import Interrupted, SpecError
+from octjob.signals import stop_signals, stop_with
 
 if TYPE_CHECKING:
     from octjob.records.schema import Progress
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 @click.option(
     "--run", "run_uri", required=True, metavar="URI", help="The run: <output>/<sweep>/runs/<run id>."
 )
+@click.option("--launcher", type=int, hidden=True, help="The process that this one stops with.")
 @click.option("--verbose", "-v", is_flag=True, help="Also log the libraries' messages.")
-def train(run_uri: str, verbose: bool) -> None:
+def train(run_uri: str, launcher: int | None, verbose: bool) -> None:
     """Carry out one run, or continue it where an earlier attempt stopped.
 
     Reads <URI>/spec.json, which `octjob submit` wrote, and ends by writing <URI>/result.json. SIGTERM and Ctrl-C
@@ -37,10 +38,12 @@ def train(run_uri: str, verbose: bool) -> None:
       octjob train --run gs://bucket/octjob/phase3/runs/multi_domain.logistic-b4338bba
     """
     with _stop_signals_as_ctrl_c():
-        _train(run_uri, verbose)
+        if launcher is not None and not stop_with(launcher):
+            raise Interrupted(f"{run_uri}: its launcher is gone", "Submit the sweep again to continue.")
+        _train(run_uri, verbose, patient=launcher is not None)
 
 
-def _train(run_uri: str, verbose: bool) -> None:
+def _train(run_uri: str, verbose: bool, *, patient: bool) -> None:
     from octjob.run.hosts import follow_run, read_host
     from octjob.run.termination import last_words
 
@@ -60,7 +63,7 @@ def _train(run_uri: str, verbose: bool) -> None:
                 words.listen(progress)
                 show(progress)
 
-            words.result = run_job(run_uri, listen, words.host)
+            words.result = run_job(run_uri, listen, words.host, patient=patient)
 
 
 def _log_to_stdout(verbose: bool) -> None:

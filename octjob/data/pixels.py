@@ -77,7 +77,7 @@ def decode_pixels(dataset: FileDataset, num_frames: int, rows: int, columns: int
     if not available_decoders().get(syntax.name, False):
         raise DataError(
             f"no decoder for transfer syntax {syntax.name} ({syntax})",
-            "Install octjob[train]; `octjob doctor` lists the decoders found.",
+            "Install octjob[train], which brings the decoders.",
         )
     if "PixelData" not in dataset:
         raise PixelError("no pixel data: the file is cut off or holds none")

@@ -22,7 +22,7 @@ from octjob.data.dicom import RawVolume
 from octjob.data.preprocess import NoContrastError, Profile, preprocess_digest, preprocess_volume
 from octjob.data.quarantine import CorruptVolumeError, Quarantine, Quarantined
 from octjob.errors import AccessError
-from octjob.storage.base import ObjectNotFoundError, ObjectStore
+from octjob.storage.base import NO_ROOM, ObjectNotFoundError, ObjectStore
 from octjob.storage.sealed import seal, unseal
 from octjob.storage.temporary import remove_dead, temporary_file
 
@@ -35,8 +35,8 @@ class VolumeReader:
     """Reads volumes as (D, H, W) float32 of `size`, preprocessed by `profile`. Thread-safe.
 
     With a `cache_dir`, each volume is kept at `<cache_dir>/volumes/<digest>/<SOP instance UID>.npy`, its SHA-256
-    in front; what is damaged is made again. `digest` is that of the preprocessing, so that a changed profile never
-    meets old files.
+    in front; what is damaged is made again, what there is no room for is not kept. `digest` is that of the
+    preprocessing, so that a changed profile never meets old files.
     """
 
     def __init__(
@@ -47,6 +47,7 @@ class VolumeReader:
         self._profile = profile
         self._size = size
         self._cache = cache_dir / "volumes" / preprocess_digest(profile, size) if cache_dir else None
+        self._is_full = False
         if self._cache:
             remove_dead(self._cache)
 
@@ -66,8 +67,8 @@ class VolumeReader:
         x_DHW = self._cached(path) if path else None
         if x_DHW is None:
             x_DHW = self._read(volume)
-            if path:
-                _write(path, x_DHW)
+            if path and not self._is_full:
+                self._keep(path, x_DHW)
         return x_DHW
 
     def _read(self, volume: Volume) -> Float32:
@@ -85,6 +86,20 @@ class VolumeReader:
             return preprocess_volume(raw, self._profile, self._size)
         except NoContrastError as error:
             raise CorruptVolumeError(uri, str(error)) from error
+
+    def _keep(self, path: Path, x_DHW: Float32) -> None:
+        try:
+            _write(path, x_DHW)
+        except FileNotFoundError:
+            log.warning("%s: the cache was removed meanwhile; not kept", path)
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise AccessError(
+                    f"{path}: cannot write the volume cache: {error.strerror or error}",
+                    "Mend that or set another `data.cache_dir`, or null for none.",
+                ) from error
+            self._is_full = True
+            log.warning("%s: %s; going on without the volume cache", path, error.strerror)
 
     def _cached(self, path: Path) -> Float32 | None:
         try:
@@ -161,13 +176,7 @@ def _require_same(raw: RawVolume, volume: Volume, uri: str) -> None:
 def _write(path: Path, x_DHW: Float32) -> None:
     buffer = io.BytesIO()
     np.save(buffer, x_DHW)
-    try:
-        with temporary_file(path.parent) as (temporary, file):
-            file.write(seal(buffer.getvalue()))
-            file.flush()
-            os.replace(temporary, path)
-    except OSError as error:
-        raise AccessError(
-            f"{path}: cannot write the volume cache: {error.strerror or error}",
-            "Make room or set another `data.cache_dir`, or null for none.",
-        ) from error
+    with temporary_file(path.parent) as (temporary, file):
+        file.write(seal(buffer.getvalue()))
+        file.flush()
+        os.replace(temporary, path)

@@ -25,11 +25,9 @@ from octjob.evaluate.signal import Signal, label_permutation
 from octjob.evaluate.simultaneous import RankRange, rank_ranges
 from octjob.evaluate.variance import VarianceSources, variance_sources
 from octjob.evaluate.verdict import Verdict, diagnose
-from octjob.evaluate.weighted import METRIC_NAMES
 from octjob.evaluate.winner import SelectionCorrected, selection_corrected
 
 __all__ = [
-    "METRIC_NAMES",
     "Baseline",
     "Evaluation",
     "FoldValues",

@@ -13,6 +13,9 @@ import numpy as np
 
 from octjob.evaluate.arrays import IntArray, to_plain
 
+# What constant predictors are told apart by.
+CONSTANT_METRICS = ("accuracy", "balanced_accuracy", "macro_f1")
+
 
 @dataclass(frozen=True)
 class ConstantScore:
@@ -81,10 +84,7 @@ def constant_baseline(
     if train_counts is not None and len(train_counts) != num_classes:
         raise ValueError(f"train_counts has {len(train_counts)} entries for {num_classes} classes")
     scores = [constant_score(label_P, num_classes, k) for k in range(num_classes)]
-    best = {
-        name: max(scores, key=lambda score: float(getattr(score, name)))
-        for name in ("accuracy", "balanced_accuracy", "macro_f1")
-    }
+    best = {name: max(scores, key=lambda score: float(getattr(score, name))) for name in CONSTANT_METRICS}
     return Baseline(
         **{name: BestConstant(getattr(score, name), score.predicted_class) for name, score in best.items()},
         per_class_f1=[score.f1 for score in scores],

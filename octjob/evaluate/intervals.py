@@ -11,14 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from octjob.catalog import METRICS, RANKING
 from octjob.evaluate.arrays import FloatArray, IntArray
 from octjob.evaluate.metrics import mean_over_seeds
 from octjob.evaluate.predictions import ParticipantScores
 
-DEFAULT_METRICS = ("balanced_accuracy", "macro_auroc", "macro_f1", "quadratic_kappa", "accuracy")
-# Lowest value, and what guessing scores where that does not depend on the number of classes; the highest is 1.
-_LOWEST = {"quadratic_kappa": -1.0}
-_GUESSED = {"macro_auroc": 0.5, "quadratic_kappa": 0.0}
 # As many participants who are guessed are added to the scored ones, so that a perfect score still has an interval.
 _NUM_GUESSED = 0.5
 # Draws x rows handled at once: 32 MB of float64, whatever the number of volumes.
@@ -102,16 +99,16 @@ def in_chunks(
 
 def bootstrap(
     scores: ParticipantScores,
-    metrics: Sequence[str] = DEFAULT_METRICS,
+    metrics: Sequence[str] = RANKING,
     num_draws: int = 2000,
     seed: int = 0,
     level: float = 0.95,
 ) -> dict[str, Interval]:
     """Intervals of the named metrics from a bootstrap of participants, stratified by class.
 
-    Metrics with a highest value get `logit_interval`, the others (log-loss ...) percentiles. With several seeds a
-    draw uses the same participants for all and averages the metric over them, so the interval covers the choice of
-    participants, not of seeds. Rows that are volumes follow their participant.
+    Metrics that rank, whose highest value is 1, get `logit_interval`, the others (log-loss ...) percentiles. With
+    several seeds a draw uses the same participants for all and averages the metric over them, so the interval covers
+    the choice of participants, not of seeds. Rows that are volumes follow their participant.
     An undefined metric has NaN bounds. The order of the rows does not matter.
 
     Raises:
@@ -129,7 +126,7 @@ def bootstrap(
     method = f"participant bootstrap stratified by class, {{}}, {num_draws} draws"
     return {
         name: logit_interval(name, float(observed[name][0]), value_B, label_G, level, method.format("logit"))
-        if name in DEFAULT_METRICS
+        if METRICS[name].ranks
         else percentile_interval(value_B, level, method.format("percentile"))
         for name, value_B in values.items()
     }
@@ -144,9 +141,10 @@ def logit_interval(
     participant who is guessed is added first, in the spirit of Agresti and Coull (1998), and Student's quantile
     taken (`t_factor`). benchmarks/verdicts.py prints what this covers. NaN bounds where the metric is undefined.
     """
-    lowest, n = _LOWEST.get(metric, 0.0), len(label_G)
+    lowest, n, num_classes = METRICS[metric].lowest, len(label_G), len(np.unique(label_G))
+    chance = METRICS[metric].chance(num_classes)
     span = 1 - lowest
-    guess = (_GUESSED.get(metric, 1 / len(np.unique(label_G))) - lowest) / span
+    guess = ((1 / num_classes if chance is None else chance) - lowest) / span
     share = (n * (value - lowest) / span + _NUM_GUESSED * guess) / (n + _NUM_GUESSED)
     variance = n**2 * value_B.var(ddof=1) / span**2 + _NUM_GUESSED * guess * (1 - guess)
     if not np.isfinite(share + variance):

@@ -8,13 +8,14 @@ occur (scikit-learn's `labels=` the classes present). AUROC is NaN where a class
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from octjob.catalog import METRICS
 from octjob.evaluate import weighted
-from octjob.evaluate.arrays import FloatArray, IntArray, to_plain
+from octjob.evaluate.arrays import FLAT, FloatArray, IntArray, to_plain
 from octjob.evaluate.predictions import ParticipantScores
 
 
@@ -22,29 +23,25 @@ from octjob.evaluate.predictions import ParticipantScores
 class Metrics:
     """Metrics of a run; with several seeds their mean, with counts summed and each seed in `per_seed`.
 
-    Values equal scikit-learn's on the same predictions to 1e-12. `log_loss` is in nats, `brier` is summed
-    over classes (0 to 2), `ece` uses 15 equal bins of the top probability, `confusion` has rows = true.
+    `values` holds those of the catalogue by name, as `metrics["macro_auroc"]` does. They equal scikit-learn's on
+    the same predictions to 1e-12: `log_loss` is in nats, `brier` is summed over classes (0 to 2), `ece` uses 15 equal
+    bins of the top probability. `confusion` has rows = true.
     """
 
     n: int
-    accuracy: float
-    balanced_accuracy: float
-    macro_f1: float
+    values: dict[str, float] = field(metadata=FLAT)
     per_class_f1: list[float]
-    macro_auroc: float
     per_class_auroc: list[float]
-    quadratic_kappa: float
-    log_loss: float
-    brier: float
-    ece: float
-    macro_auprc: float
     per_class_auprc: list[float]
     confusion: list[list[int]]
     prediction_counts: list[int]
     per_seed: tuple[Metrics, ...] = ()
 
+    def __getitem__(self, name: str) -> float:
+        return self.values[name]
+
     def to_dict(self) -> dict[str, Any]:
-        """JSON-safe, NaN as None."""
+        """JSON-safe, NaN as None; the metrics beside the rest."""
         plain: dict[str, Any] = to_plain(self)
         return plain
 
@@ -53,12 +50,9 @@ def compute_metrics(scores: ParticipantScores) -> Metrics:
     """All metrics of `scores`; `per_seed` holds one entry per seed, also with a single one."""
     seeds = [_of_one_seed(probability_PK, scores.label_P) for probability_PK in scores.probability_SPK]
     confusion_KK = np.sum([seed.confusion for seed in seeds], axis=0)
-    scalars: dict[str, Any] = {
-        name: float(np.mean([getattr(seed, name) for seed in seeds])) for name in weighted.METRIC_NAMES
-    }
     return Metrics(
         n=len(scores.label_P),
-        **scalars,
+        values={name: float(np.mean([seed[name] for seed in seeds])) for name in METRICS},
         per_class_f1=np.mean([seed.per_class_f1 for seed in seeds], axis=0).tolist(),
         per_class_auroc=np.mean([seed.per_class_auroc for seed in seeds], axis=0).tolist(),
         per_class_auprc=np.mean([seed.per_class_auprc for seed in seeds], axis=0).tolist(),
@@ -70,15 +64,14 @@ def compute_metrics(scores: ParticipantScores) -> Metrics:
 
 def _of_one_seed(probability_PK: FloatArray, label_P: IntArray) -> Metrics:
     once_BP = np.ones((1, len(label_P)))
-    values = weighted.weighted_metrics(weighted.METRIC_NAMES, probability_PK, label_P, once_BP)
+    values = weighted.weighted_metrics(tuple(METRICS), probability_PK, label_P, once_BP)
     confusion_BKK = weighted.confusion_matrices(
         label_P, probability_PK.argmax(axis=1), once_BP, probability_PK.shape[1]
     )
     confusion_KK = confusion_BKK[0].astype(np.int64)
-    scalars: dict[str, Any] = {name: float(value_B[0]) for name, value_B in values.items()}
     return Metrics(
         n=len(label_P),
-        **scalars,
+        values={name: float(value_B[0]) for name, value_B in values.items()},
         per_class_f1=weighted.f1_per_class(confusion_BKK)[0].tolist(),
         per_class_auroc=weighted.auroc_per_class(probability_PK, label_P, once_BP)[0].tolist(),
         per_class_auprc=weighted.auprc_per_class(probability_PK, label_P, once_BP)[0].tolist(),

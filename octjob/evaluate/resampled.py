@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from octjob.catalog import METRICS
 from octjob.evaluate.arrays import FloatArray, to_plain
 from octjob.evaluate.intervals import Interval
 from octjob.evaluate.metrics import mean_over_seeds
 from octjob.evaluate.predictions import How, Predictions, by_participant
 
 METHOD = "corrected resampled t"
-# Means over the classes that occur: without a class they are means of something else.
-_OF_EVERY_CLASS = ("balanced_accuracy", "macro_f1", "macro_auroc", "macro_auprc")
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +72,7 @@ def fold_values(predictions: Predictions, metric: str = "macro_auroc", how: How 
         f"class {label} has no participant in fold {fold} of repeat {repeat}"
         for repeat, fold in places
         for label in sorted(set(predictions.label.tolist()))
-        if metric in _OF_EVERY_CLASS and (repeat, fold, label) not in present
+        if METRICS[metric].macro and (repeat, fold, label) not in present
     ]
     value_J = np.array([_value(predictions, metric, how, repeat, fold) for repeat, fold in places])
     nowhere = [

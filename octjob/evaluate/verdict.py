@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from octjob.catalog import METRICS
 from octjob.evaluate.arrays import FloatArray, IntArray, to_plain
-from octjob.evaluate.baseline import constant_score
+from octjob.evaluate.baseline import CONSTANT_METRICS, constant_score
 from octjob.evaluate.intervals import Interval
 from octjob.evaluate.metrics import Metrics
 from octjob.evaluate.predictions import ParticipantScores
@@ -28,8 +29,6 @@ MISSED_SHARE = 0.2
 CONSTANT_DIGITS = 4
 # Probabilities closer than this over all participants: the output does not depend on the input.
 CONSTANT_OUTPUT_RANGE = 1e-4
-# What a metric says of any predictor that ignores its input, where that is one number whatever it answers.
-_CHANCE = {"macro_auroc": 0.5, "quadratic_kappa": 0.0}
 
 
 @dataclass(frozen=True)
@@ -132,20 +131,19 @@ def _symptoms(
 def _dominant_reason(count_K: IntArray, top: int, metrics: Metrics, name: str, is_constant: bool) -> str:
     count, n = int(count_K[top]), metrics.n
     if count == n and is_constant:
-        accuracy = f"accuracy {metrics.accuracy:.4f} is what always predicting it gives"
+        accuracy = f"accuracy {metrics['accuracy']:.4f} is what always predicting it gives"
         return f"all {n} predictions are {name}: {accuracy}"
     return f"{count} of {n} predictions ({100 * count / n:.1f} %) are {name}"
 
 
 def _equal_constants(label_P: IntArray, metrics: Metrics, num_classes: int) -> list[int]:
     """Classes whose constant predictor has these metrics to four decimals; none where the labels are one class."""
-    names = ("accuracy", "balanced_accuracy", "macro_f1")
-    observed = [round(getattr(metrics, name), CONSTANT_DIGITS) for name in names]
+    observed = [round(metrics[name], CONSTANT_DIGITS) for name in CONSTANT_METRICS]
     occurring = np.unique(label_P).tolist()
     equal = []
     for k in occurring if len(occurring) > 1 else ():
         constant = constant_score(label_P, num_classes, k)
-        if observed == [round(getattr(constant, name), CONSTANT_DIGITS) for name in names]:
+        if observed == [round(getattr(constant, name), CONSTANT_DIGITS) for name in CONSTANT_METRICS]:
             equal.append(k)
     # Two classes as frequent as each other score alike as constants: name the one that is predicted most.
     return sorted(equal, key=lambda k: -metrics.prediction_counts[k])[:1]
@@ -153,8 +151,8 @@ def _equal_constants(label_P: IntArray, metrics: Metrics, num_classes: int) -> l
 
 def _equal_reason(metrics: Metrics, name: str) -> str:
     return (
-        f"accuracy {metrics.accuracy:.4f}, balanced accuracy {metrics.balanced_accuracy:.4f} and macro F1 "
-        f"{metrics.macro_f1:.4f} are those of always predicting {name}"
+        f"accuracy {metrics['accuracy']:.4f}, balanced accuracy {metrics['balanced_accuracy']:.4f} and macro F1 "
+        f"{metrics['macro_f1']:.4f} are those of always predicting {name}"
     )
 
 
@@ -185,8 +183,7 @@ def _if_corrected(k: int, label_count_K: IntArray, num_seeds: int, corrected: Pr
 
 
 def _below_chance(scores: ParticipantScores, name: str, interval: Interval) -> list[tuple[str, str]]:
-    # Balanced accuracy: one over the classes that occur is what any constant predictor scores.
-    chance = {**_CHANCE, "balanced_accuracy": 1 / len(np.unique(scores.label_P))}.get(name)
+    chance = METRICS[name].chance(len(np.unique(scores.label_P)))
     if chance is None or not interval.high < chance - 1e-12:
         return []
     limits = f"{name}: {100 * interval.level:g} % interval {interval.low:.3f} to {interval.high:.3f}"

@@ -17,9 +17,28 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from octjob.catalog import METRICS
 from octjob.evaluate.arrays import BoolArray, FloatArray, IntArray
 
 NUM_ECE_BINS = 15
+
+OfConfusion = Callable[[FloatArray], FloatArray]
+OfProbability = Callable[[FloatArray, IntArray, FloatArray], FloatArray]
+# The metrics of the catalogue by what they are made of; the functions below put themselves in.
+OF_CONFUSION: dict[str, OfConfusion] = {}
+OF_PROBABILITY: dict[str, OfProbability] = {}
+
+
+def of_confusion(function: OfConfusion) -> OfConfusion:
+    """Registers a metric of confusion matrices [B, K, K], each the weight of (true, predicted)."""
+    OF_CONFUSION[function.__name__] = function
+    return function
+
+
+def of_probability(function: OfProbability) -> OfProbability:
+    """Registers a metric of probabilities [P, K], labels [P] and weightings [B, P]."""
+    OF_PROBABILITY[function.__name__] = function
+    return function
 
 
 def divide(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
@@ -47,6 +66,7 @@ def confusion_matrices(
     return cells_BC.reshape(len(weight_BP), num_classes, num_classes)
 
 
+@of_confusion
 def accuracy(confusion_BKK: FloatArray) -> FloatArray:
     """Share of rows predicted right, [B]."""
     right_B = np.trace(confusion_BKK, axis1=1, axis2=2)
@@ -58,6 +78,7 @@ def recall_per_class(confusion_BKK: FloatArray) -> FloatArray:
     return divide(np.diagonal(confusion_BKK, axis1=1, axis2=2), confusion_BKK.sum(axis=2))
 
 
+@of_confusion
 def balanced_accuracy(confusion_BKK: FloatArray) -> FloatArray:
     """Mean recall over the classes that occur, [B]."""
     return mean_defined(recall_per_class(confusion_BKK))
@@ -71,11 +92,13 @@ def f1_per_class(confusion_BKK: FloatArray) -> FloatArray:
     return np.where(support_BK > 0, f1_BK, np.nan)
 
 
+@of_confusion
 def macro_f1(confusion_BKK: FloatArray) -> FloatArray:
     """Mean F1 over the classes that occur, [B]."""
     return mean_defined(f1_per_class(confusion_BKK))
 
 
+@of_confusion
 def quadratic_kappa(confusion_BKK: FloatArray) -> FloatArray:
     """Cohen's kappa with quadratic weights, [B]; NaN if labels and predictions are one and the same class."""
     classes_K = np.arange(confusion_BKK.shape[1], dtype=np.float64)
@@ -132,6 +155,7 @@ def auroc_per_class(probability_PK: FloatArray, label_P: IntArray, weight_BP: Fl
     return np.stack([auroc(probability_PK[:, k], label_P == k, weight_BP) for k in classes], axis=1)
 
 
+@of_probability
 def macro_auroc(probability_PK: FloatArray, label_P: IntArray, weight_BP: FloatArray) -> FloatArray:
     """Unweighted mean of the one-vs-rest AUROCs, [B]."""
     return mean_defined(auroc_per_class(probability_PK, label_P, weight_BP))
@@ -144,11 +168,13 @@ def auprc_per_class(probability_PK: FloatArray, label_P: IntArray, weight_BP: Fl
     return np.stack(per_class, axis=1)
 
 
+@of_probability
 def macro_auprc(probability_PK: FloatArray, label_P: IntArray, weight_BP: FloatArray) -> FloatArray:
     """Unweighted mean of the one-vs-rest average precisions, [B]."""
     return mean_defined(auprc_per_class(probability_PK, label_P, weight_BP))
 
 
+@of_probability
 def log_loss(probability_PK: FloatArray, label_P: IntArray, weight_BP: FloatArray) -> FloatArray:
     """Mean negative log likelihood in nats, clipped at float64 epsilon as scikit-learn does, [B]."""
     epsilon = np.finfo(np.float64).eps
@@ -156,37 +182,21 @@ def log_loss(probability_PK: FloatArray, label_P: IntArray, weight_BP: FloatArra
     return divide(weight_BP @ -np.log(np.clip(given_P, epsilon, 1 - epsilon)), weight_BP.sum(axis=1))
 
 
+@of_probability
 def brier(probability_PK: FloatArray, label_P: IntArray, weight_BP: FloatArray) -> FloatArray:
     """Mean squared distance to the one-hot label, summed over classes (Brier, 1950), 0 to 2, [B]."""
     error_PK = probability_PK - np.eye(probability_PK.shape[1])[label_P]
     return divide(weight_BP @ (error_PK**2).sum(axis=1), weight_BP.sum(axis=1))
 
 
-def expected_calibration_error(
-    probability_PK: FloatArray, label_P: IntArray, weight_BP: FloatArray
-) -> FloatArray:
-    """Top-label calibration error, 15 equal bins closed on the right (Guo et al., 2017), [B]."""
+@of_probability
+def ece(probability_PK: FloatArray, label_P: IntArray, weight_BP: FloatArray) -> FloatArray:
+    """Expected calibration error: of the top label, 15 equal bins closed on the right (Guo et al., 2017), [B]."""
     confidence_P = probability_PK.max(axis=1)
     gap_P = (probability_PK.argmax(axis=1) == label_P) - confidence_P
     bin_P = np.digitize(confidence_P, np.linspace(0, 1, NUM_ECE_BINS + 1)[1:-1], right=True)
     gap_in_bin_PM = np.where(bin_P[:, None] == np.arange(NUM_ECE_BINS), gap_P[:, None], 0.0)
     return divide(np.abs(weight_BP @ gap_in_bin_PM).sum(axis=1), weight_BP.sum(axis=1))
-
-
-OF_CONFUSION: dict[str, Callable[[FloatArray], FloatArray]] = {
-    "accuracy": accuracy,
-    "balanced_accuracy": balanced_accuracy,
-    "macro_f1": macro_f1,
-    "quadratic_kappa": quadratic_kappa,
-}
-OF_PROBABILITY: dict[str, Callable[[FloatArray, IntArray, FloatArray], FloatArray]] = {
-    "macro_auroc": macro_auroc,
-    "macro_auprc": macro_auprc,
-    "log_loss": log_loss,
-    "brier": brier,
-    "ece": expected_calibration_error,
-}
-METRIC_NAMES: tuple[str, ...] = (*OF_CONFUSION, *OF_PROBABILITY)
 
 
 def weighted_metrics(
@@ -195,11 +205,11 @@ def weighted_metrics(
     """Each named metric for each weighting, [B]. The predicted class is the most probable, lowest on a tie.
 
     Raises:
-        ValueError: a name that is not in `METRIC_NAMES`.
+        ValueError: a name that is not in the catalogue.
     """
-    unknown = [name for name in names if name not in METRIC_NAMES]
+    unknown = [name for name in names if name not in METRICS]
     if unknown:
-        raise ValueError(f"unknown metrics {unknown}; known are {list(METRIC_NAMES)}")
+        raise ValueError(f"unknown metrics {unknown}; known are {list(METRICS)}")
     num_classes = probability_PK.shape[1]
     confusion_BKK = confusion_matrices(label_P, probability_PK.argmax(axis=1), weight_BP, num_classes)
     return {

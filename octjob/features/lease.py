@@ -1,25 +1,51 @@
-"""A lease in an object store: one worker does the work, the others wait, and a dead worker's lease runs out."""
+"""A lease in an object store: one worker does the work, the others wait, and a dead worker's lease runs out.
+
+No two clocks are compared. Whoever waits measures by its own monotonic clock for how long nothing has changed; on the
+holder's machine the kernel says at once whether it lives.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import logging
-import math
 import time
+import uuid
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 
-from octjob.storage.base import AlreadyExistsError, ObjectNotFoundError, ObjectStore, VersionConflictError
+from octjob.storage.base import (
+    AlreadyExistsError,
+    ObjectNotFoundError,
+    ObjectStore,
+    StoreFullError,
+    VersionConflictError,
+)
+from octjob.storage.claim import Claim, is_held, this_machine
 
 log = logging.getLogger(__name__)
 
 DURATION_S = 120.0
 
 
-class Lease:
-    """A lease held as one object, `{"owner", "expires_at"}`; changed only by create-only and versioned writes.
+@dataclass(frozen=True)
+class _Record:
+    """What the lease's object says. machine, claim: where and under which name the holder can be seen to live."""
 
-    An owner of the same name takes over at once: a run started again does not wait for its dead attempt.
+    owner: str
+    machine: str = ""
+    claim: str = ""
+    released: bool = False
+
+    def encode(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
+
+
+class Lease:
+    """A lease held as one object; changed only by create-only and versioned writes.
+
+    One version of it holds others up for `duration_s` at most, from when they first see it. An owner of the same name
+    takes over at once: a run started again does not wait for its dead attempt.
     """
 
     def __init__(
@@ -28,15 +54,15 @@ class Lease:
         key: str,
         owner: str,
         duration_s: float = DURATION_S,
-        clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.store = store
         self.key = key
         self.duration_s = duration_s
-        self.clock = clock
         self.monotonic = monotonic
         self.owner = owner
+        self._record = _Record(owner, this_machine(), f"{store.uri(key)} {uuid.uuid4().hex}")
+        self._claim = Claim(self._record.claim)
         self._version: str | None = None
         self._renew_at = 0.0
         # The version another worker holds, and when we first saw it.
@@ -44,36 +70,42 @@ class Lease:
 
     def acquire(self) -> bool:
         """Take the lease if it is free or has run out; False while another worker holds it."""
+        self._claim.take()
         try:
-            self._version = self.store.put(self.key, self._body(), if_absent=True)
-        except AlreadyExistsError:
-            return self._take_over()
-        self._held()
-        return True
+            try:
+                self._version = self.store.put(self.key, self._record.encode(), if_absent=True)
+            except AlreadyExistsError:
+                self._version = self._take_over()
+        except StoreFullError as error:
+            log.warning("%s; working without a lease, perhaps beside another worker", error.message)
+            return True
+        finally:
+            if self._version is None:
+                self._claim.release()
+        self._renew_at = self.monotonic() + self.duration_s / 4
+        return self._version is not None
 
-    def _take_over(self) -> bool:
-        try:
+    def _take_over(self) -> str | None:
+        """The version that is ours now, or None."""
+        with contextlib.suppress(VersionConflictError, ObjectNotFoundError):
             version = self.store.head(self.key).version
-            if self._is_held(version, self.store.get(self.key)):
-                return False
-            self._version = self.store.put(self.key, self._body(), if_version=version)
-        except (VersionConflictError, ObjectNotFoundError):
-            return False
-        self._held()
-        return True
+            if not self._is_held(version, self.store.get(self.key)):
+                return self.store.put(self.key, self._record.encode(), if_version=version)
+        return None
 
     def _is_held(self, version: str, body: bytes) -> bool:
         """Whether another worker may still hold the version of the lease with this body.
 
-        Clocks differ and jump: one version holds others up for one duration at most, by our monotonic clock,
-        whatever expiry it names. What cannot be read is held by nobody.
+        What cannot be read is held by nobody.
         """
         record = _parse(body)
         if record is None:
             log.warning("%s is not a lease; taken over", self.store.uri(self.key))
             return False
-        owner, expires_at = record
-        if owner == self.owner or expires_at <= self.clock():
+        if record.released or record.owner == self.owner:
+            return False
+        if record.machine == this_machine() and not is_held(record.claim):
+            log.info("%s: its holder %s is dead; taken over", self.store.uri(self.key), record.owner)
             return False
         now = self.monotonic()
         if self._seen is None or self._seen[0] != version:
@@ -85,46 +117,36 @@ class Lease:
 
         A holder that was overtaken goes on: what it writes equals what the other writes.
         """
-        if self._version is None or 0 < self._renew_at - self.clock() <= self.duration_s:
+        if self._version is None or self.monotonic() < self._renew_at:
             return
         try:
-            self._version = self.store.put(self.key, self._body(), if_version=self._version)
+            self._version = self.store.put(self.key, self._record.encode(), if_version=self._version)
         except VersionConflictError:
             self._version = None
-            return
-        self._held()
+        except StoreFullError as error:
+            log.warning("%s; the lease is not renewed", error.message)
+        self._renew_at = self.monotonic() + self.duration_s / 4
 
     def release(self) -> None:
         """Let the next worker in at once."""
-        if self._version is None:
-            return
-        record = {"owner": self.owner, "expires_at": 0.0}
-        # A conflict means we were overtaken after it ran out: there is nothing of ours to release.
-        with contextlib.suppress(VersionConflictError):
-            self.store.put(self.key, json.dumps(record).encode(), if_version=self._version)
-        self._version = None
-
-    def _held(self) -> None:
-        self._renew_at = self.clock() + self.duration_s / 4
-
-    def _body(self) -> bytes:
-        record = {"owner": self.owner, "expires_at": self.clock() + self.duration_s}
-        return json.dumps(record).encode()
+        version, self._version = self._version, None
+        try:
+            if version is not None:
+                # A conflict means we were overtaken after it ran out: there is nothing of ours to release.
+                # Without room it runs out by itself.
+                with contextlib.suppress(VersionConflictError, StoreFullError):
+                    self.store.put(self.key, _Record(self.owner, released=True).encode(), if_version=version)
+        finally:
+            self._claim.release()
 
 
-def _parse(body: bytes) -> tuple[str, float] | None:
-    """Owner and expiry, None where it is anything else."""
+def _parse(body: bytes) -> _Record | None:
+    """The record, None where it is anything else."""
     try:
-        record = json.loads(body)
+        found = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(record, dict) or not isinstance(record.get("owner"), str):
+    if not isinstance(found, dict) or not isinstance(found.get("owner"), str):
         return None
-    expires_at = record.get("expires_at")
-    if (
-        isinstance(expires_at, bool)
-        or not isinstance(expires_at, int | float)
-        or not math.isfinite(expires_at)
-    ):
-        return None
-    return record["owner"], expires_at
+    texts = {name: str(found.get(name, "")) for name in ("owner", "machine", "claim")}
+    return _Record(**texts, released=found.get("released") is True)

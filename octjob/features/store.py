@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import safetensors.numpy
 
-from octjob.storage.base import AlreadyExistsError, ObjectStore
+from octjob.storage.base import AlreadyExistsError, ObjectNotFoundError, ObjectStore, StoreFullError
 from octjob.storage.sealed import seal, unseal
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,11 @@ class FeatureStore:
         return found
 
     def _read_shard(self, key: str) -> Mapping[str, npt.NDArray[np.float32]]:
-        body = unseal(self.store.get(key))
+        try:
+            body = unseal(self.store.get(key))
+        except ObjectNotFoundError:
+            log.warning("%s was removed; its features are made again", self.store.uri(key))
+            return {}
         if body is None:
             log.warning(
                 "%s is damaged (its SHA-256 is wrong); its features are made again", self.store.uri(key)
@@ -89,7 +93,7 @@ class FeatureStore:
         return safetensors.numpy.load(body)
 
     def write(self, features: Features) -> None:
-        """Add a shard."""
+        """Add a shard. A store without room for it is a warning: whoever needs them encodes these volumes again."""
         name = hashlib.sha256("\n".join(sorted(features)).encode()).hexdigest()[:32]
         data = safetensors.numpy.save({uid: np.ascontiguousarray(x) for uid, x in features.items()})
         key = f"{self.prefix}{name}{_SUFFIX}"
@@ -98,3 +102,5 @@ class FeatureStore:
             self.store.put(key, seal(data), if_absent=key not in self._damaged)
         except AlreadyExistsError:
             log.info("shard %s was written by another run meanwhile", name)
+        except StoreFullError as error:
+            log.warning("%s; %d features are not kept", error.message, len(features))

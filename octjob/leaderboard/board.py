@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from octjob.catalog import DEFAULT, RANKING
 from octjob.errors import SpecError
 from octjob.evaluate import IdenticalGroup, SelectionCorrected, identical_predictions
 from octjob.evaluate.arrays import to_plain
@@ -14,7 +15,7 @@ from octjob.leaderboard.caption import caption
 from octjob.leaderboard.caveats import caveats
 from octjob.leaderboard.comparison import Compared, Family, Material, compare, pairs_of
 from octjob.leaderboard.footnotes import footnotes
-from octjob.leaderboard.outcome import METRICS, Outcome, Scored
+from octjob.leaderboard.outcome import Outcome, Scored
 from octjob.leaderboard.ranking import Standing, comparable_groups, draw_all, signals, standing
 from octjob.leaderboard.rows import STATES, Row, State, make_row
 from octjob.records.openings import Opening
@@ -23,7 +24,6 @@ from octjob.records.schema import SweepRecord
 # 2: ranks are ranges, two families of comparisons, a caption.
 SCHEMA_VERSION = 2
 NUM_DRAWS = 2000
-DEFAULT_METRIC = "macro_auroc"
 
 
 @dataclass(frozen=True)
@@ -62,19 +62,19 @@ class Leaderboard:
 def build_leaderboard(
     sweep: SweepRecord,
     outcomes: Sequence[Outcome],
-    metric: str = DEFAULT_METRIC,
+    metric: str = DEFAULT,
     num_draws: int = NUM_DRAWS,
     seed: int = 0,
     openings: Sequence[Opening] = (),
 ) -> Leaderboard:
-    """Rank the outcomes by `metric`, one of `outcome.METRICS`. openings: those of the sweep's test split.
+    """Rank the outcomes by `metric`, one of `catalog.RANKING`. openings: those of the sweep's test split.
 
     Raises:
         SpecError: a metric that is not one of them.
     """
-    if metric not in METRICS:
+    if metric not in RANKING:
         raise SpecError(
-            f"{metric!r} is not a metric of the leaderboard", f"Choose one of {', '.join(METRICS)}."
+            f"{metric!r} is not a metric of the leaderboard", f"Choose one of {', '.join(RANKING)}."
         )
     finished = {one.entry.run_id: one.scored for one in outcomes if one.scored is not None}
     material = _material(finished, metric, num_draws, seed)
@@ -111,7 +111,7 @@ def _material(finished: Mapping[str, Scored], metric: str, num_draws: int, seed:
     return Material(
         metric=metric,
         scores=scores,
-        observed={run_id: one.value(metric) for run_id, one in finished.items()},
+        observed={run_id: one.values[metric] for run_id, one in finished.items()},
         draws=draw_all(scores, metric, num_draws, seed),
         folds={
             run_id: fold_values(one.predictions, metric, one.how)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from octjob.catalog import DEFAULT
 from octjob.errors import DataError
-from octjob.leaderboard.board import DEFAULT_METRIC, Leaderboard, build_leaderboard
-from octjob.leaderboard.export import to_csv, to_json, to_markdown, to_parquet
+from octjob.leaderboard.board import Leaderboard, build_leaderboard
+from octjob.leaderboard.export import to_files
 from octjob.leaderboard.outcome import Outcome, scored
 from octjob.records.layout import (
     LEADERBOARD,
@@ -26,7 +27,7 @@ from octjob.storage.base import ObjectNotFoundError, ObjectStore
 NUM_THREADS = 16
 
 
-def collect(store: ObjectStore, metric: str = DEFAULT_METRIC) -> Leaderboard:
+def collect(store: ObjectStore, metric: str = DEFAULT) -> Leaderboard:
     """The leaderboard of the sweep at the store's root. Reads two objects per run, several runs at a time.
 
     A run whose record or predictions are damaged, gone or of another version is a row that says so.
@@ -63,15 +64,10 @@ def _readable(store: ObjectStore, entry: RunEntry, class_names: Sequence[str]) -
 def publish(store: ObjectStore, leaderboard: Leaderboard) -> list[str]:
     """Write `leaderboard/leaderboard.{csv,md,json,parquet}`, replacing what is there; returns their URIs.
 
-    The bytes depend on the leaderboard alone, so that collecting again changes nothing.
+    The bytes depend on the leaderboard alone, so that collecting again changes nothing. Where writing is cut off, the
+    JSON's digests are not those of the files beside it.
     """
-    contents = {
-        "csv": to_csv(leaderboard).encode(),
-        "md": to_markdown(leaderboard).encode(),
-        "json": to_json(leaderboard).encode(),
-        "parquet": to_parquet(leaderboard),
-    }
-    keys = {f"{LEADERBOARD}/leaderboard.{ending}": data for ending, data in contents.items()}
+    keys = {f"{LEADERBOARD}/leaderboard.{ending}": data for ending, data in to_files(leaderboard).items()}
     for key, data in keys.items():
         store.put(key, data)
     return [store.uri(key) for key in keys]

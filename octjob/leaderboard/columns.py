@@ -5,19 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from octjob.catalog import METRICS, RANKING
 from octjob.leaderboard.board import Leaderboard
 from octjob.leaderboard.comparison import Comparison
-from octjob.leaderboard.outcome import METRICS
 from octjob.leaderboard.rows import SIGNIFICANT, Row
 
 NOTHING = "-"
-_HEADERS = {
-    "macro_auroc": "macro AUROC",
-    "balanced_accuracy": "balanced acc.",
-    "macro_f1": "macro F1",
-    "accuracy": "accuracy",
-    "quadratic_kappa": "kappa (quad.)",
-}
 
 
 @dataclass(frozen=True)
@@ -42,7 +35,7 @@ def main_columns(leaderboard: Leaderboard) -> list[Column]:
 
 def wide_columns(leaderboard: Leaderboard) -> list[Column]:
     """Everything that fits a cell."""
-    ordered = [leaderboard.metric, *(name for name in METRICS if name != leaderboard.metric)]
+    ordered = [leaderboard.metric, *(name for name in RANKING if name != leaderboard.metric)]
     columns = [
         *_names(),
         Column("alike", lambda row: row.rank.letters if row.rank else NOTHING),
@@ -128,7 +121,7 @@ def _metric(name: str) -> Column:
             return f"{estimate.value:.3f}"
         return f"{estimate.value:.3f} [{estimate.low:.2f}, {estimate.high:.2f}]"
 
-    return Column(_HEADERS[name], cell)
+    return Column(METRICS[name].label, cell)
 
 
 def _metric_alone(name: str) -> Column:
@@ -136,7 +129,7 @@ def _metric_alone(name: str) -> Column:
         estimate = row.metric(name)
         return _number(estimate.value if estimate else None)
 
-    return Column(_HEADERS[name], cell, right=True)
+    return Column(METRICS[name].label, cell, right=True)
 
 
 def _difference(one: Comparison | None) -> str:

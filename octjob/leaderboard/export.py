@@ -6,15 +6,16 @@ CSV, JSON and Parquet hold the numbers in full; Markdown holds the cells of the 
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from octjob.catalog import RANKING
 from octjob.leaderboard.board import Leaderboard
 from octjob.leaderboard.columns import cells, main_columns
-from octjob.leaderboard.outcome import METRICS
 from octjob.leaderboard.rows import Row
 
 Scalar = str | int | float | None
@@ -22,19 +23,52 @@ Scalar = str | int | float | None
 _KINDS = {"str": pa.string(), "int": pa.int64(), "float": pa.float64()}
 
 
+def to_files(leaderboard: Leaderboard) -> dict[str, bytes]:
+    """Every form of the leaderboard by its file's ending, in the order to store them: the JSON is last.
+
+    It names the SHA-256 of the others, so that files of two collections never pass for one.
+    """
+    return {**_beside_json(leaderboard), "json": to_json(leaderboard).encode()}
+
+
+def _beside_json(leaderboard: Leaderboard) -> dict[str, bytes]:
+    return {
+        "csv": to_csv(leaderboard).encode(),
+        "md": to_markdown(leaderboard).encode(),
+        "parquet": to_parquet(leaderboard),
+    }
+
+
 def to_json(leaderboard: Leaderboard) -> str:
-    """Everything, nested."""
-    return json.dumps(leaderboard.to_dict(), indent=1) + "\n"
+    """Everything, nested. `sha256`: of the other files, by their endings."""
+    digests = {ending: hashlib.sha256(data).hexdigest() for ending, data in _beside_json(leaderboard).items()}
+    return json.dumps({**leaderboard.to_dict(), "sha256": digests}, indent=1) + "\n"
 
 
 def to_csv(leaderboard: Leaderboard) -> str:
-    """One line per row, numbers in full, an empty cell where there is none."""
+    """One line per row, numbers in full, an empty cell where there is none.
+
+    A text that a spreadsheet would take for a formula gets an apostrophe in front, as OWASP recommends against CSV
+    injection; numbers, negative ones too, stay as they are.
+    """
     names = [name for name, _ in flat_fields(leaderboard)]
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, names, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(flat_row(row, leaderboard) for row in leaderboard.rows)
+    for row in leaderboard.rows:
+        writer.writerow({name: _harmless(value) for name, value in flat_row(row, leaderboard).items()})
     return buffer.getvalue()
+
+
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\n")
+
+
+def _harmless(value: Scalar) -> Scalar:
+    if not isinstance(value, str):
+        return value
+    # The csv module does not quote a lone CR, which readers take for the end of the row.
+    text = value.replace("\r\n", "\n").replace("\r", "\n")
+    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
 
 
 def to_parquet(leaderboard: Leaderboard) -> bytes:
@@ -97,7 +131,7 @@ def flat_fields(leaderboard: Leaderboard) -> list[tuple[str, str]]:
         ("p_best", "float"),
         *((name, "str") for name in ("checkpoint", "config", "run_id", "state", "flags", "weights")),
         *((name, "int") for name in ("n", "num_models")),
-        *((f"{name}{bound}", "float") for name in METRICS for bound in ("", "_low", "_high")),
+        *((f"{name}{bound}", "float") for name in RANKING for bound in ("", "_low", "_high")),
         *((name, "float") for name in ("p_signal", "p_signal_holm", *_OF_ROW)),
         *(
             (f"{family}_{name}", kind)
@@ -145,7 +179,7 @@ def flat_row(row: Row, leaderboard: Leaderboard) -> dict[str, Scalar]:
     }
     own = ("checkpoint", "config", "run_id", "state", "weights", "n", "num_models", "error", *_OF_ROW)
     values |= {name: getattr(row, name) for name in own}
-    for name in METRICS:
+    for name in RANKING:
         estimate = row.metric(name)
         for bound, attribute in (("", "value"), ("_low", "low"), ("_high", "high")):
             values[f"{name}{bound}"] = getattr(estimate, attribute) if estimate else None

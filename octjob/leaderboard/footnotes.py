@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from octjob.catalog import RANKING
 from octjob.evaluate import VarianceSources, variance_sources
 from octjob.leaderboard.comparison import Comparison, Family
-from octjob.leaderboard.outcome import METRICS, Scored
+from octjob.leaderboard.outcome import Scored
 from octjob.leaderboard.rows import Row
 from octjob.records.openings import Opening, openings_in_words
 
@@ -93,7 +94,7 @@ def _source(sources: Sequence[VarianceSources], key: str, unknown: str) -> str:
 def _interval_methods(finished: Mapping[str, Scored]) -> list[str]:
     """`95 %, <method>: <metrics>`, without the counts that differ from run to run."""
     metrics: dict[str, list[str]] = defaultdict(list)
-    for name in METRICS:
+    for name in RANKING:
         for one in finished.values():
             interval = one.evaluation.intervals.get(name)
             if interval is None:

@@ -6,13 +6,15 @@ instead of failing somewhere in a table. What cannot be read is one run's outcom
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 from pydantic import ValidationError
 
+from octjob.catalog import RANKING
 from octjob.errors import DataError
 from octjob.evaluate import ParticipantScores, Predictions, by_participant, evaluate
 from octjob.evaluate.arrays import StrArray
@@ -20,8 +22,6 @@ from octjob.evaluate.metrics import mean_over_seeds
 from octjob.evaluate.predictions import How
 from octjob.records.schema import Progress, Record, Result, RunEntry
 
-# The metrics of the table, each with an interval; the leaderboard ranks by one of them.
-METRICS = ("macro_auroc", "balanced_accuracy", "macro_f1", "accuracy", "quadratic_kappa")
 # Stored metrics and those of the stored predictions come from the same code and the same float64 logits.
 _TOLERANCE = 1e-9
 
@@ -35,11 +35,6 @@ class IntervalRecord(Record):
 
 class MetricsRecord(Record):
     n: int
-    macro_auroc: float | None
-    balanced_accuracy: float | None
-    macro_f1: float | None
-    accuracy: float | None
-    quadratic_kappa: float | None
     per_class_f1: tuple[float | None, ...]
     per_class_auprc: tuple[float | None, ...]
     prediction_counts: tuple[int, ...]
@@ -141,10 +136,14 @@ class Scored:
         known = [float(change) for change in changes if isinstance(change, int | float)]
         return min(known) if known else None
 
-    def value(self, metric: str) -> float:
-        """The metric of `scores`, NaN where it is not defined."""
+    @cached_property
+    def values(self) -> Mapping[str, float]:
+        """The metrics that rank, of `scores`; NaN where one is not defined."""
         once_BP = np.ones((1, len(self.scores.label_P)))
-        return float(mean_over_seeds([metric], self.scores, once_BP)[metric][0])
+        return {
+            name: float(value_B[0])
+            for name, value_B in mean_over_seeds(RANKING, self.scores, once_BP).items()
+        }
 
     @property
     def train_balanced_accuracy(self) -> float | None:
@@ -155,13 +154,11 @@ class Scored:
         """Metrics in the result that are not those of the predictions, in words; one that it lacks is none."""
         in_result = self.result.evaluation.get("metrics")
         stored_metrics = in_result if isinstance(in_result, dict) else {}
-        once_BP = np.ones((1, len(self.scores.label_P)))
-        recomputed = mean_over_seeds(METRICS, self.scores, once_BP)
         found = []
-        for name in METRICS:
+        for name, value in self.values.items():
             if name not in stored_metrics:
                 continue
-            stored, value = stored_metrics[name], float(recomputed[name][0])
+            stored = stored_metrics[name]
             number = isinstance(stored, int | float)
             same = abs(stored - value) <= _TOLERANCE if number else stored is None and np.isnan(value)
             if not same:
@@ -230,8 +227,12 @@ def scored(
     except ValidationError as error:
         remark = f"{result_uri}: {_first_fault(error)}; evaluated again from the predictions"
     else:
-        if not one.disagreements():
+        lacking = [name for name in RANKING if name not in result.evaluation["metrics"]]
+        if not lacking and not one.disagreements():
             return one
+        if lacking:
+            names = ", ".join(lacking)
+            remark = f"{result_uri}: evaluation.metrics lacks {names}; evaluated again from the predictions"
     again = evaluate(evaluated, evaluated.num_classes, scope.unit, class_names=class_names)
     made = EvaluationRecord.model_validate(again.to_dict())
     return Scored(result, made, evaluated, scores, (remark,) if remark else ())

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from octjob.catalog import RANKING
 from octjob.evaluate import RankRange
 from octjob.leaderboard.comparison import Comparison
-from octjob.leaderboard.outcome import METRICS, Outcome, Scored
+from octjob.leaderboard.outcome import Outcome, Scored
 from octjob.leaderboard.ranking import AdjustedSignal
 from octjob.records.schema import Progress
 
@@ -44,7 +46,7 @@ class Row:
         that of the stored predictions), `reevaluated` (the result lacks something, so that everything here is
         computed from the predictions), `encoder_unmoved` (fine-tuned, and the scored encoder is the checkpoint's).
     signal: the label permutation on the metric ranked by; None without a result.
-    metrics: by name, those of `outcome.METRICS`; empty without a result.
+    metrics: by name, those of `catalog.RANKING`; empty without a result.
     train_val_gap: balanced accuracy on the training samples minus that on the evaluated ones.
     best_constant_accuracy: of always predicting the most frequent class.
     prior_corrected_balanced_accuracy: of the same probabilities with the training prior divided out.
@@ -112,7 +114,7 @@ def _finished(outcome: Outcome, one: Scored, metric: str, signal: AdjustedSignal
         state = "collapsed"
     elif signal is not None and signal.p_holm >= SIGNIFICANT:
         state = "no_signal"
-    value, train = evaluation.metrics.balanced_accuracy, one.train_balanced_accuracy
+    value, train = _defined(one.values["balanced_accuracy"]), one.train_balanced_accuracy
     corrected = evaluation.prior_corrected
     return Row(
         rank=None,
@@ -125,7 +127,7 @@ def _finished(outcome: Outcome, one: Scored, metric: str, signal: AdjustedSignal
         flags=tuple(dict.fromkeys(flag for flag, _ in found if flag)),
         n=evaluation.metrics.n,
         signal=signal,
-        metrics={name: _estimate(one, name) for name in METRICS},
+        metrics={name: _estimate(one, name) for name in RANKING},
         train_val_gap=None if train is None or value is None else train - value,
         best_constant_accuracy=evaluation.baseline.accuracy.value,
         prior_corrected_balanced_accuracy=corrected.balanced_accuracy if corrected else None,
@@ -174,7 +176,11 @@ def _unfinished(progress: Progress | None) -> tuple[State, str]:
 
 
 def _estimate(one: Scored, name: str) -> Estimate:
-    value, interval = getattr(one.evaluation.metrics, name), one.evaluation.intervals.get(name)
+    value, interval = _defined(one.values[name]), one.evaluation.intervals.get(name)
     if interval is None:
         return Estimate(value, None, None, "")
     return Estimate(value, interval.low, interval.high, interval.method)
+
+
+def _defined(value: float) -> float | None:
+    return None if math.isnan(value) else value

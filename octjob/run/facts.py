@@ -9,8 +9,6 @@ from octjob.data.cohort import Cohort
 from octjob.data.quarantine import Quarantine
 from octjob.spec.experiment import Train
 
-TRAIN_METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auroc", "quadratic_kappa", "log_loss")
-
 
 def data_facts(cohort: Cohort, quarantine: Quarantine, num_classes: int) -> dict[str, Any]:
     """Coverage, class counts after filtering (participants and volumes by split), quarantined volumes."""

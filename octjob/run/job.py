@@ -13,6 +13,7 @@ import numpy as np
 import safetensors.torch
 import torch
 
+from octjob.catalog import METRICS
 from octjob.data.cohort import Cohort, Volume, check_cohort
 from octjob.data.quarantine import Quarantine
 from octjob.errors import Interrupted
@@ -21,7 +22,6 @@ from octjob.models.checkpoint import LoadedEncoder
 from octjob.records.layout import (
     RESULT,
     encode,
-    read_progress,
     read_result,
     read_spec,
     run_key,
@@ -29,9 +29,10 @@ from octjob.records.layout import (
 )
 from octjob.records.predictions import write_predictions
 from octjob.records.schema import Result
+from octjob.run.alone import only_attempt
 from octjob.run.attempt_log import keep_attempt_log
-from octjob.run.facts import TRAIN_METRICS, data_facts, training_facts
-from octjob.run.heartbeat import Heartbeat, refuse_if_running
+from octjob.run.facts import data_facts, training_facts
+from octjob.run.heartbeat import Heartbeat
 from octjob.run.hosts import Host, Listener
 from octjob.run.inputs import load_cohort, load_encoder, read_inputs
 from octjob.run.resume import ResumeStore
@@ -54,22 +55,27 @@ log = logging.getLogger(__name__)
 CROSS_VALIDATED = "cv"
 
 
-def run_job(run_uri: str, listener: Listener, host: Host | None = None) -> Result:
+def run_job(run_uri: str, listener: Listener, host: Host | None = None, *, patient: bool = False) -> Result:
     """Carry a run out, or continue it, and return its result; a finished run is left alone.
 
     host: where this is, for the heartbeat; the run is carried out whatever its index.
+    patient: wait while another process of this machine carries the run out, instead of refusing.
 
     Raises `Interrupted` after a signal, with the state saved, and `OctjobError` for what a user can mend.
     """
     output, run_id = split_run_uri(run_uri)
     store = open_store(output)
     run = read_spec(store, run_id)
-    result = read_result(store, run_id)
-    if result is not None:
-        log.info("run %s is finished; nothing to do", run_id)
-        return result
-    refuse_if_running(read_progress(store, run_id))
-    stop = Stop()
+    with only_attempt(f"{store.root}/runs/{run_id}", run_id, patient=patient):
+        result = read_result(store, run_id)
+        if result is not None:
+            log.info("run %s is finished; nothing to do", run_id)
+            return result
+        return _attempt_at(run, store, listener, host)
+
+
+def _attempt_at(run: Run, store: ObjectStore, listener: Listener, host: Host | None) -> Result:
+    run_id, stop = run.run_id, Stop()
     with catch_signals(stop):
         heartbeat = Heartbeat(store, run_id, listener, host)
         with keep_attempt_log(store, run_id, heartbeat.progress.attempt, host.index if host else 0) as kept:
@@ -97,14 +103,14 @@ def _carry_out(run: Run, store: ObjectStore, heartbeat: Heartbeat, stop: Stop) -
         )
         result = _attempt(session)
     except Interrupted:
-        heartbeat.stage("interrupted")
+        heartbeat.ended("interrupted")
         tracker.finish({}, failed=True)
         raise
     except BaseException as error:
         heartbeat.failed(error)
         tracker.finish({}, failed=True)
         raise
-    heartbeat.stage("finished")
+    heartbeat.ended("finished")
     return result
 
 
@@ -201,6 +207,7 @@ def _finish(
         train_counts=train_counts,
         train_prior=_train_prior(config, train_counts, outcomes[0]["used"]["class_weights"]),
     )
+    session.require_spec()
     write_predictions(session.store, run.run_id, predictions)
     progress, now = session.heartbeat.progress, time.time()
     result = Result(
@@ -210,7 +217,7 @@ def _finish(
         config=run.config_name,
         mode=config.mode,
         evaluation=evaluation.to_dict(),
-        train={name: float(np.mean([getattr(m, name) for m in train])) for name in TRAIN_METRICS},
+        train={name: float(np.mean([m[name] for m in train])) for name in METRICS},
         data=data_facts(cohort, quarantine, num_classes),
         checkpoint_report=loaded.report.to_dict(),
         training=training_facts(config.train, [outcome["used"] for outcome in outcomes]),
@@ -218,7 +225,7 @@ def _finish(
         notes=run.notes,
         started_at=progress.started_at,
         finished_at=now,
-        duration_s=now - progress.started_at,
+        duration_s=session.heartbeat.elapsed_s,
         attempts=progress.attempt,
     )
     result = _write_result(session.store, result)

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 
 from octjob.errors import DataError, Interrupted
-from octjob.records.layout import write_history
+from octjob.records.layout import SPEC, run_key, write_history
 from octjob.run.heartbeat import Heartbeat
 from octjob.run.resume import ResumeStore
 from octjob.run.stop import Stop
 from octjob.spec.run import Run
-from octjob.storage.base import ObjectStore
+from octjob.storage.base import ObjectNotFoundError, ObjectStore
 from octjob.tracking.tracker import Tracker
 from octjob.train.loop import Loop, State
 from octjob.train.units import Unit
@@ -82,6 +82,15 @@ class Session:
                 "Start the same command again to continue.",
             )
 
+    def require_spec(self) -> None:
+        """Raise `ObjectNotFoundError` where the run was removed from the store: nobody wants its result."""
+        key = run_key(self.run.run_id, SPEC)
+        if not self.store.exists(key):
+            raise ObjectNotFoundError(
+                f"{self.store.uri(key)}: gone: the run was removed while it was carried out",
+                "Submit the sweep again to carry it out anew.",
+            )
+
     def tick(self, done: int, total: int) -> None:
         """Progress of a stage that is not a loop."""
         self.heartbeat.tick(done, total)
@@ -139,6 +148,7 @@ class Session:
     def save(self, loop: Loop | None) -> None:
         """Write resume state and history."""
         start = time.monotonic()
+        self.require_spec()
         self.current = None if loop is None else {"unit": loop.task.unit.name, "state": loop.state()}
         self.resume.save(
             {

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from octjob.catalog import RANKING
 from octjob.errors import Interrupted, OctjobError
 from octjob.records.schema import Progress, Result, is_constant
 from octjob.run.hosts import Host
@@ -31,7 +32,6 @@ log = logging.getLogger(__name__)
 PATH_ENV = "OCTJOB_TERMINATION_MESSAGE"
 MAX_BYTES = 4096
 _MAX_RUN_CHARS = 512
-_METRICS = ("balanced_accuracy", "macro_auroc", "macro_f1", "accuracy")
 
 
 @dataclass
@@ -142,6 +142,6 @@ def _result_facts(result: Result) -> dict[str, Any]:
         "attempt": result.attempts,
         # A follower may have missed the leader's last heartbeats.
         "stage": "finished",
-        "metrics": {name: values[name] for name in _METRICS if values.get(name) is not None},
+        "metrics": {name: values[name] for name in RANKING if values.get(name) is not None},
         "collapsed": is_constant(result),
     }

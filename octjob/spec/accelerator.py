@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 
 from octjob.errors import SpecError
+from octjob.spec.show import elided, shown
 
 ACCELERATOR_LABEL = "cloud.google.com/gke-tpu-accelerator"
 TOPOLOGY_LABEL = "cloud.google.com/gke-tpu-topology"
@@ -118,7 +119,9 @@ SLICES = (
     Slice(V7X, "tpu7x-128", "4x4x4", 64, 16, "tpu7x-standard-4t"),  # xpk, axlearn
 )
 
-_TEXT = re.compile(r"(?P<prefix>[a-z0-9]+)(-(?P<number>\d+)|[-:](?P<topology>\d+(x\d+)+))")
+_TEXT = re.compile(
+    r"(?P<prefix>[a-z0-9]{1,20})(-(?P<number>[0-9]{1,6})|[-:](?P<topology>[0-9]{1,4}(x[0-9]{1,4}){1,3}))"
+)
 
 
 def parse_accelerator(text: str, machine_type: str | None = None) -> Slice:
@@ -142,7 +145,7 @@ def parse_accelerator(text: str, machine_type: str | None = None) -> Slice:
         rows = [row for row in rows if row.machine_type == machine_type]
         if not rows:
             raise SpecError(
-                f"compute.machine_type: {machine_type} makes no {text} slice",
+                f"compute.machine_type: {elided(machine_type)} makes no {text} slice",
                 f"{text} is made of {machines}.",
             )
     if len(rows) > 1:
@@ -189,7 +192,7 @@ def topology_chips(topology: str) -> int:
 def _unknown(text: str) -> SpecError:
     known = list(dict.fromkeys(row.name for row in SLICES))
     known += list(dict.fromkeys(f"{row.generation.prefixes[0]}:{row.topology}" for row in SLICES))
-    close = difflib.get_close_matches(text.lower(), known, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(text.lower()[:40], known, n=1, cutoff=0.5)
     names = ", ".join(dict.fromkeys(generation.prefixes[0] for generation in GENERATIONS))
     hint = f"Did you mean {close[0]}?" if close else f"The generations are {names}; e.g. v4-32."
-    return SpecError(f"compute.accelerator: {text!r} is no TPU slice that octjob knows", hint)
+    return SpecError(f"compute.accelerator: {shown(text)} is no TPU slice that octjob knows", hint)

@@ -2,34 +2,80 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from octjob.errors import SpecError
 from octjob.spec.effects import check_effects
 from octjob.spec.experiment import Experiment
+from octjob.spec.file import UnreadableError, name_of
+from octjob.spec.show import describe, elided
 from octjob.spec.validate import validate
-from octjob.spec.yaml import Document, describe, load, merge
+from octjob.spec.yaml import Document, load, merge
+
+MAX_FILES = 50
 
 
-def compose(path: Path, seen: tuple[Path, ...] = ()) -> Document:
-    """The document of `path` on top of the siblings its `defaults:` list names, in order.
+class Composer:
+    """Reads config files, each once however often it is named.
 
-    Raises `SpecError` for a missing sibling or a circle.
+    Documents it returns are shared: to be merged, not changed.
     """
-    if path.resolve() in seen:
-        chain = " -> ".join(p.name for p in (*seen, path))
-        raise SpecError(f"{path}: `defaults` go in a circle: {chain}", "Remove one of the entries.")
-    document = load(path)
-    defaults = document.data.pop("defaults", [])
-    if not isinstance(defaults, list) or not all(isinstance(name, str) for name in defaults):
-        mark = document.mark(("defaults",))
-        raise SpecError(f"{mark}: defaults: expected a list of file names, got {describe(defaults)}")
-    names = [name for name in defaults if name != "_self_"]
-    base = Document({}, {(): document.marks[()]})
-    for name in names:
-        sibling = path.parent / name if name.endswith((".yaml", ".yml")) else path.parent / f"{name}.yaml"
-        base = merge(base, compose(sibling, (*seen, path.resolve())))
-    return merge(base, document)
+
+    def __init__(self) -> None:
+        self._composed: dict[str, Document] = {}
+
+    def compose(self, path: Path, named: str = "", above: tuple[str, ...] = ()) -> Document:
+        """The document of `path` on top of the siblings its `defaults:` list names, in order.
+
+        named: where `path` was written, in front of what is said of a file that cannot be read.
+        above: the files whose `defaults` led here.
+
+        Raises `SpecError` for a missing sibling, a circle, or more than `MAX_FILES` files.
+        """
+        real = os.path.realpath(path)
+        if real in above:
+            names = elided(" -> ".join(os.path.basename(name) for name in (*above, real)), 200)
+            raise SpecError(
+                f"{name_of(path)}: `defaults` go in a circle: {names}", "Remove one of the entries."
+            )
+        if real not in self._composed:
+            if len(self._composed) + len(above) >= MAX_FILES:
+                raise SpecError(f"{name_of(path)}: `defaults` and configs name more than {MAX_FILES} files")
+            try:
+                loaded = load(path)
+            except UnreadableError as error:
+                raise SpecError(f"{named}{error.message}", error.hint) from None
+            self._composed[real] = self._on_defaults(loaded, path, (*above, real))
+        return self._composed[real]
+
+    def _on_defaults(self, loaded: Document, path: Path, above: tuple[str, ...]) -> Document:
+        own = Document({key: value for key, value in loaded.data.items() if key != "defaults"}, loaded.marks)
+        base = Document({}, {(): loaded.marks[()]})
+        for index, name in _defaults(loaded):
+            sibling = path.parent / (name if name.endswith((".yaml", ".yml")) else f"{name}.yaml")
+            named = f"{loaded.mark(('defaults', index))}: defaults.{index}: "
+            base = merge(base, self.compose(sibling, named, above))
+        return merge(base, own)
+
+
+def _defaults(document: Document) -> list[tuple[int, str]]:
+    names = document.data.get("defaults", [])
+    mark = document.mark(("defaults",))
+    if not isinstance(names, list):
+        raise SpecError(f"{mark}: defaults: expected a list of file names, got {describe(names)}")
+    for index, name in enumerate(names):
+        if not isinstance(name, str):
+            mark = document.mark(("defaults", index))
+            raise SpecError(f"{mark}: defaults.{index}: expected a file name, got {describe(name)}")
+    if len(names) > MAX_FILES:
+        raise SpecError(f"{mark}: defaults: more than {MAX_FILES} files")
+    return [(index, name) for index, name in enumerate(names) if name != "_self_"]
+
+
+def compose(path: Path) -> Document:
+    """The document of `path` on top of its `defaults`. Raises `SpecError`."""
+    return Composer().compose(path)
 
 
 def experiment(document: Document, what: str = "config") -> Experiment:

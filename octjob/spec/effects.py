@@ -136,6 +136,9 @@ RULES: tuple[Rule, ...] = (
     ),
 )
 
+# A sweep decides it, not the config.
+_SEEDS_LISTED = Rule("seed", "seeds", lambda c: True, "the sweep lists `seeds`", always_note=True)
+
 
 def check_effects(config: Experiment, document: Document) -> None:
     """Raise `SpecError` for the first key written without effect beside its cause, or a contradiction."""
@@ -150,19 +153,28 @@ def check_effects(config: Experiment, document: Document) -> None:
             )
 
 
-def unused_keys(config: Experiment, document: Document) -> tuple[str, ...]:
-    """Keys that are set and have no effect, each with its reason, for the plan."""
-    return tuple(f"{rule.key} unused: {rule.why}" for rule in _holding(config, document))
+def unused_keys(config: Experiment, document: Document, *, seeds_listed: bool = False) -> tuple[str, ...]:
+    """Keys that are set and have no effect, each with its reason, for the plan.
+
+    seeds_listed: whether the sweep gives every run its seeds.
+    """
+    return tuple(f"{rule.key} unused: {rule.why}" for rule in _holding(config, document, seeds_listed))
 
 
-def idle_reason(key: str, config: Experiment) -> str:
+def idle_reason(key: str, config: Experiment, *, seeds_listed: bool = False) -> str:
     """Why `key` has no effect under `config`; empty where it has one."""
     path = tuple(key.split("."))
-    return next((rule.why for rule in RULES if rule.covers(path) and rule.holds(config)), "")
+    rules = _rules(seeds_listed)
+    return next((rule.why for rule in rules if rule.covers(path) and rule.holds(config)), "")
 
 
-def _holding(config: Experiment, document: Document) -> list[Rule]:
-    return [rule for rule in RULES if any(map(rule.covers, document.marks)) and rule.holds(config)]
+def _rules(seeds_listed: bool) -> tuple[Rule, ...]:
+    return (*RULES, _SEEDS_LISTED) if seeds_listed else RULES
+
+
+def _holding(config: Experiment, document: Document, seeds_listed: bool = False) -> list[Rule]:
+    rules = _rules(seeds_listed)
+    return [rule for rule in rules if rule.holds(config) and any(map(rule.covers, document.marks))]
 
 
 def _check_contradictions(config: Experiment, document: Document) -> None:

@@ -6,9 +6,12 @@ the chosen mode cannot use is an error or a note in the plan (`octjob.spec.effec
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from octjob.catalog import PER_EPOCH
+from octjob.spec.names import CLASS, check_name
 
 CLASS_NAMES = (
     "healthy",
@@ -18,6 +21,10 @@ CLASS_NAMES = (
 )
 
 Mode = Literal["probe", "finetune"]
+if TYPE_CHECKING:
+    WatchedMetric = str
+else:  # What early stopping watches; mypy cannot follow a list.
+    WatchedMetric = Literal[("loss", *PER_EPOCH)]
 
 OPEN_TEST_HINT = (
     "Remove it; `octjob open-test SWEEP RUN` scores a finished run there, and records that it did."
@@ -29,18 +36,23 @@ def _as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-Size3 = Annotated[tuple[int, int, int], BeforeValidator(_as_tuple)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
+# The upper ends are far beyond use: what lies above them is a slip of the keyboard, and would cost hours or memory.
+MAX_LENGTH = 1000
+Length = Annotated[int, Field(ge=1, le=4096)]
+Size3 = Annotated[tuple[Length, Length, Length], BeforeValidator(_as_tuple)]
+Names = Annotated[tuple[str, ...], Field(max_length=MAX_LENGTH), BeforeValidator(_as_tuple)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-Positive = Annotated[float, Field(gt=0.0)]
-NonNegative = Annotated[float, Field(ge=0.0)]
-Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0.0, le=1e6)]
+NonNegative = Annotated[float, Field(ge=0.0, le=1e6)]
+Count = Annotated[int, Field(ge=1, le=100_000)]
+Workers = Annotated[int, Field(ge=0, le=1024)]
+Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]  # others count up from it; generators take 32 bits
 
 
 class Section(BaseModel):
     """A frozen part of a config: unknown keys and loosely typed values are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Paths(Section):
@@ -72,6 +84,7 @@ class Augment(Section):
     )
     views: Count = Field(
         2,
+        le=100,
         description="Probe only: encoded views per training volume. The first is the volume itself; "
         "the others exist only where some augmentation is on.",
     )
@@ -90,7 +103,7 @@ class Data(Section):
         description="Root URI of the AI-READI data set (holds participants.tsv and retinal_oct/). "
         "Default: the B2 bucket of `paths`.",
     )
-    num_workers: int = Field(2, ge=0, description="Volumes read and decoded at the same time.")
+    num_workers: Workers = Field(2, description="Volumes read and decoded at the same time.")
     cache_dir: str | None = Field(
         None, description="Local directory for preprocessed volumes; null for none."
     )
@@ -98,7 +111,7 @@ class Data(Section):
     val_batch_size: Count = 8
     use_distributed: bool | None = None
     persistent_workers: bool | None = None
-    prefetch_factor: int | None = None
+    prefetch_factor: Workers | None = None
     augment: Augment = Augment()
     profile: Literal["pretraining", "seed_finetune"] = Field(
         "pretraining",
@@ -128,11 +141,15 @@ class Data(Section):
 class Classes(Section):
     """The study groups and their class indices."""
 
-    mapping: dict[str, int] = Field(default_factory=lambda: {name: i for i, name in enumerate(CLASS_NAMES)})
+    mapping: dict[str, Annotated[int, Field(ge=0, le=MAX_LENGTH)]] = Field(
+        default_factory=lambda: {name: i for i, name in enumerate(CLASS_NAMES)}, max_length=MAX_LENGTH
+    )
 
     @field_validator("mapping")
     @classmethod
     def _contiguous(cls, mapping: dict[str, int]) -> dict[str, int]:
+        for name in mapping:
+            check_name(name, CLASS)
         if (
             sorted(set(mapping.values())) != list(range(len(set(mapping.values()))))
             or len(set(mapping.values())) < 2
@@ -157,7 +174,7 @@ class Classes(Section):
 class Head(Section):
     """The classifier on top of the pooled features."""
 
-    hidden: int = Field(0, ge=0, description="Width of the hidden layer; 0 for a linear head.")
+    hidden: int = Field(0, ge=0, le=65_536, description="Width of the hidden layer; 0 for a linear head.")
     dropout: Fraction = 0.0
 
 
@@ -167,7 +184,7 @@ class Model(Section):
     emb_dim: Count | None = Field(None, description="Must be the checkpoint's width where given.")
     freeze_encoder: bool = True
     unfreeze_at_epoch: int = Field(
-        -1, ge=-1, description="First epoch (from 0) that trains the encoder; -1: never."
+        -1, ge=-1, le=100_000, description="First epoch (from 0) that trains the encoder; -1: never."
     )
     pool_method: Literal["mean", "max", "attentive"] = "mean"
     encoder: Literal["auto", "context", "target"] = Field(
@@ -194,7 +211,7 @@ class EarlyStopping(Section):
     enabled: bool = False
     patience: Count = 10
     min_delta: NonNegative = 0.001
-    metric: Literal["loss", "accuracy", "balanced_accuracy", "macro_f1", "macro_auroc"] = "loss"
+    metric: WatchedMetric = "loss"
     holdout: Annotated[float, Field(gt=0.0, le=0.5)] = 0.15
 
 
@@ -217,13 +234,14 @@ class Train(Section):
         description="LBFGS only: penalty 1/C; auto chooses it by cross-validation inside the training set.",
     )
     scheduler: Literal["cosine", "step", "none"] = "cosine"
-    warmup_epochs: int = Field(0, ge=0)
-    class_weights: Literal["auto", "none"] | Annotated[tuple[Positive, ...], BeforeValidator(_as_tuple)] = (
-        Field(
-            "none",
-            description="auto: scikit-learn's `balanced` on the training labels really used. Numbers are "
-            "relative: scaled to mean 1 over the training samples.",
-        )
+    warmup_epochs: int = Field(0, ge=0, le=100_000)
+    class_weights: (
+        Literal["auto", "none"]
+        | Annotated[tuple[Positive, ...], Field(max_length=MAX_LENGTH), BeforeValidator(_as_tuple)]
+    ) = Field(
+        "none",
+        description="auto: scikit-learn's `balanced` on the training labels really used. Numbers are "
+        "relative: scaled to mean 1 over the training samples.",
     )
     sampler: Literal["shuffle", "weighted"] = "shuffle"
     loss: Literal["cross_entropy", "focal"] = "cross_entropy"
@@ -234,6 +252,12 @@ class Train(Section):
     )
     grad_clip: NonNegative = Field(0.0, description="Largest gradient norm; 0 for no clipping.")
     early_stopping: EarlyStopping = EarlyStopping()
+
+    @field_validator("class_weights", mode="before")
+    @classmethod
+    def _null_is_none(cls, value: Any) -> Any:
+        """Original files write null for no weights."""
+        return "none" if value is None else value
 
 
 class Log(Section):
@@ -251,7 +275,7 @@ class Experiment(Section):
     """A whole experiment config."""
 
     project_name: str = "octjob"
-    seed: int = Field(42, ge=0)
+    seed: Seed = 42
     paths: Paths = Paths()
     s3: S3 = S3()
     data: Data = Data()

@@ -8,16 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
-from octjob.spec.experiment import Count, Section, Size3, _as_tuple
-
-_NAME = re.compile(r"[a-z0-9]([a-z0-9_-]*[a-z0-9])?")
-NAME_RULE = "lower-case letters, digits, - and _, starting and ending with a letter or digit"
-
-
-def _check_name(name: str) -> str:
-    if not _NAME.fullmatch(name):
-        raise ValueError(f"{name!r} cannot be a name: use {NAME_RULE}")
-    return name
+from octjob.spec.experiment import MAX_LENGTH, Count, Section, Seed, Size3, _as_tuple
+from octjob.spec.names import check_name
 
 
 class Checkpoint(Section):
@@ -48,6 +40,15 @@ class Pair(Section):
     name: str | None = Field(None, description="include only: the name of the new configuration.")
     overrides: dict[str, Any] = Field(default_factory=dict, description="include only.")
 
+    @field_validator("name")
+    @classmethod
+    def _name(cls, value: str | None) -> str | None:
+        return value if value is None else check_name(value)
+
+
+Pairs = Annotated[tuple[Pair, ...], Field(max_length=200), BeforeValidator(_as_tuple)]
+
+MAX_FOLDS = 1000
 
 # Secrets whose keys need not be listed: what octjob itself reads, under the names its documentation uses.
 KNOWN_SECRETS = {
@@ -84,7 +85,7 @@ class Compute(Section):
 
     target: Literal["local", "kubernetes"] = "local"
     concurrency: Count | None = Field(
-        None, description="local: runs at a time; default one per core, at most 8."
+        None, le=1024, description="local: runs at a time; default one per core, at most 8."
     )
     accelerator: str | None = Field(
         None, description="kubernetes: slice by name or topology, e.g. v4-32 or v4:2x2x4."
@@ -125,15 +126,22 @@ class Compute(Section):
         "The namespace must then allow the privileged Pod Security level.",
     )
     max_restarts: int = Field(
-        3, ge=0, description="Restarts of a run after failures; interruptions and lost nodes do not count."
+        3,
+        ge=0,
+        le=1000,
+        description="Restarts of a run after failures; interruptions and lost nodes do not count.",
     )
     max_runtime_hours: float = Field(
         72.0,
         gt=0,
+        le=10_000,
         description="kubernetes: stop a run that has been running this long, restarts included; needs `queue`.",
     )
     ttl_seconds_after_finished: int | None = Field(
-        604800, ge=0, description="kubernetes: delete a finished run's objects after this; null keeps them."
+        604800,
+        ge=0,
+        le=2**31 - 1,
+        description="kubernetes: delete a finished run's objects after this; null keeps them.",
     )
     env: dict[str, str] = Field(
         default_factory=dict, description="Environment variables of every run; no credentials: see `secrets`."
@@ -207,12 +215,14 @@ class Evaluate(Section):
         description="`split`: train on the data set's split train, score val. `folds`: deal the people "
         "of train and val to folds, even by class and site; each is scored by what was trained on the others.",
     )
-    folds: Annotated[int, Field(ge=1), AfterValidator(_refuse_one_fold)] = Field(
+    folds: Annotated[int, Field(ge=1, le=MAX_FOLDS), AfterValidator(_refuse_one_fold)] = Field(
         5, description="folds: so many in each repeat."
     )
-    repeats: Count = Field(5, description="folds: deal so many times, each participant scored once in each.")
-    fold_seed: int = Field(
-        0, ge=0, description="folds: decides who is in which fold, whatever the training seeds."
+    repeats: Count = Field(
+        5, le=MAX_LENGTH, description="folds: deal so many times, each participant scored once in each."
+    )
+    fold_seed: Seed = Field(
+        0, description="folds: decides who is in which fold, whatever the training seeds."
     )
 
     @model_validator(mode="after")
@@ -229,18 +239,20 @@ class Sweep(Section):
     name: str
     output: str = Field(description="URI or directory; the sweep's results go to <output>/<name>/.")
     cache: str | None = Field(None, description="URI of the shared feature cache; default <output>/cache.")
-    checkpoints: dict[str, Checkpoint] = Field(min_length=1)
-    configs: dict[str, ConfigEntry] = Field(min_length=1)
-    grid: dict[str, Annotated[tuple[Any, ...], BeforeValidator(_as_tuple)]] = Field(default_factory=dict)
-    include: Annotated[tuple[Pair, ...], BeforeValidator(_as_tuple)] = ()
-    exclude: Annotated[tuple[Pair, ...], BeforeValidator(_as_tuple)] = ()
-    seeds: Annotated[tuple[int, ...], BeforeValidator(_as_tuple)] = Field(
+    checkpoints: dict[str, Checkpoint] = Field(min_length=1, max_length=MAX_LENGTH)
+    configs: dict[str, ConfigEntry] = Field(min_length=1, max_length=MAX_LENGTH)
+    grid: dict[str, Annotated[tuple[Any, ...], Field(min_length=1), BeforeValidator(_as_tuple)]] = Field(
+        default_factory=dict
+    )
+    include: Pairs = ()
+    exclude: Pairs = ()
+    seeds: Annotated[tuple[Seed, ...], Field(max_length=MAX_LENGTH), BeforeValidator(_as_tuple)] = Field(
         (),
         description="Training seeds inside each run; default five from the config's own for a probe trained by AdamW "
         "or SGD, one otherwise, and one for each repeat of folds.",
     )
     evaluate: Evaluate = Evaluate()
-    folds: Annotated[int, Field(ge=0), AfterValidator(_refuse_one_fold)] = Field(
+    folds: Annotated[int, Field(ge=0, le=MAX_FOLDS), AfterValidator(_refuse_one_fold)] = Field(
         0, description="N is short for evaluate: {protocol: folds, folds: N, repeats: 1}."
     )
     baseline: str | None = Field(None, description="Checkpoint that the others are compared with.")
@@ -267,20 +279,29 @@ class Sweep(Section):
     @field_validator("name")
     @classmethod
     def _name(cls, value: str) -> str:
-        return _check_name(value)
+        return check_name(value)
 
     @field_validator("checkpoints", "configs")
     @classmethod
     def _names(cls, value: dict[str, Any]) -> dict[str, Any]:
         for name in value:
-            _check_name(name)
+            check_name(name)
+        return value
+
+    @field_validator("exclude")
+    @classmethod
+    def _patterns_only(cls, value: tuple[Pair, ...]) -> tuple[Pair, ...]:
+        for pair in value:
+            idle = [key for key in ("name", "overrides") if key in pair.model_fields_set]
+            if idle:
+                raise ValueError(f"{idle[0]} has no effect in exclude, only in include")
         return value
 
     @field_validator("seeds")
     @classmethod
     def _distinct_seeds(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(value)) != len(value) or any(seed < 0 for seed in value):
-            raise ValueError("seeds must be distinct and not negative")
+        if len(set(value)) != len(value):
+            raise ValueError("seeds must be distinct")
         return value
 
     @field_validator("folds")

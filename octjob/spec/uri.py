@@ -17,9 +17,9 @@ _MAX_KEY_BYTES = 1024  # both GCS and B2
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,221}")
 
-# As in signed URLs: `?X-Goog-Signature=...`, `&token=...`. Short values are none: `a?key=b` is a name.
+# As in signed URLs: `?X-Goog-Signature=...`, `&token=...`. The key's name decides: a short secret is one, too.
 _TOKEN = re.compile(
-    r"[?&][^=&/]*(?:key|token|secret|signature|sig|password|pass|auth|authorization|credential)s?(?:id)?=[^&/]{8}",
+    r"[?&][^=&/]*(?:key|token|secret|signature|sig|password|pass|auth|authorization|credential)s?(?:id)?=[^&/]",
     re.I,
 )
 

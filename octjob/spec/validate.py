@@ -11,7 +11,10 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from octjob.errors import SpecError
-from octjob.spec.yaml import Document, KeyPath, describe, dotted
+from octjob.spec.experiment import Experiment
+from octjob.spec.original import original_hint, refuse_pretraining
+from octjob.spec.show import describe, elided
+from octjob.spec.yaml import Document, KeyPath, dotted
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -29,11 +32,16 @@ _EXPECTED = {
 }
 
 
+_LENGTHS = {"too_short": "min_length", "too_long": "max_length"}
+
+
 def validate(model: type[M], document: Document, what: str) -> M:
     """`document` as a `model`.
 
     Raises `SpecError` for the first complaint in the file's order; the count of the others is in the hint.
     """
+    if model is Experiment:
+        refuse_pretraining(document.data, document)
     try:
         return model.model_validate(document.data)
     except ValidationError as error:
@@ -43,7 +51,9 @@ def validate(model: type[M], document: Document, what: str) -> M:
         where = f"{mark}: " if mark else ""
         key = f"{dotted(path)}: " if path else f"{what}: "
         more = f"{len(complaints) - 1} more after this one." if len(complaints) > 1 else ""
-        raise SpecError(f"{where}{key}{message}", " ".join(filter(None, [hint, more])).strip()) from None
+        raise SpecError(
+            f"{where}{key}{elided(message, 300)}", " ".join(filter(None, [hint, more])).strip()
+        ) from None
 
 
 def _complaints(
@@ -56,10 +66,18 @@ def _complaints(
     complaints = []
     for path, items in by_path.items():
         message, hint = _complaint(path, items, model)
+        if model is Experiment:
+            hint = original_hint(path) or hint
         mark = document.mark(path)
         complaints.append((mark.line if mark else 0, path, message, hint))
+    # Of a union's list the one wrong element says more than that the whole could also have been another member.
+    complaints = [one for one in complaints if not any(_inside(path, one[1]) for path in by_path)]
     complaints.sort(key=lambda c: c[0])
     return [(path, message, hint) for _, path, message, hint in complaints]
+
+
+def _inside(path: KeyPath, outer: KeyPath) -> bool:
+    return len(path) > len(outer) and path[: len(outer)] == outer
 
 
 # What pydantic puts into a location to name a member of a union or a validator.
@@ -86,7 +104,17 @@ def _complaint(path: KeyPath, items: list[dict[str, Any]], model: type[BaseModel
     if kinds == {"extra_forbidden"}:
         return "unknown key", nearest_key(model, path)
     if kinds == {"missing"}:
+        if isinstance(path[-1], int):
+            return f"value {path[-1] + 1} is missing", ""
         return "is required and missing", ""
+    if kinds <= _LENGTHS.keys():
+        (kind,) = kinds
+        bound, actual = items[0]["ctx"][_LENGTHS[kind]], items[0]["ctx"]["actual_length"]
+        plural = "" if bound == 1 else "s"
+        return (
+            f"expected at {'least' if kind == 'too_short' else 'most'} {bound} value{plural}, got {actual}",
+            "",
+        )
     if len(items) > 1:
         expected = [_expected(item) for item in items]
         return f"expected {' or '.join(dict.fromkeys(expected))}, got {describe(value)}", _near(
@@ -110,7 +138,7 @@ def _near(value: Any, expected: list[str]) -> str:
     if not isinstance(value, str):
         return ""
     words = [w.strip(" ,") for text in expected for w in text.replace(" or ", ",").split(",")]
-    close = difflib.get_close_matches(value, words, n=1)
+    close = difflib.get_close_matches(value[:40], words, n=1)
     return f"Did you mean {close[0]}?" if close else ""
 
 

@@ -25,6 +25,7 @@ from requests import RequestException
 from octjob.errors import AccessError
 from octjob.spec.uri import check_key, join_uri, parse_uri
 from octjob.storage.b2_client import access_error, connect, pause_after, upload
+from octjob.storage.b2_unfinished import cancel_abandoned
 from octjob.storage.b2_versions import ABSENT, AFTER, OWNER, current_version, history
 from octjob.storage.base import AlreadyExistsError, ObjectInfo, ObjectNotFoundError, VersionConflictError
 from octjob.storage.patience import DamagedBytesError, persist, verified
@@ -173,8 +174,10 @@ class B2Store:
             )
 
     def _upload(self, key: str, data: bytes, file_info: dict[str, str]) -> Any:
-        _, bucket = self._client.get()
-        return upload(bucket, self._name(key), data, file_info, self._retry_s)
+        api, bucket = self._client.get()
+        uploaded = upload(bucket, self._name(key), data, file_info, self._retry_s)
+        cancel_abandoned(api, bucket, uploaded)
+        return uploaded
 
     def _verified(self, key: str, read: Callable[[], tuple[bytes, str]]) -> bytes:
         with self._errors(key):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import uuid
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -32,6 +33,8 @@ _REFUSED = (
 )
 # Broken connections that b2sdk repeats in no request, or only in uploads.
 _CUT = (b2_errors.BrokenPipe, b2_errors.ConnectionReset, b2_errors.UnknownHost)
+# File info: which upload a file is of.
+_UPLOAD = "octjob-upload"
 _KEY_HINT = (
     "check B2_APPLICATION_KEY_ID and B2_APPLICATION_KEY, and the key's capabilities, bucket and name prefix"
 )
@@ -76,8 +79,13 @@ def connect(uri: str, retry_s: float, timeout_s: float) -> B2Api:
 
 
 def upload(bucket: Bucket, name: str, data: bytes, file_info: dict[str, str], retry_s: float) -> Any:
-    """Upload one file with its SHA-1, large files included; transient faults are retried for `retry_s`."""
+    """Upload one file with its SHA-1, large files included; transient faults are retried for `retry_s`.
+
+    b2sdk goes on with any unfinished large file of the name whose parts and file info fit but for the SHA-1, which
+    the finished file then has from the other's content. A mark of its own lets an upload go on with itself alone.
+    """
     sha1 = hashlib.sha1(data).hexdigest()
+    file_info = file_info | {_UPLOAD: uuid.uuid4().hex}
     return persist(
         lambda: bucket.upload_bytes(
             data,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -31,6 +32,14 @@ class ObjectNotFoundError(AccessError):
 
 class AlreadyExistsError(AccessError):
     """A create-only write lost: somebody else's object is there. Raised never for one's own lost reply."""
+
+
+# What the system says where a disk, a quota or the largest file size is used up.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class StoreFullError(AccessError):
+    """There is no room left. A cache can be done without; anything else cannot."""
 
 
 class VersionConflictError(AccessError):

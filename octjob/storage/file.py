@@ -6,16 +6,34 @@ Assumes a local or cluster file system with rename, hard links and flock; `gcsfu
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from stat import S_ISDIR
+from typing import TypeVar
 
-from octjob.errors import AccessError
+from octjob.errors import AccessError, UnavailableError
 from octjob.spec.uri import check_key, join_uri, parse_uri
-from octjob.storage.base import AlreadyExistsError, ObjectInfo, ObjectNotFoundError, VersionConflictError
+from octjob.storage.base import (
+    NO_ROOM,
+    AlreadyExistsError,
+    ObjectInfo,
+    ObjectNotFoundError,
+    StoreFullError,
+    VersionConflictError,
+)
+from octjob.storage.patience import DamagedBytesError, persist, verified
 from octjob.storage.temporary import is_temporary, remove_dead, temporary_file
+
+T = TypeVar("T")
+
+# What network file systems answer while their server is away, or has forgotten us.
+_TRANSIENT = (errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EINTR, errno.ETIMEDOUT)
 
 
 class FileStore:
@@ -24,10 +42,13 @@ class FileStore:
     Versions are `<mtime in ns>-<inode>-<size>`; replacing writes move mtime strictly forward, so that a
     version never comes back. Temporary files are named `.octjob-*.tmp`, are never listed; what a
     killed writer leaves, the next process removes before its first write to that folder.
+
+    retry_s: per operation for the transient faults of network file systems (EIO, ESTALE, timeouts).
     """
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, *, retry_s: float = 120.0) -> None:
         parsed = parse_uri(root)
+        self._retry_s = retry_s
         self._root = str(parsed)
         self._dir = Path(parsed.path)
         self._swept: set[Path] = set()
@@ -40,19 +61,30 @@ class FileStore:
         return join_uri(self._root, key)
 
     def get(self, key: str) -> bytes:
-        with self._errors(key), open(self._path(key), "rb") as file:
-            return file.read()
+        def read() -> tuple[bytes, str]:
+            with open(self._path(key), "rb") as file:
+                data, size = file.read(), os.fstat(file.fileno()).st_size
+            return data, "" if len(data) == size else f"{len(data)} of {size} bytes"
+
+        with self._errors(key):
+            return self._persist(verified(read, self.uri(key)))
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
-        with self._errors(key), open(self._path(key), "rb") as file:
-            file.seek(start)
-            return file.read(length)
+        def read() -> tuple[bytes, str]:
+            with open(self._path(key), "rb") as file:
+                file.seek(start)
+                data, size = file.read(length), os.fstat(file.fileno()).st_size
+            expected = max(0, min(length, size - start))
+            return data, "" if len(data) == expected else f"{len(data)} of {expected} bytes from {start}"
+
+        with self._errors(key):
+            return self._persist(verified(read, self.uri(key)))
 
     def head(self, key: str) -> ObjectInfo:
         with self._errors(key):
             path = self._path(key)
-            stat = path.stat()
-            if path.is_dir():
+            stat = self._persist(path.stat)
+            if S_ISDIR(stat.st_mode):
                 raise IsADirectoryError(path)
         return ObjectInfo(key, stat.st_size, _version(stat))
 
@@ -64,17 +96,15 @@ class FileStore:
         return True
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False, if_version: str | None = None) -> str:
-        with self._errors(key):
+        with self._errors(key), contextlib.ExitStack() as stack:
             path = self._path(key)
-            self._sweep(path.parent)
-            with temporary_file(path.parent) as (temp, file):
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-                version = (
-                    self._create(key, temp, path) if if_absent else self._replace(key, temp, path, if_version)
-                )
-            _sync_dir(path.parent)
+            self._persist(lambda: self._sweep(path.parent))
+            new = self._persist(lambda: _written(stack, path.parent, data))
+            if if_absent:
+                version = self._persist(lambda: self._create(key, new, path))
+            else:
+                version = self._persist(lambda: self._replace(key, new, path, if_version))
+            self._persist(lambda: _sync_dir(path.parent))
         return version
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
@@ -84,11 +114,19 @@ class FileStore:
         yield from self._walk(self._dir / folder, f"{folder}/" if folder else "", prefix)
 
     def delete(self, key: str) -> None:
+        tries = 0
+
+        def remove() -> None:
+            nonlocal tries
+            tries += 1
+            with _locked(path.parent):
+                # After a fault the file may be gone by this very call.
+                path.unlink(missing_ok=tries > 1)
+
         with self._errors(key):
             path = self._path(key)
-            with _locked(path.parent):
-                path.unlink()
-            _sync_dir(path.parent)
+            self._persist(remove)
+            self._persist(lambda: _sync_dir(path.parent))
 
     def _sweep(self, folder: Path) -> None:
         """Before the first write to a folder: remove what dead writers left there."""
@@ -96,47 +134,46 @@ class FileStore:
             remove_dead(folder)
             self._swept.add(folder)
 
-    def _create(self, key: str, temp: Path, path: Path) -> str:
+    def _create(self, key: str, new: _New, path: Path) -> str:
         try:
-            os.link(temp, path)
+            os.link(new.path, path)
         except FileExistsError:
-            raise AlreadyExistsError(f"{self.uri(key)} exists already") from None
-        return _version(temp.stat())
+            # It may be there by a try of ours whose answer was a fault.
+            if not os.path.samestat(new.stat(), path.stat()):
+                raise AlreadyExistsError(f"{self.uri(key)} exists already") from None
+        return _version(new.stat())
 
-    def _replace(self, key: str, temp: Path, path: Path, if_version: str | None) -> str:
+    def _replace(self, key: str, new: _New, path: Path, if_version: str | None) -> str:
         # Unconditional writes take the lock too: a conditional one must not overwrite what it has not seen.
         with _locked(path.parent):
             current = _stat_or_none(path)
+            if current is not None and os.path.samestat(new.stat(), current):
+                return _version(current)
             if if_version is not None and (current is None or _version(current) != if_version):
                 found = "is gone" if current is None else "changed"
                 raise VersionConflictError(f"{self.uri(key)} {found} since version {if_version}")
             # Inodes are reused and clocks tick coarsely: without this a version could come back.
             modified_ns = max(time.time_ns(), current.st_mtime_ns + 1 if current else 0)
-            os.utime(temp, ns=(modified_ns, modified_ns))
-            version = _version(temp.stat())
-            os.replace(temp, path)
+            os.utime(new.path, ns=(modified_ns, modified_ns))
+            version = _version(new.stat())
+            os.replace(new.path, path)
         return version
 
     def _walk(self, folder: Path, base: str, prefix: str) -> Iterator[ObjectInfo]:
-        entries: list[tuple[str, os.DirEntry[str]]] = []
-        # A folder that is absent or a file holds no objects, like a prefix of a bucket without any.
-        with (
-            self._errors(base.rstrip("/")),
-            contextlib.suppress(FileNotFoundError, NotADirectoryError),
-            os.scandir(folder) as found,
-        ):
-            # The slash makes the order of names the order of keys: "a-b" < "a/x" < "a0".
-            entries = sorted(
-                (e.name + ("/" if e.is_dir() else ""), e) for e in found if not is_temporary(e.name)
-            )
-        for name, entry in entries:
-            key = base + name
+        with self._errors(base.rstrip("/")):
+            names = self._persist(lambda: _names(folder))
+        for name in names:
+            key, path = base + name, folder / name
             if name.endswith("/") and (key.startswith(prefix) or prefix.startswith(key)):
-                yield from self._walk(Path(entry.path), key, prefix)
+                yield from self._walk(path, key, prefix)
             elif not name.endswith("/") and key.startswith(prefix):
-                stat = _stat_or_none(Path(entry.path))
+                with self._errors(key):
+                    stat = self._persist(partial(_stat_or_none, path))
                 if stat is not None:
                     yield ObjectInfo(key, stat.st_size, _version(stat))
+
+    def _persist(self, action: Callable[[], T]) -> T:
+        return persist(action, _pause_after, self._retry_s)
 
     def _path(self, key: str) -> Path:
         if is_temporary(check_key(key, self._root).rpartition("/")[2]):
@@ -158,8 +195,57 @@ class FileStore:
         except PermissionError as error:
             hint = "check the owner and mode of the file and its directory, and that the disk is writable"
             raise AccessError(f"{uri}: {error.strerror}", hint) from error
+        except DamagedBytesError as error:
+            raise UnavailableError(f"{uri}: {error}", self._tried) from error
         except OSError as error:
-            raise AccessError(f"{uri}: {error.strerror or error}", "check the path and the disk") from error
+            message = f"{uri}: {error.strerror or error}"
+            if error.errno in NO_ROOM:
+                raise StoreFullError(message, "make room there; the same command then continues") from error
+            if error.errno in _TRANSIENT:
+                raise UnavailableError(message, self._tried) from error
+            raise AccessError(message, "check the path and the disk") from error
+
+    @property
+    def _tried(self) -> str:
+        return f"tried for {self._retry_s:g} s; check the disk, or the server that it is mounted from"
+
+
+@dataclass(frozen=True)
+class _New:
+    """A temporary file, written and still open, so that its inode is nobody else's."""
+
+    path: Path
+    fd: int
+
+    def stat(self) -> os.stat_result:
+        return os.fstat(self.fd)
+
+
+def _written(stack: contextlib.ExitStack, folder: Path, data: bytes) -> _New:
+    """A new temporary file with this content, which lives as long as `stack`."""
+    with contextlib.ExitStack() as attempt:
+        path, file = attempt.enter_context(temporary_file(folder))
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+        stack.push(attempt.pop_all())
+    return _New(path, file.fileno())
+
+
+def _names(folder: Path) -> list[str]:
+    """The names in a folder. Those of folders end in a slash, so that they sort as keys do: "a-b" < "a/" < "a0".
+
+    A folder that is absent or a file holds no objects, like a prefix of a bucket without any.
+    """
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as found:
+        return sorted(e.name + ("/" if e.is_dir() else "") for e in found if not is_temporary(e.name))
+    return []
+
+
+def _pause_after(error: Exception) -> float | None:
+    """No pause in particular after a fault that may pass, None for all else."""
+    again = isinstance(error, DamagedBytesError) or (isinstance(error, OSError) and error.errno in _TRANSIENT)
+    return 0.0 if again else None
 
 
 def _version(stat: os.stat_result) -> str:

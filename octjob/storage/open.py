@@ -139,7 +139,7 @@ def _open(root: str, retry_s: float, timeout_s: float) -> ObjectStore:
         return B2Store(root, retry_s=retry_s, timeout_s=timeout_s)
     from octjob.storage.file import FileStore
 
-    return FileStore(root)
+    return FileStore(root, retry_s=retry_s)
 
 
 def _seconds(name: str, default: float) -> float:

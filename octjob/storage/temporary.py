@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from octjob.errors import AccessError
+
 PREFIX = ".octjob-"
 SUFFIX = ".tmp"
 _FOLDER_PREFIX = "octjob-work-"
@@ -39,17 +41,27 @@ def temporary_file(folder: Path) -> Iterator[tuple[Path, BinaryIO]]:
                     yield path, file
                     return
             finally:
-                path.unlink(missing_ok=True)
+                # What cannot be removed now, the next start removes; what was renamed is written all the same.
+                with contextlib.suppress(OSError):
+                    path.unlink()
 
 
 @contextlib.contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """A new folder in the system's own for temporary files; removed at the end."""
+    """A new folder in the system's own for temporary files; removed at the end.
+
+    Raises `AccessError` where none can be made.
+    """
     base = Path(tempfile.gettempdir())
     for path in base.glob(f"{_FOLDER_PREFIX}*"):
         _remove_if_dead(path)
     while True:
-        path = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX))
+        try:
+            path = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX))
+        except OSError as error:
+            raise AccessError(
+                f"{base}: cannot hold temporary files: {error.strerror}", "make room there, or set TMPDIR"
+            ) from error
         fd = os.open(path, os.O_RDONLY)
         try:
             if _lock(fd) and _is_at(fd, path):

@@ -1,6 +1,7 @@
 """The local target: a sweep's runs as subprocesses of this machine, a few at a time.
 
 A run that exits 75 or dies is started again and continues; 2, 3 and 4 will not mend themselves and fail at once.
+Runs stop with their launcher, however it dies, and one that another launcher carries out is waited for.
 """
 
 from __future__ import annotations
@@ -52,8 +53,20 @@ def _tell_nobody(items: Sequence[Attempted]) -> None:
     """The listener once its terminal is gone: writing there would be an error."""
 
 
+def _opened(path: Path) -> IO[bytes]:
+    """The log at `path`, to append to. A run needs none: where it cannot be opened, nothing is kept."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("ab")
+    except OSError:
+        return open(os.devnull, "ab")
+
+
 class LocalTarget:
-    """Runs `octjob train` for each run, `concurrency` at a time; logs go to `log_dir/<run id>.log`."""
+    """Runs `octjob train` for each run, `concurrency` at a time; logs go to `log_dir/<run id>.log`.
+
+    Call `carry_out` from the main thread: the runs end with the thread that started them.
+    """
 
     def __init__(
         self, log_dir: Path, concurrency: int, max_restarts: int, env: Mapping[str, str], listener: Listener
@@ -74,13 +87,12 @@ class LocalTarget:
         attempted = [Attempted(run, uri) for run, uri in runs]
         waiting = deque(attempted)
         running: list[Attempted] = []
-        self.log_dir.mkdir(parents=True, exist_ok=True)
         handlers = {number: signal.signal(number, self._on_signal) for number in stop_signals()}
         try:
             while running or (waiting and not self._signals):
                 while waiting and len(running) < self.concurrency and not self._signals:
                     running.append(self._start(waiting.popleft()))
-                self.listener(attempted)
+                self._tell(attempted)
                 time.sleep(_POLL_S)
                 self._pass_on(running)
                 for item in [i for i in running if i.process is not None and i.process.poll() is not None]:
@@ -95,13 +107,13 @@ class LocalTarget:
                 signal.signal(number, handler)
         for item in waiting:
             item.state = "interrupted"
-        self.listener(attempted)
+        self._tell(attempted)
         return attempted
 
     def _start(self, item: Attempted) -> Attempted:
         item.log = self.log_dir / f"{item.run.run_id}.log"
-        command = [sys.executable, "-m", "octjob", "train", "--run", item.uri]
-        with item.log.open("ab") as log:
+        command = [sys.executable, "-m", "octjob", "train", "--launcher", str(os.getpid()), "--run", item.uri]
+        with _opened(item.log) as log:
             item.process = self._spawn(command, log)
         item.state = "running"
         return item
@@ -116,6 +128,13 @@ class LocalTarget:
             env=self.env,
             start_new_session=True,
         )
+
+    def _tell(self, items: Sequence[Attempted]) -> None:
+        """What becomes of the runs does not depend on whether somebody can be told."""
+        try:
+            self.listener(items)
+        except OSError:
+            self.listener = _tell_nobody
 
     def _on_signal(self, number: int, frame: object) -> None:
         if number == signal.SIGHUP:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from octjob.catalog import PER_EPOCH
 from octjob.data.cohort import Volume
 from octjob.evaluate import Predictions, by_participant
 from octjob.evaluate.metrics import Metrics, compute_metrics
@@ -15,8 +16,6 @@ from octjob.spec.experiment import Experiment
 from octjob.train.units import Indices, Unit
 
 Logits = npt.NDArray[np.float64]
-
-EPOCH_METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auroc")
 
 
 class Scorer:
@@ -60,8 +59,8 @@ class Scorer:
             metrics = self.metrics(unit, positions, logits_NK)
             counts = np.array(metrics.prediction_counts)
             return {
-                "loss": metrics.log_loss,
-                **{name: float(getattr(metrics, name)) for name in EPOCH_METRICS},
+                "loss": metrics["log_loss"],
+                **{name: metrics[name] for name in PER_EPOCH},
                 "top_class_share": float(counts.max() / counts.sum()),
             }
 

@@ -1,17 +1,22 @@
-"""The stores' contract, word for word, while every fifth request meets a fault of the network or the service."""
+"""The stores' contract, word for word, while every fifth request meets a fault of the network, service or disk."""
 
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from doubles import fault_proxy
 from doubles.b2_server import B2Server
-from doubles.fault_proxy import FaultProxy, Weather
+from doubles.bad_disk import BadDisk, Weather
+from doubles.fault_proxy import FaultProxy
 from doubles.gcs import GcsServer
 
-from octjob.storage import ObjectStore
+from octjob.storage import ObjectStore, patience
 from octjob.storage.b2 import B2Store
+from octjob.storage.file import FileStore
 from octjob.storage.gcs import GcsStore
 from octjob.storage.open import RETRY_ENV, TIMEOUT_ENV
 from tests.integration.test_storage_contract import *  # noqa: F403
@@ -38,15 +43,36 @@ def b2_proxy(b2_server: B2Server) -> Iterator[FaultProxy]:
         assert len({kind for kind, _, _ in proxy.struck}) >= len(KINDS) - 2
 
 
-@pytest.fixture(params=["gcs", "b2"])
+@pytest.fixture(scope="module")
+def struck() -> Iterator[Counter[str]]:
+    """The disk's faults of all tests."""
+    seen: Counter[str] = Counter()
+    yield seen
+    print(f"\nfile://: {dict(seen)}")  # noqa: T201
+
+
+@pytest.fixture(params=["gcs", "b2", "file"])
 def any_store(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, b2_server: B2Server
-) -> ObjectStore:
-    """Each remote store in turn, with a seeded sequence of faults of its own in every test."""
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[ObjectStore]:
+    """Each store in turn, with a seeded sequence of faults of its own in every test."""
+    monkeypatch.setenv(RETRY_ENV, str(RETRY_S))
+    if request.param != "file":
+        yield remote_store(request, monkeypatch)
+        return
+    struck: Counter[str] = request.getfixturevalue("struck")
+    monkeypatch.setattr(patience, "FIRST_PAUSE_S", 0.001)
+    weather = Weather(SEED, RATE)
+    with BadDisk(tmp_path / "store", weather):
+        yield FileStore(f"file://{tmp_path}/store", retry_s=RETRY_S)
+    struck.update(weather.struck)
+
+
+def remote_store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
     proxy: FaultProxy = request.getfixturevalue(f"{request.param}_proxy")
     proxy.stall_s = STALL_S
-    proxy.weather = Weather(SEED, RATE, KINDS)
-    monkeypatch.setenv(RETRY_ENV, str(RETRY_S))
+    proxy.weather = fault_proxy.Weather(SEED, RATE, KINDS)
+    b2_server: B2Server = request.getfixturevalue("b2_server")
     monkeypatch.setenv(TIMEOUT_ENV, str(TIMEOUT_S))
     below = f"octjob-test/{uuid.uuid4().hex}"
     if request.param == "gcs":

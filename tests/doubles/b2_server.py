@@ -38,6 +38,7 @@ class _Bucket(BucketSimulator):
     """A bucket that does not run out of ids after a few hundred uploads."""
 
     FIRST_FILE_NUMBER = 9_999_999
+    FIRST_FILE_ID = str(FIRST_FILE_NUMBER)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

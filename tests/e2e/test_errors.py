@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,8 +21,7 @@ from doubles.tiny_sweep import fill_bucket, prepared, save_checkpoint, sweep_fil
 
 from octjob.cli import run as octjob
 from octjob.errors import FailedRunsError, Interrupted
-from octjob.records.layout import PROGRESS, RESULT, read_attempt_log, read_progress, read_result, run_key
-from octjob.records.schema import Progress
+from octjob.records.layout import RESULT, read_attempt_log, read_progress, read_result, run_key
 from octjob.storage.open import open_store
 from octjob.targets.local import LocalTarget
 
@@ -419,22 +417,17 @@ def test_ctrl_c_lets_the_runs_save_leaves_no_process_and_the_same_command_contin
 
 def test_a_second_attempt_beside_a_live_one_is_refused(folder: Path, say: Callable[..., Said]) -> None:
     store, runs = prepared(folder, {"head": {"train.epochs": 2}})
-    other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    try:
-        now = time.time()
-        alive = Progress(
-            run_id=runs[0].run_id,
-            stage="training",
-            attempt=1,
-            host=socket.gethostname(),
-            pid=other.pid,
-            started_at=now,
-            updated_at=now,
-        )
-        store.put(run_key(runs[0].run_id, PROGRESS), alive.model_dump_json().encode())
+    holding = (
+        "import sys; from octjob.run.alone import only_attempt\n"
+        "with only_attempt(sys.argv[1], 'x', patient=False): print('held', flush=True); input()"
+    )
+    uri = f"{store.root}/runs/{runs[0].run_id}"
+    with subprocess.Popen(
+        [sys.executable, "-c", holding, uri], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
         said = say("train", "--run", uri_of(runs[0]))
-        said.refused(4, f"is being carried out by process {other.pid} ")
-    finally:
+        said.refused(4, f"is being carried out by process {other.pid}")
         other.kill()
-        other.wait()
     assert say("train", "--run", uri_of(runs[0])).code == 0

@@ -22,11 +22,11 @@ import sklearn.metrics
 from click.testing import CliRunner, Result
 from doubles.sweep_results import beat, constant, entry, finish, labels, skilled, submit
 
+from octjob.catalog import RANKING
 from octjob.cli.collect import collect as collect_command
 from octjob.cli.status import status as status_command
 from octjob.errors import FailedRunsError, SpecError
 from octjob.leaderboard.collect import collect, publish
-from octjob.leaderboard.outcome import METRICS
 from octjob.records.layout import PREDICTIONS, PROGRESS, RESULT, run_key
 from octjob.records.openings import OpeningRecord, opening_key, record_opening
 from octjob.records.predictions import read_predictions
@@ -95,7 +95,7 @@ def test_stored_files_hold_the_same_numbers(store: ObjectStore) -> None:
     typed = pq.read_table(io.BytesIO(files[FILES[3]])).to_pylist()
     markdown = files[FILES[2]].decode()
     for text, record, row in zip(flat, nested, typed, strict=True):
-        for name in METRICS:
+        for name in RANKING:
             assert float(text[name]) == record["metrics"][name]["value"] == row[name]
         auroc = record["metrics"]["macro_auroc"]
         assert f"{auroc['value']:.3f} [{auroc['low']:.2f}, {auroc['high']:.2f}]" in markdown
@@ -185,7 +185,7 @@ def test_a_metric_that_the_result_lacks_is_computed_from_the_predictions(spoilt:
     assert before.state == "ok"
     assert before.rank is not None
     assert "reevaluated" in before.flags
-    assert "evaluation.metrics.macro_f1: Field required" in before.reasons[-1]
+    assert "evaluation.metrics lacks macro_f1" in before.reasons[-1]
     predictions = read_predictions(spoilt, entry("lacking").run_id)
     oracle = sklearn.metrics.f1_score(
         predictions.label, predictions.logits_NK.argmax(axis=1), average="macro"
@@ -304,7 +304,7 @@ def test_watch_needs_a_terminal(store: ObjectStore, folder: Path) -> None:
 
 def test_metrics_offered_are_those_of_the_leaderboard() -> None:
     option = next(one for one in collect_command.params if one.name == "metric")
-    assert tuple(option.type.choices) == METRICS
+    assert tuple(option.type.choices) == RANKING
 
 
 @pytest.mark.parametrize("command", [collect_command, status_command])

@@ -271,3 +271,25 @@ def test_another_process_reaches_the_double(env: pytest.MonkeyPatch) -> None:
         store.put("a", b"one", if_absent=True)
         assert store.get("a") == b"one"
         process.terminate()
+
+
+@pytest.mark.parametrize(("age_h", "left"), [(1, 1), (25, 0)])
+def test_parts_that_a_killed_writer_left_are_removed_once_they_are_a_day_old(
+    store: B2Store, b2_server: B2Server, age_h: int, left: int
+) -> None:
+    api, bucket = store._client.get()
+    names = [name_of(store, "weights"), name_of(store, "weights-of-another")]
+    abandoned, other = (
+        api.services.large_file.start_large_file(
+            bucket.id_, name, "b2/x-auto", {"large_file_sha1": "0" * 40}
+        ).file_id
+        for name in names
+    )
+    for file_id in (abandoned, other):
+        b2_server.sim.bucket_name_to_bucket[BUCKET].file_id_to_file[file_id].upload_timestamp -= (
+            age_h * 3_600_000
+        )
+    store.put("weights", LARGE)
+    assert store.get("weights") == LARGE
+    unfinished = {file.file_id for file in bucket.list_unfinished_large_files(prefix=names[0])}
+    assert unfinished == {other} | ({abandoned} if left else set())

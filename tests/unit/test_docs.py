@@ -22,6 +22,7 @@ from octjob.evaluate import signal, verdict
 from octjob.spec.compose import load_experiment
 from octjob.spec.expand import plan_sweep
 from octjob.spec.experiment import Experiment
+from octjob.spec.original import HINTS
 from octjob.spec.sweep import Checkpoint, ConfigEntry, Pair, Sweep
 from octjob.spec.validate import all_keys, submodel
 
@@ -98,9 +99,11 @@ def test_every_dotted_key_named_in_a_page_exists() -> None:
     known = {".".join(map(str, key)) for model in (Experiment, Sweep) for key in all_keys(model)}
     sections = {key.partition(".")[0] for key in known if "." in key}
     for path in LINKED:
+        # The page about the original's files names keys that are refused; test_migration.py checks each.
+        here = {*known, *HINTS} if path.name == "migration.md" else known
         for text in re.findall(r"`([a-z0-9_]+(?:\.[a-z0-9_]+)+)(?::[^`]*)?`", path.read_text()):
             if text.partition(".")[0] in sections - {"checkpoints"}:
-                assert text in known, f"{name_of(path)}: {text}"
+                assert text in here, f"{name_of(path)}: {text}"
 
 
 def test_every_yaml_block_says_what_it_is() -> None:

@@ -184,6 +184,15 @@ def test_the_original_config_plans_unchanged_and_says_that_early_stopping_is_off
     assert not any("early_stopping" in note for note in planned_notes(tmp_path, mended))
 
 
+def test_the_configs_seed_is_unused_where_the_sweep_lists_seeds(tmp_path: Path) -> None:
+    note = "seed unused: the sweep lists `seeds`"
+    assert note in planned_notes(tmp_path, "seed: 7\n", seeds=[1, 2])
+    assert note not in planned_notes(tmp_path, "seed: 7\n")
+    assert note not in planned_notes(tmp_path, "train: {epochs: 3}\n", seeds=[1, 2])
+    with pytest.raises(SpecError, match="grid: seed has no effect under any configuration"):
+        planned_notes(tmp_path, "train: {epochs: 3}\n", seeds=[1, 2], grid={"seed": [1, 2]})
+
+
 def test_a_section_without_effect_takes_its_keys_along(tmp_path: Path) -> None:
     lbfgs = experiment(document(MODES["lbfgs"]))
     assert (

@@ -26,11 +26,12 @@ from doubles.sweep_results import (
 )
 from rich.console import Console
 
+from octjob.catalog import RANKING
 from octjob.errors import SpecError
 from octjob.evaluate import Predictions, paired_difference
 from octjob.leaderboard.board import Leaderboard, build_leaderboard
 from octjob.leaderboard.export import to_csv, to_json, to_markdown, to_parquet
-from octjob.leaderboard.outcome import METRICS, Outcome, scored
+from octjob.leaderboard.outcome import Outcome, scored
 from octjob.leaderboard.ranking import best_of_chance
 from octjob.leaderboard.rows import Row
 from octjob.leaderboard.terminal import WIDTH, print_rich, to_text
@@ -377,12 +378,23 @@ def test_csv_json_and_parquet_hold_the_same_numbers(mixed: Leaderboard) -> None:
     assert len(from_csv) == len(from_parquet) == len(from_json) == len(mixed.rows)
     for text, typed, nested in zip(from_csv, from_parquet, from_json, strict=True):
         assert {name: "" if value is None else str(value) for name, value in typed.items()} == text
-        for name in METRICS:
+        for name in RANKING:
             estimate = (nested["metrics"] or {}).get(name) or {"value": None, "low": None, "high": None}
             assert typed[name] == estimate["value"]
             assert (typed[f"{name}_low"], typed[f"{name}_high"]) == (estimate["low"], estimate["high"])
         assert typed["rank_best"] == (nested["rank"] or {}).get("best")
         assert typed["vs_checkpoint_p_holm"] == (nested["vs_checkpoint"] or {}).get("p_holm")
+
+
+def test_no_text_in_the_csv_is_a_formula_and_numbers_stay_numbers() -> None:
+    starts = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "=cmd|' /C calc'!A0"]
+    entries = [entry(name, config="linear") for name in starts]
+    rows = board([outcome(one, skilled(LABEL_P, 0.0, seed)) for seed, one in enumerate(entries)])
+    rows = replace(rows, rows=tuple(replace(row, train_val_gap=-0.25) for row in rows.rows))
+    table = list(csv.DictReader(io.StringIO(to_csv(rows), newline="")))
+    assert {line["checkpoint"] for line in table} == {f"'{name}".replace("\r", "\n") for name in starts}
+    assert all(line["run_id"].startswith("'") for line in table)
+    assert {line["train_val_gap"] for line in table} == {"-0.25"}
 
 
 def test_markdown_and_text_show_the_rounded_numbers(mixed: Leaderboard) -> None:

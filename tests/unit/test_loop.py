@@ -249,8 +249,9 @@ def test_pooled_features_are_normalised_one_sample_at_a_time(pool_method: str) -
 def test_a_diverging_loss_is_an_error_that_names_the_learning_rate() -> None:
     from octjob.errors import DataError
 
+    diverging = loop(config(lr_head=1e6, weight_decay=1e6, optimizer="SGD", warmup_epochs=0, epochs=30))
     with pytest.raises(DataError, match="training loss became") as error:
-        loop(config(lr_head=1e38, optimizer="SGD", warmup_epochs=0, epochs=30)).run(Hooks())
+        diverging.run(Hooks())
     assert "lr_head" in error.value.hint
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from octjob.cli import cli
 from octjob.errors import SpecError
 from octjob.spec.expand import Plan, plan_sweep
+from octjob.spec.experiment import Classes
 
 ROOT = Path(__file__).parents[2]
 
@@ -155,6 +158,7 @@ def test_the_plan_shows_passes_and_folds(tmp_path: Path) -> None:
     assert "protocol: 3 folds x 2 repeats over the participants of train and val" in output
 
 
+@settings(deadline=None)
 @given(
     lrs=st.lists(st.sampled_from([0.1, 0.01, 0.001, 1.0]), min_size=1, max_size=4, unique=True),
     epochs=st.lists(st.integers(1, 9), min_size=1, max_size=3, unique=True),
@@ -213,6 +217,24 @@ def test_exclude_and_include_change_the_pairs(tmp_path: Path) -> None:
             r"sweep\.yaml:\d+: folds: stands beside evaluate; write evaluate: \{protocol: folds, folds: 5\} only",
         ),
         ({"seeds": [1, 1]}, "seeds must be distinct"),
+        ({"grid": {"train.lr_head": []}}, r":\d+: grid\.train\.lr_head: expected at least 1 value, got 0"),
+        (
+            {"grid": {f"train.{key}": [*range(1, 320)] for key in ("epochs", "lr_head")}},
+            r":\d+: grid: checkpoints x configs x grid is more than 2000 runs",
+        ),
+        (
+            {"seeds": [*range(11)], "evaluate": {"protocol": "folds", "folds": 1000, "repeats": 1}},
+            r"seeds x repeats x folds is 11000 trainings in one run, more than 10000",
+        ),
+        ({"exclude": [{"config": "x", "name": "y"}]}, "name has no effect in exclude"),
+        (
+            {"grid": {"train": [{"epochs": 1}], "train.epochs": [2]}},
+            r"\.yaml:1[0-9]: train\.epochs is set twice",
+        ),
+        ({"output": "~nosuchuser/x"}, r"sweep\.yaml:2: output: '~nosuchuser/x': no such user"),
+        ({"checkpoints": {"a": "s3://x/y"}}, r"sweep\.yaml:4: checkpoints\.a\.uri: s3://x/y: scheme"),
+        ({"data": {"source": "~nosuchuser"}}, r"data\.source: '~nosuchuser': no such user"),
+        ({"data": {"source": "./b", "cache_dir": "~nosuchuser"}}, r"data\.cache_dir: '~nosuchuser': no such"),
         ({"exclude": [{"config": "zzz"}]}, "exclude: matches no pair"),
         ({"exclude": [{}]}, "every pair is excluded"),
         ({"include": [{"config": "zzz"}]}, "include: no config named 'zzz'"),
@@ -232,8 +254,101 @@ def test_what_is_wrong_is_named(tmp_path: Path, changes: dict[str, object], mess
         plan_sweep(sweep(tmp_path, **changes), tmp_path)
 
 
+INCLUDE_X = {"checkpoint": "a", "config": "x"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"include": [INCLUDE_X]}, r":\d+: include: x: a under x is planned already by .*:\d+: configs\.x$"),
+        (
+            {"exclude": [INCLUDE_X], "include": [INCLUDE_X, INCLUDE_X]},
+            r":\d+: include: x: a under x is planned already by .*:\d+: include: x$",
+        ),
+        (
+            {"exclude": [INCLUDE_X], "include": [{**INCLUDE_X, "overrides": {"train.epochs": 9}}]},
+            r"include: x: x means another configuration already, that of .*:\d+: configs\.x$",
+        ),
+        (
+            {"include": [{**INCLUDE_X, "name": "z"}]},
+            r"include: z: would train the same as .*:\d+: configs\.x: nothing that differs",
+        ),
+        (
+            {"grid": {"train.lr_head": [1, 1.0]}},
+            r":\d+: grid: train\.lr_head 1\.0: would train the same as .*: grid: train\.lr_head 1:",
+        ),
+        ({"grid": {"log.save_best": [True, False]}}, r"grid: log\.save_best False: would train the same as"),
+    ],
+)
+def test_nothing_is_planned_twice(tmp_path: Path, changes: dict[str, object], message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        plan_sweep(sweep(tmp_path, **changes), tmp_path)
+
+
+def test_long_values_make_no_long_names(tmp_path: Path) -> None:
+    plan = plan_sweep(sweep(tmp_path, grid={"data.source": ["./" + "x" * 90, "y"]}), tmp_path)
+    assert max(len(run.run_id) for run in plan.runs) < 70
+    assert len({run.run_id for run in plan.runs}) == 8
+
+
+def test_values_that_read_the_same_have_names_of_their_own(tmp_path: Path) -> None:
+    path = sweep(tmp_path, configs={"x": {}}, grid={"model.unfreeze_at_epoch": [-1, 1], "seed": [1, 2]})
+    plan = plan_sweep(path, tmp_path)
+    assert len({run.config_name for run in plan.runs}) == 4
+
+
+HOSTILE_NAMES = [
+    "foo/bar",
+    "../..",
+    ".",
+    "",
+    "=1+1",
+    "A",
+    "-a",
+    "a-",
+    "a b",
+    "a\n",
+    "\x1b[2J",
+    "\u202egnp.exe",
+    "a\u200bb",
+    "ä",
+    "x" * 64,
+]
+WRITTEN_AS: dict[str, Callable[[str], dict[str, object]]] = {
+    "name": lambda name: {"name": name},
+    "checkpoints": lambda name: {"checkpoints": {name: "a.pt"}},
+    "configs": lambda name: {"configs": {name: {}}},
+    "include": lambda name: {"include": [{**INCLUDE_X, "name": name, "overrides": {"train.epochs": 9}}]},
+}
+
+
+@pytest.mark.parametrize("place", WRITTEN_AS)
+@pytest.mark.parametrize("name", HOSTILE_NAMES)
+def test_every_name_passes_one_check_and_nothing_is_written(tmp_path: Path, place: str, name: str) -> None:
+    path = sweep(tmp_path, output=f"{tmp_path}/out", **WRITTEN_AS[place](name))
+    said = CliRunner().invoke(cli, ["submit", "-f", str(path), "--target", "local"])
+    assert isinstance(said.exception, SpecError)
+    assert re.search("cannot be a name: use |text with a control character", said.exception.message)
+    assert str(path) in said.exception.message
+    assert said.exception.message.isprintable()
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["\x1b[2J", "a\nb", "\u202eb", "a\u200bb", "", " a", "x" * 121, "\ud800"])
+def test_a_class_is_named_in_printable_text(name: str) -> None:
+    with pytest.raises(ValueError, match="cannot be a name"):
+        Classes(mapping={name: 0, "b": 1})
+    assert Classes(mapping={"=gesund, 健康": 0, "b": 1}).names[0] == "=gesund, 健康"
+
+
+def test_a_run_whose_objects_no_store_can_name_is_no_plan(tmp_path: Path) -> None:
+    path = sweep(tmp_path, output="gs://bucket/" + "x/" * 450)
+    with pytest.raises(SpecError, match=r"sweep\.yaml:2: output: .*bytes long"):
+        plan_sweep(path, tmp_path)
+
+
 def test_the_originals_paths_must_agree_with_each_other(tmp_path: Path) -> None:
     paths = {"s3_bucket": "eye-dataset", "labels_tsv": "a/participants.tsv", "s3_prefix": "b/retinal_oct/"}
     path = sweep(tmp_path, data=None, configs={"x": {"overrides": {"paths": paths}}})
-    with pytest.raises(SpecError, match=r"paths\.s3_prefix: expected a/retinal_oct/"):
+    with pytest.raises(SpecError, match=r"paths\.s3_prefix: expected 'a/retinal_oct' beside"):
         plan_sweep(path, tmp_path)

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
+from octjob import catalog
 from octjob.evaluate import ParticipantScores, label_permutation
 from octjob.evaluate.metrics import mean_over_seeds
 from octjob.evaluate.signal import num_permutations
 
-METRICS = ("macro_auroc", "balanced_accuracy", "macro_f1", "accuracy", "quadratic_kappa")
+METRICS = catalog.RANKING
 
 
 def scores(

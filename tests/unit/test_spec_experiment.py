@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
+import re
+import types
+import typing
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from octjob.errors import SpecError
+from octjob.spec import compose as compose_module
 from octjob.spec.compose import compose, experiment, load_experiment
 from octjob.spec.effects import double_correction, unused_keys
 from octjob.spec.experiment import Experiment
-from octjob.spec.validate import all_keys
+from octjob.spec.sweep import Sweep
+from octjob.spec.validate import all_keys, validate
+from octjob.spec.yaml import Document, Mark, load
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -61,6 +71,19 @@ def test_the_seeds_fix_2_is_no_longer_without_effect() -> None:
         ("train:\n  optimizer: adam\n", r":2: train\.optimizer: expected AdamW", ""),
         ("model:\n  pool_method: cls\n", r":2: model\.pool_method: this encoder has no class token", ""),
         ("train:\n  class_weights: [1.0, 2.0]\n", r"has 2 values for 4 classes", ""),
+        (
+            "train:\n  class_weights: [1, 1, x, 1]\n",
+            r":2: train\.class_weights\.2: expected a number, got",
+            "",
+        ),
+        ("data:\n  sites: [UW, [UW]]\n", r":2: data\.sites\.1: expected text, got a list", ""),
+        ("data:\n  augment: {resize: [8, 8]}\n", r":2: data\.augment\.resize\.2: value 3 is missing", ""),
+        (
+            "data:\n  augment: {resize: [8, 8, 8, 8]}\n",
+            r":2: data\.augment\.resize: expected at most 3 values, got 4",
+            "",
+        ),
+        ("train:\n  lr_head: .inf\n", r":2: train\.lr_head: input should be a finite number", ""),
         ("data: 3\n", r":1: data: expected a mapping, got the number 3", ""),
         ("classes:\n  mapping: {a: 0, b: 2}\n", r"class indices must be 0\.\.K-1", ""),
         ("train:\n  lr_head: -1\n", r":2: train\.lr_head: .*greater than 0", ""),
@@ -126,6 +149,91 @@ def test_defaults_compose_in_order_and_circles_are_named(tmp_path: Path) -> None
     write(tmp_path, "defaults: [b]\n", "a.yaml")
     with pytest.raises(SpecError, match="go in a circle"):
         load_experiment(tmp_path / "b.yaml")
+
+
+def test_a_diamond_of_defaults_is_read_once_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, "train: {epochs: 3}\n", "c0.yaml")
+    for n in range(1, 30):
+        write(tmp_path, f"defaults: [c{n - 1}, c{n - 1}]\n", f"c{n}.yaml")
+    read: list[Path] = []
+    monkeypatch.setattr(compose_module, "load", lambda path: read.append(path) or load(path))
+    assert load_experiment(tmp_path / "c29.yaml").train.epochs == 3
+    assert len(read) == 30
+    for n in range(30, 60):
+        write(tmp_path, f"defaults: [c{n - 1}]\n", f"c{n}.yaml")
+    with pytest.raises(SpecError, match="name more than 50 files"):
+        load_experiment(tmp_path / "c59.yaml")
+
+
+def numbers(annotation: Any, value: float) -> Iterator[tuple[str, Any]]:
+    """Every way to write `value` where a type takes a number, with the last key on the way."""
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if annotation in (int, float):
+        yield "", value
+    elif origin is typing.Annotated:
+        yield from numbers(args[0], value)
+    elif origin in (typing.Union, types.UnionType):
+        for arg in args:
+            yield from numbers(arg, value)
+    elif origin is tuple:
+        for key, one in numbers(args[0], value):
+            yield key, [one] * (1 if Ellipsis in args else len(args))
+    elif origin is dict:
+        for key, one in numbers(args[1], value):
+            yield key, {"k": one}
+    elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        required = {name: "x" for name, field in annotation.model_fields.items() if field.is_required()}
+        for name, field in annotation.model_fields.items():
+            for key, one in numbers(field.annotation, value):
+                yield key or name, {**required, name: one}
+
+
+SWEEP = {"name": "s", "output": "o", "checkpoints": {"a": "a"}, "configs": {"x": "x"}}
+NUMERIC = [key for model in (Experiment, Sweep) for key, _ in numbers(model, 1)]
+
+
+def test_the_walk_finds_the_numbers() -> None:
+    assert {"lr_head", "min_delta", "class_weights", "mapping", "resize", "seeds", "fold_seed", "folds"} <= {
+        *NUMERIC
+    }
+    assert {"num_heads", "volume_size", "max_runtime_hours", "max_restarts", "concurrency"} <= {*NUMERIC}
+    assert len(NUMERIC) > 35
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan"), 1e18, -1e18, 10**18, -(10**18)])
+@pytest.mark.parametrize("model", [Experiment, Sweep])
+def test_every_number_of_the_schema_has_an_end(model: type[BaseModel], value: float) -> None:
+    for key, data in numbers(model, value):
+        written = {**SWEEP, **{k: v for k, v in data.items() if v != "x"}} if model is Sweep else data
+        with pytest.raises(SpecError, match=key):
+            validate(model, Document(written, {(): Mark("f.yaml", 1)}), "f.yaml")
+
+
+WRONG: tuple[Any, ...] = (
+    *([], [[]], [[1]], [{}], ["x", ["y"]], [1, [2]], [None]),
+    *({}, {"a": []}, {"a": {}}, {"a": None}, {"a": [[1]]}, {"uri": 1}),
+    *("x", 1.5, True, None),
+)
+
+
+@pytest.mark.parametrize("model", [Experiment, Sweep])
+def test_no_complaint_expects_what_it_got(model: type[BaseModel]) -> None:
+    messages = []
+    for key, value in itertools.product(all_keys(model), WRONG):
+        written: dict[str, Any] = dict(SWEEP) if model is Sweep else {}
+        section = written
+        for part in key[:-1]:
+            section[str(part)] = section = {}
+        section[str(key[-1])] = value
+        try:
+            validate(model, Document(written, {(): Mark("f.yaml", 1)}), "f.yaml")
+        except SpecError as error:
+            messages.append(error.message)
+    assert len(messages) > 300
+    for message in messages:
+        said = re.search(r"expected (.+), got (.+)$", message)
+        assert said is None or said[2] not in re.split(" or |, ", said[1]), message
+        assert message.isprintable()
 
 
 def test_json_round_trip_is_exact() -> None:

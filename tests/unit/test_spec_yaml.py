@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from octjob.errors import SpecError
@@ -26,6 +27,12 @@ TREES = st.dictionaries(
 )
 
 
+LAUGHS = "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10)
+)
+
+
+@settings(deadline=None)
 @given(TREES)
 def test_a_dumped_tree_loads_as_itself_and_every_key_has_its_line(tree: dict[str, object]) -> None:
     text = yaml.safe_dump(tree, default_flow_style=False, sort_keys=False)
@@ -48,6 +55,13 @@ def test_a_dumped_tree_loads_as_itself_and_every_key_has_its_line(tree: dict[str
         (".5", 0.5),
         ("1e-3x", "1e-3x"),
         ("1_0", 10),
+        ("010", 10),
+        ("0b_", "0b_"),
+        ("1:30", "1:30"),
+        ("2025-08-26", "2025-08-26"),
+        ("2025-08-26T10:00:00Z", "2025-08-26T10:00:00Z"),
+        ("!!str 1", "1"),
+        ("=", "="),
     ],
 )
 def test_numbers_are_those_of_yaml_1_2(text: str, value: object) -> None:
@@ -67,12 +81,105 @@ def test_a_duplicate_key_names_its_line() -> None:
         ("a: [1", "not valid YAML"),
         ("- 1\n- 2", "expected a mapping"),
         ("1: x", "keys are names"),
-        ("a: !!python/object:os.system x", "not valid YAML"),
+        ("a: !!python/object:os.system x", "tag !!python/object:os.system is not read"),
+        ("a: !!set {x}", "tag !!set is not read"),
+        ("a: !!omap [b: 1]", "tag !!omap is not read"),
+        ("a: !!binary aGk=", "tag !!binary is not read"),
+        ("a: !!int x", "'x' is no int"),
+        ("a: " + "9" * 5000, "a whole number of more than 19 digits"),
+        ("a: " + "[" * 10_000, "more than 32 levels"),
+        ("a:\n" + "".join(" " * depth + "a:\n" for depth in range(1, 500)), "more than 32 levels"),
+        ("a: &a [*a]", "an alias stands for a part that holds it"),
+        ("a: &a {b: {c: *a}}", "an alias stands for a part that holds it"),
+        ("a: &a 1\nb: [" + "*a, " * 101 + "]", "more than 100 aliases"),
+        ("a: [" + "1, " * 20_000 + "]", "more than 20000 nodes"),
+        (LAUGHS, "more than 20000 nodes, counting what aliases stand for"),
+        ("b: &b {c: 1}\na:\n  <<: *b", "merge keys"),
+        ("a: 1\n--- \nb: 2", "found another document"),
+        ('a: "\\0"', "a control character"),
+        ('a: "\\ud800"', "half a character"),
+        ('a: "\\UFFFFFFFF"', "an escape or a version that stands for nothing"),
+        ("%YAML " + "1" * 5000 + ".1\n---\na: 1", "an escape or a version that stands for nothing"),
+        ("a\x07: 1", r"character '\\x07' is not allowed"),
+        ('"a\\e[2J": 1', "cannot be a name: use 1 to 200 printable characters"),
+        ("x" * 201 + ": 1", "cannot be a name: use 1 to 200 printable characters"),
+        ("? {a: 1}\n: b", "keys are names, got a mapping"),
     ],
 )
 def test_what_is_no_config_is_named_with_its_line(text: str, message: str) -> None:
     with pytest.raises(SpecError, match=rf"f\.yaml:\d+: .*{message}"):
         loads(text, "f.yaml")
+
+
+def test_an_alias_gives_data_of_its_own() -> None:
+    loaded = loads("a: &a {b: 1}\nc: *a\n", "f.yaml")
+    assert loaded.data == {"a": {"b": 1}, "c": {"b": 1}}
+    assert loaded.data["a"] is not loaded.data["c"]
+    assert loaded.marks["c", "b"].line == 1
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"train": 1, "train.epochs": 2}, "train is set twice, as the number 1 and as a mapping"),
+        ({"train.epochs": 2, "train": 1}, "train is set twice, as a mapping and as the number 1"),
+        ({"train": {"epochs": 1}, "train.epochs": 2}, r"train\.epochs is set twice"),
+        ({"train.epochs": 2, "train": {"epochs": 1}}, r"train\.epochs is set twice"),
+    ],
+)
+def test_a_key_set_both_dotted_and_nested_is_set_twice(keys: dict[str, object], message: str) -> None:
+    document = loads(yaml.safe_dump({"over": keys}, sort_keys=False), "s.yaml")
+    with pytest.raises(SpecError, match=rf"s\.yaml:\d: {message}"):
+        subdocument(document, ("over",))
+
+
+def make_file(path: Path, kind: str) -> Path:
+    match kind:
+        case "a directory":
+            path.mkdir()
+        case "a pipe":
+            os.mkfifo(path)
+        case "a device":
+            path.symlink_to("/dev/zero")
+        case "symbolic links":
+            path.symlink_to(path)
+        case "larger than 256 KiB":
+            with path.open("wb") as file:
+                file.truncate(2**30)
+        case "is UTF-16":
+            path.write_text("a: 1", encoding="utf-16")
+        case "not UTF-8":
+            path.write_bytes(b"a: 1\nb: \xff\n")
+        case "no file can have this name":
+            return Path(f"{path}\0")
+        case "name too long":
+            return path.with_name("s.yaml" + "x" * 300)
+    return path
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "a directory",
+        "a pipe",
+        "a device",
+        "symbolic links",
+        "larger than 256 KiB",
+        "is UTF-16",
+        "not UTF-8",
+        "no file can have this name",
+        "name too long",
+    ],
+)
+def test_only_a_regular_text_file_of_sane_size_is_read(tmp_path: Path, kind: str) -> None:
+    with pytest.raises(SpecError, match=rf"(?i)s\.yaml.*{kind}") as error:
+        load(make_file(tmp_path / "s.yaml", kind))
+    assert error.value.message.isprintable()
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_key(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text("a: 1", encoding="utf-8-sig")
+    assert load(tmp_path / "s.yaml").data == {"a": 1}
 
 
 def test_a_missing_file_suggests_the_nearest(tmp_path: Path) -> None:

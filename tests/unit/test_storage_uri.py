@@ -91,6 +91,11 @@ def test_uris_that_name_nothing_are_refused(uri: str) -> None:
         "b2://bucket/x.dcm?a=b&Authorization=canary-0123",
         "https://host/x?access_token=canary-0123",
         "file:///folder/x?sig=canary-0123",
+        "gs://bucket/canary?key=b",
+        "gs://bucket/canary?a=b&Tokens=1",
+        "https://host/canary?pass=x",
+        "b2://canary:x@bucket/a",
+        "b2://canary@bucket/a",
     ],
 )
 def test_a_uri_that_carries_credentials_is_refused_and_not_repeated(uri: str) -> None:
@@ -101,7 +106,8 @@ def test_a_uri_that_carries_credentials_is_refused_and_not_repeated(uri: str) ->
 
 
 @pytest.mark.parametrize(
-    "key", ["a?key=b", "x&author=someone.pt", "keys=1.pt", "user@host/a:b", "monkey?s=123456789"]
+    "key",
+    ["a?token=", "x&author=someone.pt", "keys=1.pt", "user@host/a:b", "monkey?s=123456789"],
 )
 def test_names_that_only_resemble_credentials_are_keys(key: str) -> None:
     assert split_uri(f"gs://bucket/{key}") == ("gs://bucket", key)
