@@ -22,6 +22,7 @@ from docs.problem import ProblemError
 from docs.rooms import purposes, read_house, rooms_svg
 from docs.way import way_svg
 from octjob.cli import cli
+from octjob.cli.output import leaderboard_schema, plan_schema, status_schema
 from octjob.spec.experiment import Experiment
 from octjob.spec.schema import config_schema, sweep_schema
 from octjob.spec.sweep import Sweep
@@ -112,6 +113,9 @@ def pages() -> dict[Path, str]:
         DOCS / "decisions/index.md": f"{GENERATED}\n{decisions_page(read_decisions(DOCS / 'decisions'))}",
         DOCS / "pictures/way.svg": way_svg(ROOT / "sweeps/demo.yaml", (ROOT / "README.md").read_text()),
         DOCS / "pictures/rooms.svg": rooms_svg(read_house(), purposes(DOCS / "architecture.md")),
+        DOCS / "schema/status.json": json.dumps(status_schema(), indent=1) + "\n",
+        DOCS / "schema/plan.json": json.dumps(plan_schema(), indent=1) + "\n",
+        DOCS / "schema/leaderboard.json": json.dumps(leaderboard_schema(), indent=1) + "\n",
     }
 
 

@@ -40,7 +40,7 @@ class House:
 def read_house(root: Path = ROOT) -> House:
     """The house as pyproject.toml and the source draw it.
 
-    Raises `RoomError` where a folder of the package has no floor.
+    Raises `RoomError` where a folder of the package has no floor, or a room imports from none below its own.
     """
     settings = tomllib.loads((root / "pyproject.toml").read_text())
     contracts = settings["tool"]["importlinter"]["contracts"]
@@ -51,6 +51,10 @@ def read_house(root: Path = ROOT) -> House:
     if homeless := sorted(folders - known):
         raise RoomError(f"pyproject.toml: no floor in `layers` for {', '.join(homeless)}")
     imports = frozenset((a, b) for a, b in room_imports(root / PACKAGE) if {a, b} <= known)
+    floor_of = {room: index for index, floor in enumerate(floors) for room in floor}
+    if wrong := sorted((a, b) for a, b in imports if floor_of[a] >= floor_of[b]):
+        told = ", ".join(f"{a} imports {b}" for a, b in wrong)
+        raise RoomError(f"pyproject.toml: `layers` allows imports from floors below only, but {told}")
     return House(floors, imports, _kept_from(contracts, "torch"), _kept_from(contracts, "kubernetes"))
 
 

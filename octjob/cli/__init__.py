@@ -35,7 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("octjob.cli.train:train", "Carry out or continue one run."),
     "checkpoint": ("octjob.cli.checkpoint:checkpoint", "Look into pretrained weights."),
     "data": ("octjob.cli.data:data", "Index, check or synthesize an AI-READI data set."),
-    "schema": ("octjob.cli.schema:schema", "Print the JSON Schema of sweeps or configs, for editors."),
+    "schema": ("octjob.cli.schema:schema", "Print the JSON Schema of sweeps, configs or `-o json`."),
     "completion": (
         "octjob.cli.completion:completion",
         "Print a script that makes the shell complete octjob.",

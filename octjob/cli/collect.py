@@ -76,15 +76,16 @@ def _open(sweep: str, wait: bool, context: str | None, namespace: str | None) ->
     from octjob.cli.cluster import connect
     from octjob.errors import SpecError
     from octjob.storage.open import open_store
-    from octjob.targets.kubernetes.outlook.standing import look_at
+    from octjob.targets.kubernetes.observation.status import SweepView
+    from octjob.targets.kubernetes.outlook.standing import standings
     from octjob.targets.kubernetes.select import select
 
     cluster = connect(context, namespace, sweep)
     selection = select(cluster, sweep)
     if not selection.entire:
         raise SpecError(f"{sweep}: a run, not a sweep", f"octjob collect {selection.sweep}")
-    there = open_store(selection.output)
-    return there, lambda: look_at(cluster, there, selection.sweep)
+    view = SweepView(cluster, sweep if selection.file else selection.sweep)
+    return open_store(selection.output), lambda: standings(view.look().runs)
 
 
 def _wait(look: Look, timeout_s: float) -> Standings:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
@@ -54,14 +56,41 @@ def cancel(
         from octjob.targets.kubernetes.control import cancel as cancel_runs
         from octjob.targets.kubernetes.phase import phase
 
-        alive = sum(phase(one) in ("queued", "running") for one in selection.jobsets)
+        phases = [phase(one) for one in selection.jobsets]
+        alive = sum(one.allows("cancel") and one.name != "ending" for one in phases)
         if selection.entire and alive and not yes:
             count = "1 run" if alive == 1 else f"{alive} runs"
             _confirm(f"Cancel {count} of sweep {selection.sweep} in namespace {cluster.namespace}?")
         listener = _progress("their pods have two minutes to save")
-        return cancel_runs(cluster, selection.jobsets, wait=not no_wait, listener=listener)
+        return cancel_runs(
+            cluster,
+            selection.jobsets,
+            finished=_finished(selection),
+            wait=not no_wait,
+            listener=listener,
+        )
 
     _carry_out(targets, context, namespace, output, act)
+
+
+def _finished(selection: Selection) -> Callable[[], set[str] | None]:
+    """Gives the ids of the runs with a result; the store is asked once, and only where that matters.
+
+    None where it does not answer: that must not keep a slice from being freed.
+    """
+
+    @functools.cache
+    def ask() -> set[str] | None:
+        from octjob.errors import AccessError
+        from octjob.records.layout import finished_runs
+        from octjob.storage.open import open_store
+
+        try:
+            return finished_runs(open_store(selection.output))
+        except AccessError:
+            return None
+
+    return ask
 
 
 @click.command()
@@ -100,16 +129,21 @@ def resume(targets: Sequence[str], output: str, context: str | None, namespace: 
 
 @click.command()
 @_TARGETS
-@click.option("--failed", is_flag=True, help="Only runs that have failed: what is done anyway, said aloud.")
+@click.option(
+    "--failed", is_flag=True, help="Only runs that ended without a result: what is done anyway, said aloud."
+)
 @_OUTPUT
 @cluster_options
 def retry(
     targets: Sequence[str], failed: bool, output: str, context: str | None, namespace: str | None
 ) -> None:
-    """Run failed runs again; they continue from their last saved state.
+    """Run runs again that ended without a result; they continue from their last saved state.
+
+    Such a run has failed, or its pods ended with 0 all the same, or it took longer than
+    compute.max_runtime_hours allows.
 
     TARGET is a sweep, a run or a sweep file. The same JobSet is created anew; with a sweep file, the JobSet that the
-    file says now. Runs that have not failed are left alone; naming one is an error.
+    file says now. Other runs are left alone; naming one is an error.
 
     \b
     Example:
@@ -135,7 +169,7 @@ def _set_active(
     def act(cluster: Cluster, selection: Selection) -> Sequence[Outcome]:
         from octjob.targets.kubernetes.control import set_active
 
-        return set_active(cluster, selection, active)
+        return set_active(cluster, selection, active, finished=_finished(selection))
 
     _carry_out(targets, context, namespace, output, act)
 
@@ -160,7 +194,8 @@ def _rendering(cluster: Cluster, file: Path) -> Callable[[Document], Document]:
         if run not in jobsets:
             raise SpecError(
                 f"run {run} has failed, but {file} has no such run any more",
-                f"`octjob retry {planned.name}/{run}` runs it as it was; `octjob submit` runs the changed one.",
+                f"`octjob retry {planned.name}/{run}{cluster.flags}` runs it as it was; `octjob submit -f"
+                f" {shlex.quote(str(file))}{cluster.flags} --update` runs the changed one.",
             )
         return jobsets[run]
 
@@ -195,6 +230,8 @@ def _print(selection: Selection, outcomes: Sequence[Outcome]) -> None:
     unchanged = [one for one in outcomes if one.action == "unchanged"]
     if len(outcomes) == len(unchanged) == 1:
         click.echo(f"{unchanged[0].run} {unchanged[0].reason}; nothing done")
+        if unchanged[0].hint:
+            click.echo(f"hint: {unchanged[0].hint}", err=True)
         return
     for reason in dict.fromkeys(one.reason for one in unchanged):
         click.echo(f"left alone: {sum(one.reason == reason for one in unchanged)} ({reason})")

@@ -114,8 +114,13 @@ def _cost(planned: Plan, finished: set[str] | None) -> ChipHours:
 
 
 def _as_json(planned: Plan, known: _Known) -> dict[str, Any]:
+    from octjob.cli.output import PLAN_SCHEMA
+    from octjob.targets.kubernetes.documents.names import jobset_name
+
     finished = known.finished
+    on_cluster = planned.compute.target == "kubernetes"
     document: dict[str, Any] = {
+        "schema": PLAN_SCHEMA,
         "name": planned.name,
         "output": planned.output,
         "cache": planned.cache,
@@ -126,6 +131,7 @@ def _as_json(planned: Plan, known: _Known) -> dict[str, Any]:
                 **run.model_dump(mode="json"),
                 "uri": f"{planned.output}/runs/{run.run_id}",
                 "mode": run.config.mode,
+                "jobset": jobset_name(run.sweep, run.run_id) if on_cluster else None,
                 "finished": None if finished is None else run.run_id in finished,
                 "state": known.state(run.run_id),
             }

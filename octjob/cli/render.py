@@ -54,5 +54,9 @@ def render(matrix: Path, directory: Path, format_: str, write_specs: bool) -> No
     for text in warnings(planned, settings):
         click.echo(f"warning: {text}", err=True)
     name = dns_label(planned.name, 53)
-    command = f"kubectl apply -k {directory}" if format_ == "yaml" else f"helm install {name} {directory}"
+    command = (
+        f"kubectl apply --server-side -k {directory}"
+        if format_ == "yaml"
+        else f"helm install {name} {directory}"
+    )
     click.echo(f"{planned.name}: {len(planned.runs)} runs in {directory}; `{command}` carries them out")

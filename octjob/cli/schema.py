@@ -8,16 +8,25 @@ import click
 
 
 @click.command()
-@click.argument("what", type=click.Choice(["sweep", "config"]))
+@click.argument("what", type=click.Choice(["sweep", "config", "status", "plan", "leaderboard"]))
 def schema(what: str) -> None:
-    """Print the JSON Schema of sweep files or experiment configs.
+    """Print the JSON Schema of sweep files or experiment configs, or of what `-o json` prints.
 
-    Point an editor at it for completion and checks as you type.
+    Point an editor at the first two for completion and checks as you type; programs can check the output of status,
+    plan and collect (leaderboard) with the others.
 
     \b
     Example:
       octjob schema sweep > sweep.schema.json
     """
+    from octjob.cli.output import leaderboard_schema, plan_schema, status_schema
     from octjob.spec.schema import config_schema, sweep_schema
 
-    click.echo(json.dumps(sweep_schema() if what == "sweep" else config_schema(), indent=1))
+    schemas = {
+        "sweep": sweep_schema,
+        "config": config_schema,
+        "status": status_schema,
+        "plan": plan_schema,
+        "leaderboard": leaderboard_schema,
+    }
+    click.echo(json.dumps(schemas[what](), indent=1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ from octjob.textgrid import column_widths, fitted_names, grid, num_fitting, shor
 if TYPE_CHECKING:
     from rich.text import Text
 
+# Raised where a key of `-o json` goes away or means something else (docs/output.md).
+STATUS_SCHEMA = "octjob.status/1"
 WIDTH = 110
 _NOTHING = "-"
 _MAIN = ("CHECKPOINT", "CONFIG", "STATE", "PROGRESS", "BEST", "ETA", "HEARTBEAT")
@@ -21,6 +24,7 @@ _NAMES = (0, 1)
 _STATE = 2
 _MESSAGE_WIDTH = 400
 _REASON_WIDTH = 120
+_NUM_NAMED = 8
 _STYLES = {
     "Pending": "dim",
     "Queued": "dim",
@@ -47,8 +51,9 @@ def status_text(statuses: Sequence[RunStatus], *, wide: bool = False) -> str:
 
 
 def status_json(sweep: str, statuses: Sequence[RunStatus]) -> str:
-    """`{"sweep": URI, "runs": [...]}`."""
-    return json.dumps({"sweep": sweep, "runs": [one.to_dict() for one in statuses]}, indent=1) + "\n"
+    """`{"schema": STATUS_SCHEMA, "sweep": URI, "runs": [...]}`."""
+    document = {"schema": STATUS_SCHEMA, "sweep": sweep, "runs": [one.to_dict() for one in statuses]}
+    return json.dumps(document, indent=1) + "\n"
 
 
 def status_rich(statuses: Sequence[RunStatus], width: int, *, wide: bool = False) -> Text:
@@ -62,7 +67,7 @@ def status_rich(statuses: Sequence[RunStatus], width: int, *, wide: bool = False
     text.append(f"{heading}\n{rule}\n", "dim")
     for one, line in zip(statuses, lines, strict=True):
         styled = Text(f"{line}\n")
-        doubtful = one.stalled or one.collapsed or one.stuck
+        doubtful = one.stalled or one.collapsed or one.stuck or one.superseded
         styled.stylize("bold yellow" if doubtful else _STYLES[one.state], start, end)
         text.append(styled)
     return text.append("\n".join(["", *_messages(statuses)]))
@@ -97,6 +102,10 @@ def _wide_cells(one: RunStatus) -> list[str]:
 
 
 def _state(one: RunStatus) -> str:
+    return f"{_own_state(one)} (superseded)" if one.superseded else _own_state(one)
+
+
+def _own_state(one: RunStatus) -> str:
     if one.collapsed:
         return f"{one.state} (collapsed)"
     if one.stalled:
@@ -161,6 +170,24 @@ def _messages(statuses: Sequence[RunStatus]) -> list[str]:
     for (state, reason), runs in waiting.items():
         who = f"{runs[0].checkpoint}.{runs[0].config}" if len(runs) == 1 else f"{len(runs)} runs"
         lines.append(f"{who} {state}: {shortened(reason, _MESSAGE_WIDTH)}")
-        if hint := next((one.hint for one in runs if one.hint and not one.message), ""):
+        if hint := _shared_hint([one for one in runs if not one.message]):
             lines.append(f"  {hint}")
     return lines
+
+
+def _shared_hint(runs: Sequence[RunStatus]) -> str:
+    """What leads on for all of them: where commands name the run, those for the whole sweep, which do the same.
+
+    To cancel a sweep would do more, so then the runs are named, as many as a line has room for.
+    """
+    hints = {one.hint: one for one in runs if one.hint}
+    if not hints:
+        return ""
+    hint, first = next(iter(hints.items()))
+    named = re.search(rf"(\S+/){re.escape(first.run_id)}", hint)
+    if len(hints) == 1 or named is None:
+        return hint
+    if "octjob cancel" in hint:
+        targets = " ".join(f"{named[1]}{one.run_id}" for one in runs[:_NUM_NAMED])
+        return hint.replace(named[0], targets)
+    return hint.replace(f"/{first.run_id}", "")

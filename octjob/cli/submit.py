@@ -33,6 +33,12 @@ if TYPE_CHECKING:
 @click.option("--concurrency", type=click.IntRange(1), help="local: runs at a time; default one per core.")
 @click.option("--update", is_flag=True, help="Submit a changed sweep under its old name; finished runs stay.")
 @click.option(
+    "--cancel-superseded/--keep-superseded",
+    default=None,
+    help="kubernetes: with --update, whether runs that the sweep no longer has are cancelled; default: ask on a"
+    " terminal, else keep them.",
+)
+@click.option(
     "--dry-run", is_flag=True, help="kubernetes: check everything, on the server too, and create nothing."
 )
 @cluster_options
@@ -42,6 +48,7 @@ def submit(
     target: str | None,
     concurrency: int | None,
     update: bool,
+    cancel_superseded: bool | None,
     dry_run: bool,
     context: str | None,
     namespace: str | None,
@@ -64,6 +71,7 @@ def submit(
     planned = plan_sweep(matrix)
     if (target or planned.compute.target) == "local":
         given = {"--dry-run": dry_run, "--context": context, "--namespace": namespace, "-o": output == "json"}
+        given["--cancel-superseded"] = cancel_superseded is not None
         _refuse("local", [name for name, value in given.items() if value])
         submit_local(planned, concurrency, update=update)
     else:
@@ -77,6 +85,7 @@ def submit(
             matrix,
             connect(context, namespace),
             update=update,
+            cancel_superseded=cancel_superseded,
             dry_run=dry_run,
             as_json=output == "json",
             flags="".join(f" {name} {shlex.quote(value)}" for name, value in places if value),

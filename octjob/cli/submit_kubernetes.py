@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +15,11 @@ import click
 if TYPE_CHECKING:
     from octjob.spec.expand import Plan
     from octjob.spec.run import Run
-    from octjob.targets.kubernetes.api import Cluster
+    from octjob.targets.kubernetes.api import Cluster, Document
     from octjob.targets.kubernetes.submission.batch import Listener
     from octjob.targets.kubernetes.submission.submit import Submitted
+
+_NUM_NAMED = 8
 
 
 def submit_kubernetes(
@@ -25,13 +28,15 @@ def submit_kubernetes(
     cluster: Cluster,
     *,
     update: bool,
+    cancel_superseded: bool | None,
     dry_run: bool,
     as_json: bool,
     flags: str,
 ) -> None:
     """Submit a plan; warnings and progress go to standard error.
 
-    flags: what the user must add to further commands to reach the same place.
+    cancel_superseded: None asks where somebody can answer, else keeps. flags: what the user must add to further
+    commands to reach the same place.
 
     Raises what `octjob.targets.kubernetes.submission.submit.submit` does.
     """
@@ -43,7 +48,17 @@ def submit_kubernetes(
     settings = resolve_settings(planned.compute, load(matrix))
     store = open_store(planned.output)
     with _progress() as listener:
-        done = submit(planned, cluster, store, settings, update=update, only_check=dry_run, listener=listener)
+        done = submit(
+            planned,
+            cluster,
+            store,
+            settings,
+            update=update,
+            only_check=dry_run,
+            file=shlex.quote(str(matrix)),
+            give_up=_asking(planned.name, flags, cancel_superseded, dry_run=dry_run, ask=not as_json),
+            listener=listener,
+        )
     for text in done.warnings:
         click.echo(f"warning: {text}", err=True)
     if as_json:
@@ -52,9 +67,37 @@ def submit_kubernetes(
         _print_text(planned, done, flags, dry_run=dry_run)
 
 
+def _asking(
+    sweep: str, flags: str, chosen: bool | None, *, dry_run: bool, ask: bool
+) -> Callable[[Sequence[Document]], bool]:
+    """Says which superseded runs there are, before anything is created, and whether they are to be cancelled."""
+
+    def give_up(jobsets: Sequence[Document]) -> bool:
+        from octjob.targets.kubernetes.select import annotation
+
+        runs = [annotation(one, "run") for one in jobsets]
+        many = len(runs) > 1
+        shown = ", ".join(runs[:_NUM_NAMED]) + (", ..." if len(runs) > _NUM_NAMED else "")
+        text = (
+            f"{len(runs)} run{'s' if many else ''} of an earlier submission {'are' if many else 'is'} no longer in"
+            f" {sweep} and hold{'' if many else 's'} a slice or wait{'' if many else 's'} for one: {shown}"
+        )
+        if chosen:
+            click.echo(f"{text}; {'would be' if dry_run else 'are'} cancelled", err=True)
+            return True
+        if chosen is None and ask and not dry_run and sys.stdin.isatty():
+            return click.confirm(f"{text}. Cancel {'them' if many else 'it'}?", err=True)
+        targets = " ".join(f"{sweep}/{run}" for run in runs[:_NUM_NAMED])
+        click.echo(f"warning: {text}; `octjob cancel {targets}{flags}` frees their chips", err=True)
+        return False
+
+    return give_up
+
+
 def as_document(planned: Plan, cluster: Cluster, done: Submitted, *, dry_run: bool) -> dict[str, Any]:
     """What happened, for programs: every run with its JobSet and state."""
     from octjob.targets.kubernetes.documents.names import jobset_name
+    from octjob.targets.kubernetes.select import annotation
 
     states = {run.run_id: state for state, runs in _groups(done, dry_run=dry_run) for run in runs}
     return {
@@ -66,6 +109,14 @@ def as_document(planned: Plan, cluster: Cluster, done: Submitted, *, dry_run: bo
         "runs": [
             {"run": run.run_id, "jobset": jobset_name(run.sweep, run.run_id), "state": states[run.run_id]}
             for run in planned.runs
+        ],
+        "superseded": [
+            {
+                "run": annotation(one, "run"),
+                "jobset": one["metadata"]["name"],
+                "state": "cancelled" if done.cancelled else "kept",
+            }
+            for one in done.superseded
         ],
         "warnings": list(done.warnings),
     }

@@ -14,12 +14,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from octjob.catalog import RANKING
-from octjob.leaderboard.board import Leaderboard
+from octjob.leaderboard.board import SCHEMA_VERSION, Leaderboard
 from octjob.leaderboard.columns import cells, main_columns
 from octjob.leaderboard.rows import Row
 
 Scalar = str | int | float | None
 
+# As `schema_version`, which older readers know.
+LEADERBOARD_SCHEMA = f"octjob.leaderboard/{SCHEMA_VERSION}"
 _KINDS = {"str": pa.string(), "int": pa.int64(), "float": pa.float64()}
 
 
@@ -42,7 +44,10 @@ def _beside_json(leaderboard: Leaderboard) -> dict[str, bytes]:
 def to_json(leaderboard: Leaderboard) -> str:
     """Everything, nested. `sha256`: of the other files, by their endings."""
     digests = {ending: hashlib.sha256(data).hexdigest() for ending, data in _beside_json(leaderboard).items()}
-    return json.dumps({**leaderboard.to_dict(), "sha256": digests}, indent=1) + "\n"
+    return (
+        json.dumps({"schema": LEADERBOARD_SCHEMA, **leaderboard.to_dict(), "sha256": digests}, indent=1)
+        + "\n"
+    )
 
 
 def to_csv(leaderboard: Leaderboard) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
 from octjob.errors import DataError
@@ -46,7 +46,9 @@ class RunStatus:
 
     Of a cluster: reason: why it is in this state. stuck: waiting does not mend that. position, queue_length: its
     place among those that wait in its queue, from 1. restarts: so many, of which restarts_counted count towards
-    max_restarts. exit_code: of the container that failed first. nodes: of its pods, by worker.
+    max_restarts. exit_code: of the container that failed first. nodes: of its pods, by worker. jobset: its name.
+    phase: what the commands go by (docs/kubernetes.md), empty where no cluster was asked. superseded: a later
+    submission of the sweep no longer has this run.
     """
 
     run_id: str
@@ -83,6 +85,9 @@ class RunStatus:
     max_restarts: int | None = None
     exit_code: int | None = None
     nodes: tuple[str, ...] = ()
+    phase: str = ""
+    jobset: str = ""
+    superseded: bool = False
 
     @property
     def final(self) -> bool:
@@ -104,11 +109,12 @@ def sweep_status(
     now: float | None = None,
     before: Sequence[RunStatus] = (),
     only: Collection[str] | None = None,
+    also: Sequence[RunEntry] = (),
 ) -> list[RunStatus]:
     """The status of every run, in the sweep's order. `now`: seconds since the epoch, default the clock's.
 
     before: an earlier look, of which what cannot change any more is taken instead of read.
-    only: ids of the runs to look at.
+    only: ids of the runs to look at. also: runs that may not be the sweep's any more, which come last.
 
     Raises:
         ObjectNotFoundError: no sweep here.
@@ -118,13 +124,16 @@ def sweep_status(
     present = {info.key for info in store.list("runs/")}
     moment = time.time() if now is None else now
     finished = {one.run_id: one for one in before if one.state == "Succeeded"}
+    own = {entry.run_id for entry in sweep.runs}
     entries = [entry for entry in sweep.runs if only is None or entry.run_id in only]
+    entries += [entry for entry in also if entry.run_id not in own]
 
     def look(entry: RunEntry) -> RunStatus:
         try:
-            return finished.get(entry.run_id) or _status(store, entry, present, moment)
+            one = finished.get(entry.run_id) or _status(store, entry, present, moment)
         except DataError as error:
-            return unreadable(entry, error, has_result=f"runs/{entry.run_id}/{RESULT}" in present)
+            one = unreadable(entry, error, has_result=f"runs/{entry.run_id}/{RESULT}" in present)
+        return replace(one, superseded=entry.run_id not in own)
 
     with ThreadPoolExecutor(NUM_THREADS) as pool:
         return list(pool.map(look, entries))
@@ -229,6 +238,7 @@ def summary(statuses: Sequence[RunStatus]) -> str:
                 ("collapsed", [one.collapsed for one in of_state]),
                 ("stalled?", [one.stalled for one in of_state]),
                 ("stuck", [one.stuck for one in of_state]),
+                ("superseded", [one.superseded for one in of_state]),
             )
             if any(flags)
         ]

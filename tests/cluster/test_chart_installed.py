@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from doubles.cluster_runs import jobset
 
 from tests.cluster.access import ClusterAccess, condition_status
+from tests.cluster.scripted import Scripted
 from tests.cluster.tenancy import remove_namespace
 
 CAPACITIES: dict[str, dict[str, Any]] = {
@@ -41,6 +43,7 @@ def installed(control_plane: ClusterAccess) -> Iterator[str]:
     values = {
         "serviceAccounts": {"submitter": {"create": True}},
         "kueue": {
+            "keep": False,
             "cluster": {"queues": queues, "priorityClasses": [{"name": name, "value": 1}]},
             "localQueues": [{"name": key, "clusterQueue": f"{name}-{key}"} for key in CAPACITIES],
         },
@@ -139,3 +142,41 @@ def test_what_does_not_fit_waits_with_the_reason(control_plane: ClusterAccess, i
     assert "doesn't match node affinity" in submitted(
         control_plane, installed, "other-slice", queue="tpu", accelerator="v4-64"
     )
+
+
+def test_runs_keep_their_place_through_an_uninstall(control_plane: ClusterAccess, tmp_path: Path) -> None:
+    name = f"kept-{uuid.uuid4().hex[:8]}"
+    queue = {"name": name, "accelerators": [{"accelerator": "v4-32", "slices": 1, "flavor": name}]}
+    values = {
+        "kueue": {
+            "cluster": {"queues": [queue], "priorityClasses": []},
+            "localQueues": [{"name": "tpu", "clusterQueue": name}],
+        }
+    }
+    control_plane.install_chart(name, values)
+    runs = Scripted(control_plane, name, tmp_path, ("a", "b"))
+
+    def admitted(run: str) -> bool:
+        (found,) = (
+            one
+            for one in control_plane.list("workloads", name)
+            if one["metadata"]["ownerReferences"][0]["name"] == jobsets[run]
+        )
+        return condition_status(found, "Admitted") == "True"
+
+    try:
+        jobsets = {"a": runs.start("a")}
+        control_plane.wait_until(lambda: control_plane.list("workloads", name) and admitted("a"), "a goes on")
+        jobsets["b"] = runs.start("b")
+        control_plane.wait_until(lambda: len(control_plane.list("workloads", name)) == 2, "b is queued")
+        before = {one["metadata"]["uid"] for one in control_plane.list("workloads", name)}
+        control_plane.helm("uninstall", "octjob", "--namespace", name)
+        assert (admitted("a"), admitted("b")) == (True, False)
+        control_plane.install_chart(name, values)
+        assert {one["metadata"]["uid"] for one in control_plane.list("workloads", name)} == before
+        assert (admitted("a"), admitted("b")) == (True, False)
+        control_plane.kubectl("delete", "jobset", jobsets["a"], "-n", name, "--wait=false")
+        control_plane.wait_until(lambda: admitted("b"), "b has its turn", 60)
+    finally:
+        remove_namespace(control_plane, name)
+        control_plane.kubectl("delete", "clusterqueue,resourceflavor", name, "--wait=false")

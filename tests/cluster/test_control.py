@@ -6,6 +6,8 @@ The pods run small commands in place of `octjob train`: they note in a file what
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -82,7 +84,7 @@ class Sweep:
     def wait_for_phase(self, run_id: str, wanted: str) -> dict[str, Any]:
         def reached() -> dict[str, Any] | None:
             jobset = self.jobset(run_id)
-            return jobset if jobset and phase(jobset) == wanted else None
+            return jobset if jobset and phase(jobset).name == wanted else None
 
         jobset = self.access.wait_until(reached, f"{run_id} is {wanted}", 90.0)
         assert jobset is not None
@@ -110,11 +112,13 @@ def test_cancel_lets_a_run_save_and_waits_until_it_is_gone(sweep: Sweep) -> None
     run = sweep.until_stopped("logistic")
     other = sweep.add("finetune", WORKS)
     sweep.wait_for_log(["started"])
-    sweep.wait_for_phase(other, "finished")
+    sweep.wait_for_phase(other, "no result")
     ended = sweep.octjob("cancel", "phase3", "--yes", "-o", "json")
     assert ended.code == 0, ended.err
     actions = {one["run"]: (one["action"], one["reason"]) for one in json.loads(ended.out)[0]["runs"]}
-    assert actions == {run: ("cancelled", ""), other: ("unchanged", "has finished already")}
+    assert actions[run] == ("cancelled", "")
+    assert actions[other][0] == "unchanged"
+    assert actions[other][1].startswith("has ended without a result")
     assert sweep.log.read_text().split() == ["started", "saved"]
     assert sweep.jobset(run) is None
     assert sweep.jobset(other) is not None
@@ -173,18 +177,17 @@ def test_retry_creates_the_same_jobset_again(sweep: Sweep, tmp_path: Path) -> No
     sweep.wait_for_log(["started"])
     refused = sweep.octjob("retry", other)
     assert refused.code == 2
-    assert f"run {other}: is running, not failed" in refused.err
+    assert f"run {other}: is running, so there is nothing to retry" in refused.err
     marker.touch()
     ended = sweep.octjob("retry", "phase3", "--failed")
     assert ended.code == 0, ended.err
     assert ended.out == f"retried {run}\nleft alone: 1 (is running)\n"
-    again = sweep.wait_for_phase(run, "finished")
+    again = sweep.wait_for_phase(run, "no result")
     assert again["metadata"]["uid"] != failed["metadata"]["uid"]
     assert differing_fields(wishes(again), wishes(failed)) == []
     assert differing_fields(wishes(failed), wishes(again)) == []
     assert sweep.store.get(run_key(run, "checkpoint/last.pt")) == b"state"
     assert not sweep.store.exists(run_key(run, RETRY))
-    assert sweep.octjob("retry", run).code == 2
 
 
 def wishes(jobset: dict[str, Any]) -> dict[str, Any]:
@@ -239,7 +242,7 @@ def test_a_finished_run_is_never_retried(sweep: Sweep) -> None:
     run = sweep.add("logistic", FAILS)
     uid = sweep.wait_for_phase(run, "failed")["metadata"]["uid"]
     sweep.store.put(run_key(run, "result.json"), b"{}")
-    assert sweep.octjob("retry", "phase3").out == f"{run} has finished; nothing done\n"
+    assert sweep.octjob("retry", "phase3").out == f"{run} has a result; nothing done\n"
     assert "has a result" in sweep.octjob("retry", run).err
     found = sweep.jobset(run)
     assert found is not None
@@ -270,3 +273,53 @@ def test_collect_waits_for_what_the_cluster_knows(sweep: Sweep) -> None:
     assert late.code == 75
     assert "1 to come, 1 failed" in late.err
     assert sweep.jobset(early) is not None
+
+
+def test_pods_that_end_without_a_result_are_taken_on_by_every_command(sweep: Sweep) -> None:
+    run = sweep.add("logistic", WORKS)
+    sweep.wait_for_phase(run, "no result")
+    assert_failed_and_mended(sweep, run, "has ended without a result")
+    assert "has ended without a result" in sweep.octjob("cancel", run).out
+    leave_by_the_hint(sweep, run)
+
+
+def test_a_run_over_its_time_is_taken_on_by_every_command(sweep: Sweep) -> None:
+    run = sweep.add("logistic", UNTIL_STOPPED.format(log=str(sweep.log)), max_runtime_hours=0.002)
+    sweep.wait_for_log(["started", "saved"])
+    sweep.access.wait_until(lambda: state_of(sweep, run)["phase"] == "out of time", "Kueue put it out", 60.0)
+    assert_failed_and_mended(sweep, run, "ran longer than compute.max_runtime_hours allows")
+    assert sweep.octjob("resume", run).code == 2
+    leave_by_the_hint(sweep, run)
+    sweep.access.wait_until(lambda: state_of(sweep, run)["phase"] == "out of time", "and once more", 60.0)
+    assert sweep.octjob("cancel", run).out == f"cancelled {run}\n"
+    assert sweep.jobset(run) is None
+
+
+def state_of(sweep: Sweep, run: str) -> dict[str, Any]:
+    document = json.loads(sweep.octjob("status", "phase3", "-o", "json").out)
+    (one,) = (one for one in document["runs"] if one["run_id"] == run)
+    return dict(one)
+
+
+def assert_failed_and_mended(sweep: Sweep, run: str, reason: str) -> None:
+    """Status, wait and logs say the same of it."""
+    one = state_of(sweep, run)
+    assert one["state"] == "Failed"
+    assert reason in one["message"]
+    waited = sweep.octjob("collect", "phase3", "--wait", "--timeout", "2m", "--no-publish")
+    assert waited.code == 5
+    assert f"1 of 1 runs failed: {run}" in waited.err
+    assert sweep.octjob("logs", run, "--follow").code in (0, 4)
+
+
+def leave_by_the_hint(sweep: Sweep, run: str) -> None:
+    """Type what status hints at; the run then has another JobSet."""
+    before = sweep.jobset(run)
+    found = re.search(r"`octjob ([^`]+)`", state_of(sweep, run)["hint"])
+    assert before is not None
+    assert found is not None
+    ended = octjob(sweep.access, *shlex.split(found[1]))
+    assert (ended.code, ended.out) == (0, f"retried {run}\n"), ended.err
+    after = sweep.jobset(run)
+    assert after is not None
+    assert after["metadata"]["uid"] != before["metadata"]["uid"]

@@ -26,6 +26,7 @@ NAMESPACE = "phase3"
 VALUES = {
     "serviceAccounts": {"submitter": {"create": True}},
     "kueue": {
+        "keep": False,
         "cluster": {
             "queues": [{"name": "phase3", "accelerators": [{"accelerator": "v4-32", "slices": 2}]}],
             "priorityClasses": [{"name": "phase3-normal", "value": 1000}],

@@ -72,12 +72,12 @@ def test_the_plan_shows_states_quota_and_chip_hours(
     assert f"of {CHIPS_OF_QUOTA} chips in use" in table
 
 
-def test_the_runs_take_one_list_call(control_plane: ClusterAccess, namespace: str, sweep: Path) -> None:
+def test_the_runs_take_two_list_calls(control_plane: ClusterAccess, namespace: str, sweep: Path) -> None:
     cluster = connect(control_plane, namespace)
     before = cluster.num_calls
     assert len(look(cluster, plan_sweep(sweep)).phases) == NUM_RUNS - 1
-    # JobSets; Kueue's served versions; LocalQueue; ClusterQueue.
-    assert cluster.num_calls - before == 4
+    # JobSets; Kueue's served versions; Workloads; LocalQueue; ClusterQueue.
+    assert cluster.num_calls - before == 5
 
 
 def test_what_may_not_be_read_is_said(control_plane: ClusterAccess, namespace: str, sweep: Path) -> None:

@@ -70,6 +70,17 @@ def test_an_import_is_seen_wherever_it_stands(tmp_path: Path) -> None:
     assert read_house(tmp_path).imports == {("train", "data"), ("train", "models"), ("train", "errors")}
 
 
+@pytest.mark.parametrize("target", ["run", "features"], ids=["upwards", "sideways"])
+def test_an_import_that_leads_to_no_floor_below_is_an_error_that_names_it(
+    tmp_path: Path, target: str
+) -> None:
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    (tmp_path / "octjob/train").mkdir(parents=True)
+    (tmp_path / "octjob/train/loop.py").write_text(f"from octjob.{target} import x\n")
+    with pytest.raises(RoomError, match=f"train imports {target}"):
+        read_house(tmp_path)
+
+
 @pytest.mark.parametrize("change", ["one too many", "one too few"])
 def test_a_table_of_other_rooms_is_an_error_that_names_the_room(change: str) -> None:
     purpose = purposes(PAGE)

@@ -44,6 +44,25 @@ def test_the_accelerators_are_octjobs(request: pytest.FixtureRequest) -> None:
     assert path.read_text() == text, "pytest --update-goldens writes it anew"
 
 
+def test_what_holds_a_runs_place_outlives_an_uninstall(default: list[Document]) -> None:
+    kept = {"ClusterQueue", "LocalQueue", "ResourceFlavor", "WorkloadPriorityClass"}
+    policies = {
+        (one["kind"], one["metadata"].get("annotations", {}).get("helm.sh/resource-policy"))
+        for one in default
+        if one["kind"] in kept
+    }
+    assert policies == {(kind, "keep") for kind in kept}
+    for one in rendered("kueue.keep=false"):
+        assert "helm.sh/resource-policy" not in one["metadata"].get("annotations", {})
+
+
+def test_priority_classes_have_names_of_their_own(default: list[Document]) -> None:
+    names = [one["metadata"]["name"] for one in of_kind(default, "WorkloadPriorityClass")]
+    assert names == ["octjob-low", "octjob-normal", "octjob-high"]
+    renamed = rendered('kueue.cluster.priorityClasses=[{"name": "mine", "value": 5}]')
+    assert [one["metadata"]["name"] for one in of_kind(renamed, "WorkloadPriorityClass")] == ["mine"]
+
+
 def admitted_to(documents: list[Document], queue: str, run: Document) -> list[str]:
     """Flavors of a ClusterQueue that Kueue 0.19 gives a run: kueue pkg/scheduler/flavorassigner, labels and taints.
 

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from octjob.errors import SpecError
-from octjob.targets.kubernetes.control import by_jobset, is_active
-from octjob.targets.kubernetes.phase import phase
 from octjob.targets.kubernetes.retry import original
+from octjob.targets.kubernetes.workloads import by_jobset, is_active
 from tests.doubles.cluster_runs import jobset, pod_spec
 
 
@@ -76,7 +75,7 @@ def test_without_the_workload_it_is_not_guessed() -> None:
     live, _ = admitted(jobset())
     with pytest.raises(SpecError, match="its Kueue Workload is gone") as caught:
         original(live, None)
-    assert "octjob retry sweeps/<sweep>.yaml" in caught.value.hint
+    assert "the sweep's file" in caught.value.hint
     assert "cloud.google.com/gke-nodepool" in pod_spec(live)["nodeSelector"]
 
 
@@ -87,21 +86,3 @@ def test_workloads_are_found_by_label_or_owner() -> None:
     found = by_jobset([labelled, owned, foreign])
     assert found == {"a": labelled, "b": owned}
     assert (is_active(labelled), is_active(owned)) == (False, True)
-
-
-@pytest.mark.parametrize(
-    ("changes", "expected"),
-    [
-        ({"spec": {"suspend": True}}, "queued"),
-        ({"spec": {}}, "running"),
-        (
-            {"spec": {"suspend": True}, "status": {"conditions": [{"type": "Failed", "status": "True"}]}},
-            "failed",
-        ),
-        ({"spec": {}, "status": {"conditions": [{"type": "Completed", "status": "True"}]}}, "finished"),
-        ({"spec": {}, "status": {"conditions": [{"type": "Failed", "status": "False"}]}}, "running"),
-        ({"metadata": {"deletionTimestamp": "now"}, "spec": {}}, "ending"),
-    ],
-)
-def test_phases(changes: dict[str, Any], expected: str) -> None:
-    assert phase({"metadata": {}, **changes}) == expected

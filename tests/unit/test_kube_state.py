@@ -26,8 +26,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from octjob.records.status import RunStatus
+from octjob.targets.kubernetes.observation.conditions import last_sign
 from octjob.targets.kubernetes.observation.state import Seen, run_state, wants_events
-from octjob.targets.kubernetes.observation.waiting import Place, places, waits_for
+from octjob.targets.kubernetes.observation.waiting import Place, places, preemptor, waits_for
+from octjob.targets.kubernetes.phase import Handle
 
 QUOTA = (
     "couldn't assign flavors to pod set w: insufficient unused quota for google.com/tpu in flavor v4,"
@@ -42,6 +44,7 @@ FOLLOWER = (
     'Error creating: admission webhook "validate--v1-pod.x-k8s.io" denied the request: follower pod node'
     " selector for topology domain not found"
 )
+RETRY = "`octjob retry demo/a.linear-0000abcd -n team`"
 FAILED = condition(
     "Failed", True, "FailJobSetFailurePolicyAction", "applying FailJobSet (first failed job: a-w-0)"
 )
@@ -74,7 +77,7 @@ def state(
     of: list[Document] | None = None,
     **more: Any,
 ) -> RunStatus:
-    return run_state(run, Seen(js, wl, of or [], **more), NOW)
+    return run_state(run, Seen(js, wl, of or [], **more), NOW, Handle("demo", run.run_id, " -n team"))
 
 
 def queued() -> Document:
@@ -189,7 +192,7 @@ def test_paused() -> None:
     one = state(beating(), queued(), workload("a", evicted, active=False), [pod(queued(), 0)])
     assert (one.state, one.stuck) == ("Paused", False)
     assert "1 pods are still ending" in one.reason
-    assert "octjob resume" in one.reason
+    assert "`octjob resume demo/a.linear-0000abcd -n team`" in one.hint
     assert one.epoch == 3
 
 
@@ -255,7 +258,7 @@ def test_missing_secret_key_is_named_with_what_mends_it() -> None:
     assert one.state == "Starting"
     assert one.reason == "worker 1: couldn't find key WANDB_API_KEY in Secret team/octjob-wandb"
     assert "WANDB_API_KEY" in one.hint
-    assert "kubectl edit secret octjob-wandb" in one.hint
+    assert "`kubectl edit secret octjob-wandb -n team`" in one.hint
 
 
 def test_image_that_cannot_be_pulled() -> None:
@@ -342,6 +345,64 @@ def test_controller_or_webhook_that_is_down_is_not_invalid(events: list[str]) ->
     assert "JobSet has made no Job in 100 s" in one.reason
 
 
+def test_a_run_that_the_controller_has_not_come_to_yet_is_healthy() -> None:
+    """Right after a large submission: others get their Jobs, this one in its turn."""
+    at_work = {"jobset_sign": NOW - 5}
+    waits = state(known(), jobset("a", jobs="", suspend=True), workload("a", pending(QUOTA)), **at_work)
+    assert (waits.state, waits.hint) == ("Queued", "")
+    assert waits.reason.startswith("waits for quota")
+    let_in = state(known(), jobset("a", jobs=""), admitted(), **at_work)
+    assert (let_in.state, let_in.reason) == ("Starting", "JobSet has not come to it yet")
+    away = state(known(), jobset("a", jobs=""), admitted(), jobset_sign=NOW - 90)
+    assert "has done nothing for 90 s" in away.reason
+    assert "kubectl -n jobset-system get pods" in away.hint
+
+
+def test_kueue_too_is_called_silent_only_when_it_is() -> None:
+    late = state(known(), queued(), kueue_sign=NOW - 5)
+    assert (late.state, late.reason, late.hint) == ("Queued", "Kueue has not come to it yet", "")
+    away = state(known(), queued(), kueue_sign=NOW - 90)
+    assert "has done nothing for 90 s" in away.reason
+    assert "kueue-system" in away.hint
+
+
+def test_a_controllers_last_sign_is_its_latest_write_to_a_status() -> None:
+    old, new = jobset("a", condition("Suspended", ago_s=50)), jobset("b", jobs="")
+    new["metadata"]["managedFields"] = [
+        {"manager": "octjob", "time": stamp(1)},
+        {"manager": "manager", "subresource": "status", "time": stamp(20)},
+    ]
+    assert last_sign([old]) == NOW - 50
+    assert last_sign([old, new]) == NOW - 20
+    assert last_sign([jobset("c", jobs="")]) is None
+
+
+@pytest.mark.parametrize(
+    ("job", "due", "words"),
+    [
+        ("uid-b", "prioritization in the ClusterQueue", "run b.linear of higher priority"),
+        ("uid-z", "prioritization in the ClusterQueue", "JobSet z of higher priority"),
+        ("uid-z", "reclamation within the cohort", "JobSet z, by reclamation within the cohort"),
+        ("gone", "Fair Sharing within the cohort", "a workload of another namespace (UID workload-gone), by"),
+    ],
+)
+def test_who_took_the_place_is_named(job: str, due: str, words: str) -> None:
+    uid = f"workload-{job.removeprefix('uid-')}"
+    message = (
+        f"Preempted to accommodate a workload (UID: {uid}, JobUID: {job}) due to {due}; preemptor path: /x;"
+        " preemptee path: /x"
+    )
+    put_out = workload("a", pending(QUOTA), condition("Evicted", True, "Preempted", message))
+    who = preemptor(put_out, [put_out, admitted("z")], {"uid-b": "b.linear"})
+    assert who.startswith(words)
+    assert state(known(), queued(), put_out, preemptor=who).reason.startswith(f"preempted by {words}")
+
+
+def test_nobody_is_named_where_nobody_preempted() -> None:
+    for one in (workload("a"), None, workload("a", condition("Evicted", True, "PodsReadyTimeout"))):
+        assert preemptor(one, [], {}) == ""
+
+
 # Running
 
 
@@ -386,6 +447,35 @@ def test_container_that_has_just_failed_is_no_failed_run_yet() -> None:
     assert one.reason == "worker 0: exit 1 (an unexpected error): boom; its other pods are being stopped"
 
 
+def test_out_of_memory_that_ended_a_run_says_where_and_what_needs_less() -> None:
+    one = state(beating(), failed(), None, [pod(failed(), 1, ended(137, reason="OOMKilled"))])
+    assert "on node gke-v4-32-0-1" in one.message
+    assert "data.num_workers" in one.hint
+    assert RETRY in one.hint
+
+
+def test_the_host_that_is_missing_is_named() -> None:
+    js = jobset()
+    lost = pod(js, 2)
+    lost["status"]["conditions"][0] |= {
+        "status": "False",
+        "lastTransitionTime": stamp(250),
+        "message": "silent",
+    }
+    one = state(beating(), js, admitted(), [*pods(js)[:2], lost, pod(js, 3)])
+    name = lost["metadata"]["name"]
+    assert one.reason == (
+        f"3 of 4 pods ready; worker 2 (pod {name} on node gke-v4-32-0-2) is not ready since 4 min: silent"
+    )
+    assert "`kubectl get node gke-v4-32-0-2`" in one.hint
+    lost["metadata"]["deletionTimestamp"] = stamp(130)
+    one = state(beating(), js, admitted(), [*pods(js)[:2], lost, pod(js, 3)])
+    assert f"worker 2 (pod {name} on node gke-v4-32-0-2) is being deleted since 2 min" in one.reason
+    assert f"`kubectl delete pod {name} --force -n team`" in one.hint
+    none = state(beating(), js, admitted(), pods(js)[1:])
+    assert none.reason == "3 of 4 pods ready; worker 0 has no pod yet"
+
+
 # Restarting
 
 
@@ -405,7 +495,11 @@ def test_restart_counts_and_names_the_container_that_failed() -> None:
     js = restarting("DefaultFailurePolicy", 2, 2)
     one = state(beating(), js, admitted(), [pod(js, 2, ended(137, reason="OOMKilled"), restart=1)])
     assert (one.state, one.restarts_counted, one.max_restarts) == ("Restarting", 2, 3)
-    assert one.reason == "restart 2: worker 2: exit 137 (out of memory): OOMKilled"
+    assert one.reason.startswith(
+        "restart 2: worker 2: exit 137 (out of memory): pod a-linear-0123abcd-w-0-2-"
+    )
+    assert "on node gke-v4-32-0-2" in one.reason
+    assert "data.num_workers" in one.hint
 
 
 def test_restart_after_a_disruption_is_not_counted() -> None:
@@ -449,7 +543,8 @@ def test_the_container_that_failed_first_is_the_cause() -> None:
         pod(js, 3, ended(1, "Connection reset", ago_s=8)),
     ]
     one = state(beating(), js, None, of)
-    assert (one.state, one.exit_code, one.hint) == ("Failed", 3, "Mend it.")
+    assert (one.state, one.exit_code) == ("Failed", 3)
+    assert one.hint == f"Mend it. Then {RETRY} runs it again."
     assert one.message == "worker 2: exit 3 (input data or checkpoint unusable): b2://x/y.dcm: no volumes"
 
 
@@ -477,7 +572,8 @@ def test_restarts_used_up_are_said() -> None:
 def test_without_pods_the_store_knows_why_and_else_jobset() -> None:
     of_store = known("Failed", message="no volumes", hint="Mend it.", exit_code=3)
     one = state(of_store, failed())
-    assert (one.message, one.hint) == ("exit 3 (input data or checkpoint unusable): no volumes", "Mend it.")
+    assert one.message == "exit 3 (input data or checkpoint unusable): no volumes"
+    assert one.hint == f"Mend it. Then {RETRY} runs it again."
     assert "first failed job: a-w-0" in state(known(), failed()).message
 
 
@@ -513,7 +609,7 @@ def test_without_a_jobset() -> None:
     for before in (beating(), known("Interrupted")):
         one = state(before, None)
         assert one.state == "Interrupted"
-        assert "octjob submit" in one.reason
+        assert "submitting its sweep again" in one.hint
 
 
 def test_jobset_that_is_being_deleted_is_on_its_way_out() -> None:

@@ -9,16 +9,18 @@ from typing import Any
 import pytest
 from doubles.kube_documents import NOW, Document, admitted, condition, jobset, pending, pod, pods, workload
 from doubles.sweep_results import beat, entry, finish, labels, skilled, submit
+from doubles.sweep_results import sweep as sweep_record
 from rich.console import Console
 
 from octjob.cli import run as octjob
 from octjob.cli.status_table import status_json, status_rich, status_text
 from octjob.cli.watch import NO_ANSWER_S, REFUSED_S, watch
 from octjob.errors import AccessError
-from octjob.records.layout import PROGRESS, RESULT, run_key
+from octjob.records.layout import PROGRESS, RESULT, run_key, write_sweep
 from octjob.records.status import RunStatus
 from octjob.storage import ObjectStore
 from octjob.targets.kubernetes.observation.status import SweepView
+from octjob.targets.kubernetes.outlook.standing import standings
 from octjob.targets.kubernetes.refusal import Forbidden, NotServed, Unreachable
 from octjob.targets.kubernetes.select import NoSuchTarget
 
@@ -28,7 +30,7 @@ QUOTA = "insufficient unused quota for google.com/tpu in flavor v4, 16 more need
 class FakeCluster:
     """Answers lists from documents, and counts them."""
 
-    namespace, context = "team", "test"
+    namespace, context, flags = "team", "test", " -n team"
 
     def __init__(self, **documents: list[Document]) -> None:
         self.documents = documents
@@ -197,6 +199,31 @@ def test_thousand_runs_in_under_three_seconds(file_store: ObjectStore) -> None:
     # The issue's limit; it takes about 0.5 s of one core.
     assert time.process_time() - start < 3.0
     assert full.calls.total() == 3
+
+
+def test_a_run_that_the_sweep_no_longer_has_is_told_from_the_one_in_its_place(
+    cluster: FakeCluster, store: ObjectStore
+) -> None:
+    for name in ("old", "older"):
+        cluster.documents["jobsets"].append(jobset(name, jobs="ready"))
+        cluster.documents["workloads"].append(admitted(name))
+        cluster.documents["pods"] += pods(cluster.documents["jobsets"][-1])
+    cluster.documents["jobsets"].append(jobset("past", condition("Completed"), jobs="succeeded"))
+    finish(store, entry("past"), skilled(labels(), 3, 0))
+    runs = view(cluster, store).look(NOW).runs
+    by_name = {one.checkpoint: one for one in runs}
+    assert [name for name, one in by_name.items() if one.superseded] == ["old", "older", "past"]
+    assert by_name["past"].state == "Succeeded"
+    assert standings(runs).of.keys() == {one.run_id for one in runs if not one.superseded}
+    text = status_text(runs)
+    assert "Running (superseded)" in text
+    assert "3 Running (2 superseded)" in text
+    targets = " ".join(f"demo/{by_name[name].run_id}" for name in ("old", "older"))
+    assert f"`octjob cancel {targets} -n team` gives its place to the others." in text
+    assert "past.linear Succeeded" not in text
+    # Submitted once more, it is the sweep's own again.
+    write_sweep(store, sweep_record([entry("old")], None), update=True)
+    assert not view(cluster, store, "demo/old.linear").look(NOW).runs[0].superseded
 
 
 # What is printed

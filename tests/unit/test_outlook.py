@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -86,6 +87,16 @@ def test_the_quota_is_that_of_the_cluster_queue() -> None:
     assert str(quota) == "LocalQueue tpu -> ClusterQueue shared: 32 of 48 chips in use, 5 waiting"
 
 
+def test_what_is_borrowed_is_not_counted_against_the_queues_own() -> None:
+    lent = json.loads(json.dumps(SHARED))
+    lent["spec"]["resourceGroups"][0]["flavors"] = lent["spec"]["resourceGroups"][0]["flavors"][1:]
+    (used,) = lent["status"]["flavorsReservation"][0]["resources"]
+    used |= {"total": "48", "borrowed": "32"}
+    quota = quota_of(LOCAL, lent)
+    assert (quota.chips, quota.chips_used, quota.borrowed) == (16, 48, 32)
+    assert "16 of 16 chips in use and 32 borrowed from its cohort, 5 waiting" in str(quota)
+
+
 def test_without_the_right_to_read_it_the_rest_is_shown() -> None:
     quota = quota_of(LOCAL, None)
     assert quota.chips is None
@@ -96,7 +107,7 @@ def test_without_the_right_to_read_it_the_rest_is_shown() -> None:
 
 
 def test_the_store_decides_what_is_finished() -> None:
-    outlook = Outlook("c", "n", {"a": "failed", "b": "finished", "d": "running"}, None)
+    outlook = Outlook("c", "n", {"a": "failed", "b": "no result", "d": "running"}, None)
     states = [outlook.state(run, {"a"}) for run in "abcd"]
     assert states == ["finished", "no result", "not submitted", "running"]
 

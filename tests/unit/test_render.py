@@ -111,7 +111,10 @@ def test_plain_files_are_what_submit_sends(
 ) -> None:
     assert octjob(["render", "-f", str(sweep), "-o", str(tmp_path / "d")]) == 0
     said = capsys.readouterr()
-    assert said.out == f"my_sweep: 4 runs in {tmp_path}/d; `kubectl apply -k {tmp_path}/d` carries them out\n"
+    assert (
+        said.out
+        == f"my_sweep: 4 runs in {tmp_path}/d; `kubectl apply --server-side -k {tmp_path}/d` carries them out\n"
+    )
     assert "warning: output, cache: file:// is a directory" in said.err
     kustomization = yaml.safe_load((tmp_path / "d/kustomization.yaml").read_text())
     found = [yaml.safe_load((tmp_path / "d" / name).read_text()) for name in kustomization["resources"]]

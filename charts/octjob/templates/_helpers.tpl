@@ -21,6 +21,14 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
 {{- end -}}
 
+{{/* What outlives an uninstall: runs that wait or go on lose their place without it. */}}
+{{- define "octjob.kept" -}}
+{{- if .Values.kueue.keep -}}
+annotations:
+  helm.sh/resource-policy: keep
+{{- end -}}
+{{- end -}}
+
 {{- define "octjob.kueueApiVersion" -}}
 {{- if .Values.kueue.apiVersion -}}
 kueue.x-k8s.io/{{ .Values.kueue.apiVersion }}

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import random
+import shlex
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -56,7 +57,11 @@ class Cluster:
     Every method raises a `ClusterError`: no answer, no right, not installed, refused. Transient faults (no
     connection, 429, 5xx, a starting server) are retried for `OCTJOB_CLUSTER_RETRY_S` seconds, default 60; all
     requests may be repeated.
+
+    flags: what a user adds to commands to reach the same place, e.g. ` --context gke -n team`.
     """
+
+    flags = ""
 
     def __init__(self, context: str, namespace: str, load: ClientLoader) -> None:
         self.context = context
@@ -79,6 +84,8 @@ class Cluster:
             Unreachable: the server does not answer within seconds.
         """
         cluster = cls(*locate_cluster(context, namespace))
+        places = (("--context", context), ("-n", namespace))
+        cluster.flags = "".join(f" {name} {shlex.quote(value)}" for name, value in places if value)
         retry_s, cluster.retry_s = cluster.retry_s, 0.0
         cluster._request("GET", "/version", cluster._asked("get", "version", "version"))
         cluster.retry_s = retry_s

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,10 +11,11 @@ from typing import TYPE_CHECKING
 
 from octjob.errors import SpecError
 from octjob.targets.kubernetes.documents.manifest import GRACE_PERIOD_S, QUEUE_LABEL
-from octjob.targets.kubernetes.phase import phase
+from octjob.targets.kubernetes.phase import Handle, Phase, phase
 from octjob.targets.kubernetes.refusal import ClusterError, Refused
 from octjob.targets.kubernetes.resources import JOBSETS, WORKLOADS
 from octjob.targets.kubernetes.select import Selection, annotation
+from octjob.targets.kubernetes.workloads import by_jobset, is_active
 
 if TYPE_CHECKING:
     from octjob.targets.kubernetes.api import Cluster, Document
@@ -23,74 +25,102 @@ NUM_THREADS = 16
 GONE_WITHIN_S = GRACE_PERIOD_S + 180.0
 _LOOK_EVERY_S = 1.0
 _CONFLICT = 409
-_JOB_UID = "kueue.x-k8s.io/job-uid"
 
 # How many JobSets are still there.
 Listener = Callable[[int], None]
+# Ids of the runs with a result; None where the store does not say.
+Finished = Callable[[], Collection[str] | None]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was done to a run (`cancelled`, `paused`, `resumed`, `retried`), or `unchanged`, and why."""
+    """What was done to a run (`cancelled`, `paused`, `resumed`, `retried`), or `unchanged`, why, and what to type."""
 
     run: str
     jobset: str
     action: str
     reason: str = ""
+    hint: str = ""
 
 
 def cancel(
     cluster: Cluster,
     jobsets: Sequence[Document],
     *,
+    finished: Finished = lambda: None,
     wait: bool = True,
     listener: Listener = lambda left: None,
 ) -> list[Outcome]:
     """Delete the JobSets of runs that have not ended; their pods get SIGTERM and time to save.
 
-    wait: until pods and JobSets are gone.
+    finished: asked where a run had ended already. wait: until pods and JobSets are gone.
 
     Raises `ClusterError`: refused, or with `wait` not gone in time.
     """
-    doomed = [one for one in jobsets if phase(one) not in ("finished", "failed")]
+    doomed = [one for one in jobsets if phase(one).allows("cancel")]
     deleted = delete_all(cluster, doomed)
     if wait:
         for _ in going(cluster, deleted, listener):
             pass
     done = {uid_of(one) for one in deleted}
-    return [_cancelled(one, uid_of(one) in done) for one in jobsets]
+    return [_cancelled(cluster, one, uid_of(one) in done, finished) for one in jobsets]
 
 
-def _cancelled(jobset: Document, deleted: bool) -> Outcome:
+def _cancelled(cluster: Cluster, jobset: Document, deleted: bool, finished: Finished) -> Outcome:
     if deleted:
         return outcome(jobset, "cancelled")
-    state = phase(jobset)
-    ended = state in ("finished", "failed")
-    return outcome(jobset, "unchanged", f"has {state} already" if ended else "was submitted anew meanwhile")
+    if phase(jobset).allows("cancel"):
+        return outcome(jobset, "unchanged", "was submitted anew meanwhile")
+    return outcome(jobset, "unchanged", *_over(cluster, jobset, None, finished))
 
 
-def set_active(cluster: Cluster, selection: Selection, active: bool) -> list[Outcome]:
+def _over(
+    cluster: Cluster,
+    jobset: Document,
+    workload: Document | None,
+    finished: Finished,
+    selection: Selection | None = None,
+) -> tuple[str, str]:
+    """Why nothing can be done to a run any more, and what leads on, as far as it is known."""
+    found = phase(jobset, workload)
+    if found.ended:
+        known = finished()
+        if known is None:
+            return "has ended already", ""
+        found = phase(jobset, workload, has_result=annotation(jobset, "run") in known)
+    return found.reason, found.next_step(handle(cluster, jobset, selection))
+
+
+def set_active(
+    cluster: Cluster, selection: Selection, active: bool, *, finished: Finished = lambda: None
+) -> list[Outcome]:
     """Pause runs (`active` False) or let them go on, by `spec.active` of their Kueue Workloads; one list call.
 
     A paused run is evicted: its pods get SIGTERM and time to save, its quota is free for others. Nothing is changed
     unless all can be.
+
+    finished: asked where a run had ended already.
 
     Raises:
         SpecError: a single run that has ended or is not queued by Kueue; a sweep of which no run is.
         ClusterError: Kueue is not installed, has no Workload for a run, or refuses.
     """
     verb = "resumed" if active else "paused"
-    alive = [one for one in selection.jobsets if phase(one) in ("queued", "running")]
-    if not selection.entire and not alive:
-        only = selection.jobsets[0]
-        raise SpecError(f"run {annotation(only, 'run')}: {_state(only)}, so it cannot be {verb}", "")
+    alive = [one for one in selection.jobsets if _movable(phase(one))]
     unqueued = [one for one in alive if not one["metadata"].get("labels", {}).get(QUEUE_LABEL)]
     if unqueued:
         raise SpecError(
             f"run {annotation(unqueued[0], 'run')}: not queued by Kueue, so it cannot be {verb}",
-            "Set compute.queue, `octjob cancel` and submit again: the run continues where it was.",
+            f"Set compute.queue, {handle(cluster, unqueued[0]).command('cancel')} and submit again: the run continues"
+            " where it was.",
         )
     workloads = by_jobset(cluster.list(WORKLOADS)) if alive else {}
+    phases = {uid_of(one): phase(one, workloads.get(uid_of(one))) for one in selection.jobsets}
+    alive = [one for one in alive if _movable(phases[uid_of(one)])]
+    if not selection.entire and not alive:
+        only = selection.jobsets[0]
+        reason, hint = _over(cluster, only, workloads.get(uid_of(only)), finished, selection)
+        raise SpecError(f"run {annotation(only, 'run')}: {reason}, so it cannot be {verb}", hint)
     for one in alive:
         if uid_of(one) not in workloads:
             raise ClusterError(
@@ -102,42 +132,31 @@ def set_active(cluster: Cluster, selection: Selection, active: bool) -> list[Out
     with ThreadPoolExecutor(NUM_THREADS) as pool:
         list(pool.map(lambda name: cluster.merge(WORKLOADS, name, {"spec": {"active": active}}), names))
     changed = {uid_of(one) for one in wrong}
-    return [_activated(one, uid_of(one) in changed, verb) for one in selection.jobsets]
+    return [_activated(one, phases[uid_of(one)], uid_of(one) in changed, verb) for one in selection.jobsets]
 
 
-def _activated(jobset: Document, changed: bool, verb: str) -> Outcome:
+def _movable(found: Phase) -> bool:
+    """Whether it is in Kueue's hands, so that it may be paused or resumed; a held one would have to be."""
+    return found.name == "held" or found.allows("pause") or found.allows("resume")
+
+
+def _activated(jobset: Document, found: Phase, changed: bool, verb: str) -> Outcome:
     if changed:
         return outcome(jobset, verb)
-    if phase(jobset) in ("queued", "running"):
+    if _movable(found):
         return outcome(jobset, "unchanged", "is paused already" if verb == "paused" else "is not paused")
-    return outcome(jobset, "unchanged", _state(jobset))
+    return outcome(jobset, "unchanged", found.reason)
 
 
-def _state(jobset: Document) -> str:
-    state = phase(jobset)
-    return "is being deleted" if state == "ending" else f"has {state}"
-
-
-def by_jobset(workloads: Iterable[Document]) -> dict[str, Document]:
-    """Kueue's Workloads by the uid of the JobSet that they stand for."""
-    found = {}
-    for workload in workloads:
-        metadata = workload["metadata"]
-        owners = [owner["uid"] for owner in metadata.get("ownerReferences", []) if owner["kind"] == "JobSet"]
-        for uid in {metadata.get("labels", {}).get(_JOB_UID), *owners} - {None}:
-            found[uid] = workload
-    return found
-
-
-def is_active(workload: Document) -> bool:
-    """Whether a Workload may run; paused ones may not."""
-    active: bool = workload["spec"].get("active", True)
-    return active
-
-
-def outcome(jobset: Document, action: str, reason: str = "") -> Outcome:
+def outcome(jobset: Document, action: str, reason: str = "", hint: str = "") -> Outcome:
     """What was done to the run of a JobSet."""
-    return Outcome(annotation(jobset, "run"), jobset["metadata"]["name"], action, reason)
+    return Outcome(annotation(jobset, "run"), jobset["metadata"]["name"], action, reason, hint)
+
+
+def handle(cluster: Cluster, jobset: Document, selection: Selection | None = None) -> Handle:
+    """How the user names a JobSet's run. selection: what was given, which may know the sweep's file."""
+    file = shlex.quote(str(selection.file)) if selection is not None and selection.file else ""
+    return Handle(annotation(jobset, "sweep"), annotation(jobset, "run"), cluster.flags, file)
 
 
 def uid_of(document: Document) -> str:

@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from octjob.errors import SpecError
+from octjob.targets.kubernetes.credentials import plugin_of
 
 # Connections kept open; `Cluster` is used from as many threads.
 POOL_SIZE = 16
@@ -27,7 +28,7 @@ class ClientLoader:
             if self.context is None:
                 config.load_incluster_config(client_configuration=configuration)
             else:
-                config.load_kube_config(self.file, context=self.context, client_configuration=configuration)
+                _load(configuration, self.file, self.context)
         except (config.ConfigException, OSError) as error:
             raise SpecError(
                 f"context {self.context or '(in-cluster)'} cannot be used: {error}",
@@ -35,6 +36,42 @@ class ClientLoader:
             ) from None
         configuration.connection_pool_maxsize = POOL_SIZE
         return client.ApiClient(configuration)
+
+
+def _load(configuration: Any, file: str, context: str) -> None:
+    """What the official client does with a kubeconfig, but for credential plugins.
+
+    Raises `NoCredentials` where the context's plugin fails, at once and whenever it is called again.
+    """
+    kube_config = _config_module().kube_config
+    merged = kube_config.KubeConfigMerger(file)
+    loader: Any = kube_config.KubeConfigLoader(
+        config_dict=merged.config,
+        config_base_path=None,
+        active_context=context,
+        config_persister=merged.save_changes,
+    )
+    loader._load_from_exec_plugin = lambda: _use_plugin(loader, kube_config, context)
+    loader.load_and_set(configuration)
+
+
+def _use_plugin(loader: Any, kube_config: Any, context: str) -> bool:
+    """Give the loader what the context's credential plugin prints; False where it has none."""
+    if "exec" not in loader._user:
+        return False
+    folder = loader._get_base_path(loader._cluster.path)
+    status = plugin_of(context, loader._user.value, loader._cluster.value, folder or None).credentials()
+    if "token" in status:
+        loader.token = f"Bearer {status['token']}"
+    if "clientCertificateData" in status:
+        for kind, attribute in (("clientCertificateData", "cert_file"), ("clientKeyData", "key_file")):
+            data = kube_config.FileOrData(
+                status, None, data_key_name=kind, file_base_path=folder, base64_file_content=False
+            )
+            setattr(loader, attribute, data.as_file())
+    if "expirationTimestamp" in status:
+        loader.expiry = kube_config.parse_rfc3339(status["expirationTimestamp"])
+    return True
 
 
 def locate_cluster(context: str | None, namespace: str | None) -> tuple[str, str, ClientLoader]:

@@ -10,7 +10,8 @@ from octjob.errors import AccessError
 
 _TRANSIENT = (429, 502, 503, 504)
 _WEBHOOK = re.compile(r'failed calling webhook "(?P<webhook>[^"]+)"')
-_RIGHT = re.compile(r'User "[^"]*" cannot (?P<verb>\w+) resource')
+_RIGHT = re.compile(r'User "(?P<user>[^"]*)" cannot (?P<verb>\w+) resource')
+_NOBODY = "system:anonymous"
 _CONTROLLERS = {"jobset": "jobset-system", "kb.io": "jobset-system", "kueue": "kueue-system"}
 
 
@@ -28,6 +29,10 @@ class Unreachable(ClusterError):
 
 class Unauthorized(ClusterError):
     """The credentials are missing, wrong or expired (401)."""
+
+
+class NoCredentials(Unauthorized):
+    """Nothing to show the cluster: its credential plugin is missing or failed, or the kubeconfig names no user."""
 
 
 class Forbidden(ClusterError):
@@ -117,6 +122,14 @@ def refusal(asked: Request, answer: Answer) -> ClusterError:
             answer.status,
         )
     denied = _RIGHT.search(answer.message) if answer.status == 403 else None
+    if denied is not None and denied["user"] == _NOBODY:
+        return NoCredentials(
+            f"context {asked.context or '(in-cluster)'}: {asked.server} was shown no credentials, and takes us for"
+            f" {_NOBODY}",
+            f"`kubectl{flags} auth whoami` must answer; on GKE: `gcloud container clusters get-credentials <cluster>"
+            " --location <location>` writes the kubeconfig anew.",
+            403,
+        )
     if denied is not None:
         return forbidden(asked, denied["verb"])
     if answer.status == 404 and answer.no_such_collection:

@@ -1,4 +1,4 @@
-"""Run failed runs again: a JobSet cannot be started twice, so it is deleted and the same one created.
+"""Run runs again that ended without a result: a JobSet cannot be started twice, so it is deleted and made anew.
 
 Before a JobSet is deleted, the one to be created is stored beside the run as `retry.json`, and removed once it is
 on the cluster. A retry that was cut off in between is so completed by the next one.
@@ -8,28 +8,29 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from octjob.errors import SpecError
-from octjob.records.layout import RESULT, run_key
+from octjob.records.layout import RESULT, read_sweep, run_key
 from octjob.storage.base import ObjectNotFoundError, ObjectStore
 from octjob.targets.kubernetes.control import (
     NUM_THREADS,
     Listener,
     Outcome,
-    by_jobset,
     delete_all,
     going,
+    handle,
     outcome,
     uid_of,
 )
 from octjob.targets.kubernetes.documents.manifest import QUEUE_LABEL
-from octjob.targets.kubernetes.phase import phase
-from octjob.targets.kubernetes.resources import JOBSETS, WORKLOADS
+from octjob.targets.kubernetes.phase import Handle, Phase, phase
+from octjob.targets.kubernetes.resources import JOBSETS
 from octjob.targets.kubernetes.select import Selection, annotation
+from octjob.targets.kubernetes.workloads import by_jobset, list_workloads
 
 if TYPE_CHECKING:
     from octjob.targets.kubernetes.api import Cluster, Document
@@ -39,7 +40,7 @@ _SERVER_METADATA = ("name", "namespace", "labels", "annotations")
 # What Kueue writes into a pod template when it admits a run (kueue pkg/podset, Merge).
 _INJECTED = ("nodeSelector", "tolerations", "schedulingGates")
 
-# From a failed JobSet to the document to create in its place.
+# From an ended JobSet to the document to create in its place.
 Remake = Callable[["Document"], "Document"]
 
 
@@ -50,31 +51,63 @@ def retry(
     remake: Remake | None = None,
     listener: Listener = lambda left: None,
 ) -> list[Outcome]:
-    """Run those of the selected runs again whose JobSet has failed; they continue from their resume state.
+    """Run those of the selected runs again whose JobSet has ended without a result, in whatever way; they continue
+    from their resume state.
 
-    remake: gives the documents to create; default the failed JobSets' own, see `original`.
+    remake: gives the documents to create; default the ended JobSets' own, see `original`.
 
     Raises:
-        SpecError: a single run that has not failed, or a JobSet whose original cannot be told.
+        SpecError: a single run that has not ended so, or a JobSet whose original cannot be told.
         ClusterError: refused, or a JobSet is not gone in time; the same command continues.
     """
     finished, cut_off = _in_store(store)
-    open_runs = [one for one in selection.jobsets if annotation(one, "run") not in finished]
-    failed = [one for one in open_runs if phase(one) == "failed"]
-    going_already = [one for one in open_runs if phase(one) == "ending" and annotation(one, "run") in cut_off]
-    if not selection.entire and not failed and not going_already:
-        raise _not_failed(selection.jobsets[0], annotation(selection.jobsets[0], "run") in finished)
+    workloads = by_jobset(list_workloads(cluster)) if selection.jobsets else {}
+    phases = _phases(selection, workloads, finished)
+    superseded = _superseded(selection, store)
+    ended = [
+        one
+        for one in selection.jobsets
+        if phases[uid_of(one)].allows("retry") and annotation(one, "run") not in superseded
+    ]
+    going_already = [
+        one
+        for one in selection.jobsets
+        if phases[uid_of(one)].name == "ending" and annotation(one, "run") in cut_off
+    ]
+    if not selection.entire and not ended and not going_already:
+        only = selection.jobsets[0]
+        found = phases[uid_of(only)]
+        raise SpecError(
+            f"run {annotation(only, 'run')}: {found.reason}, so there is nothing to retry",
+            found.next_step(handle(cluster, only, selection)),
+        )
     if remake is None:
-        remake = _original_of(by_jobset(cluster.list(WORKLOADS)) if failed else {})
-    wanted = {annotation(one, "run"): remake(one) for one in failed}
+        remake = _original_of(workloads)
+    wanted = {annotation(one, "run"): remake(one) for one in ended}
     _each(lambda run: store.put(run_key(run, RETRY), json.dumps(wanted[run]).encode()), list(wanted))
     wanted |= _kept(store, [annotation(one, "run") for one in going_already])
-    leaving = [*delete_all(cluster, failed), *going_already]
+    leaving = [*delete_all(cluster, ended), *going_already]
     for gone in going(cluster, leaving, listener):
         _create(cluster, store, {annotation(one, "run"): wanted[annotation(one, "run")] for one in gone})
     done = {uid_of(one) for one in leaving}
-    outcomes = [_outcome(one, uid_of(one) in done, finished) for one in selection.jobsets]
+    outcomes = [
+        outcome(one, "unchanged", "superseded: a later submission no longer has it")
+        if annotation(one, "run") in superseded
+        else _outcome(one, phases[uid_of(one)], uid_of(one) in done, handle(cluster, one, selection))
+        for one in selection.jobsets
+    ]
     return outcomes + _mend(cluster, store, selection, cut_off - set(wanted), finished)
+
+
+def _superseded(selection: Selection, store: ObjectStore) -> set[str]:
+    """Runs that the sweep no longer has; a run that was named itself is meant all the same."""
+    if not selection.entire:
+        return set()
+    try:
+        recorded = {one.run_id for one in read_sweep(store).runs}
+    except ObjectNotFoundError:
+        return set()  # Applied by other means than `octjob submit`.
+    return {annotation(one, "run") for one in selection.jobsets} - recorded
 
 
 def _in_store(store: ObjectStore) -> tuple[set[str], set[str]]:
@@ -121,24 +154,22 @@ def _each(act: Callable[[str], object], runs: Sequence[str]) -> None:
         list(pool.map(act, runs))
 
 
-def _outcome(jobset: Document, deleted: bool, finished: set[str]) -> Outcome:
+def _phases(
+    selection: Selection, workloads: Mapping[str, Document], finished: Collection[str]
+) -> dict[str, Phase]:
+    """Where the selected runs stand, by the uid of their JobSet."""
+    return {
+        uid_of(one): phase(one, workloads.get(uid_of(one)), has_result=annotation(one, "run") in finished)
+        for one in selection.jobsets
+    }
+
+
+def _outcome(jobset: Document, found: Phase, deleted: bool, run: Handle) -> Outcome:
     if deleted:
         return outcome(jobset, "retried")
-    state = phase(jobset)
-    if annotation(jobset, "run") in finished:
-        return outcome(jobset, "unchanged", "has finished")
-    return outcome(jobset, "unchanged", "was retried meanwhile" if state == "failed" else f"is {state}")
-
-
-def _not_failed(jobset: Document, finished: bool) -> SpecError:
-    state = phase(jobset)
-    run = annotation(jobset, "run")
-    if finished or state == "finished":
-        return SpecError(f"run {run}: has a result, so there is nothing to retry", "")
-    return SpecError(
-        f"run {run}: is {state}, not failed",
-        "To start it over from its last saved state: `octjob cancel` it and submit the sweep again.",
-    )
+    if found.allows("retry"):
+        return outcome(jobset, "unchanged", "was retried meanwhile")
+    return outcome(jobset, "unchanged", found.reason, found.next_step(run))
 
 
 def _original_of(workloads: Mapping[str, Document]) -> Remake:
@@ -171,7 +202,7 @@ def original(jobset: Document, workload: Document | None) -> Document:
             raise SpecError(
                 f"run {annotation(jobset, 'run')}: its Kueue Workload is gone, so what Kueue has changed in JobSet"
                 f" {metadata['name']} cannot be told",
-                "Retry with the sweep file: `octjob retry sweeps/<sweep>.yaml`.",
+                "Give `octjob retry` the sweep's file in place of its name: it then makes what the file says.",
             )
         _restore(document, workload)
     return document

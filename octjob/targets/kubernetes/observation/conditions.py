@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,22 @@ def true(document: Document | None, kind: str) -> Condition | None:
     """The condition of that type where it holds."""
     found = condition(document, kind)
     return found if found is not None and found["status"] == "True" else None
+
+
+def last_sign(documents: Iterable[Document]) -> float | None:
+    """When the controller of these objects last wrote to the status of one, in seconds since the epoch.
+
+    None where it never did, or the server does not say.
+    """
+    times = []
+    for document in documents:
+        times += [one["lastTransitionTime"] for one in document.get("status", {}).get("conditions") or []]
+        times += [
+            one["time"]
+            for one in document["metadata"].get("managedFields") or []
+            if one.get("subresource") == "status" and "time" in one
+        ]
+    return max(map(seconds, times), default=None)
 
 
 def seconds(timestamp: str) -> float:

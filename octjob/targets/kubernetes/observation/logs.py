@@ -26,6 +26,7 @@ from octjob.targets.kubernetes.observation.pods import (
 from octjob.targets.kubernetes.phase import phase
 from octjob.targets.kubernetes.refusal import ClusterError
 from octjob.targets.kubernetes.resources import JOBSETS, PODS
+from octjob.targets.kubernetes.workloads import JOB_UID, by_jobset, list_workloads
 
 if TYPE_CHECKING:
     from octjob.targets.kubernetes.api import Cluster, Document
@@ -115,7 +116,7 @@ class PodLogs:
                     jobset, pods = seen
                     restarts = self._announce(jobset, restarts)
                     self._attach([one for one in pods if has_begun(one)])
-                    ended = jobset is None or phase(jobset) in ("finished", "failed")
+                    ended = jobset is None or self._has_ended(jobset)
                     if ended and not self._busy() and self._all_read(pods):
                         yield from self._drain(lambda: True)
                         return
@@ -139,6 +140,14 @@ class PodLogs:
             return None
         self._silent_since = None
         return jobset, pods
+
+    def _has_ended(self, jobset: Document) -> bool:
+        """Whether no more pods will come of it."""
+        workload = None
+        if jobset["spec"].get("suspend") and not self._busy():
+            uid = jobset["metadata"]["uid"]
+            workload = by_jobset(list_workloads(self.cluster, f"{JOB_UID}={uid}")).get(uid)
+        return phase(jobset, workload).ended
 
     def _describe(self, text: str) -> None:
         if text and text != self._described:

@@ -35,6 +35,11 @@ MEANING = {
 _STOPPED = (75, 137, 143)
 _LAST_LINES = 5
 _DISRUPTED = "disrupted"
+_OOM = "OOMKilled"
+_OOM_HINT = (
+    "Host memory ran out, not the chips': fewer data.num_workers or a smaller train.batch_size need less, or an"
+    " accelerator with larger hosts."
+)
 _MISSING_KEY = re.compile(r"couldn't find key (?P<key>\S+) in Secret (?P<secret>\S+)")
 _MISSING_SECRET = re.compile(r'secret "(?P<secret>[^"]+)" not found')
 
@@ -62,7 +67,7 @@ class End:
         """`worker 0: exit 3 (input data or checkpoint unusable): gs://…: no volumes`."""
         how = self.reason
         if self.exit_code is not None and self.reason != _DISRUPTED:
-            means = "out of memory" if self.reason == "OOMKilled" else MEANING.get(self.exit_code, "")
+            means = "out of memory" if self.reason == _OOM else MEANING.get(self.exit_code, "")
             how = f"exit {self.exit_code}" + (f" ({means})" if means else "")
         return f"worker {self.worker}: {how}" + (f": {self.message}" if self.message else "")
 
@@ -122,20 +127,75 @@ def first_failure(pods: Sequence[Document]) -> End | None:
     return min(ends, key=lambda item: item[:3])[3] if ends else None
 
 
-def obstacle(pods: Sequence[Document]) -> Obstacle | None:
-    """What keeps the pods from being ready: the leader's reason first, since the others wait for its node."""
+def obstacle(pods: Sequence[Document], flags: str = "") -> Obstacle | None:
+    """What keeps the pods from being ready: the leader's reason first, since the others wait for its node.
+
+    flags: what reaches the cluster and namespace, for kubectl too.
+    """
     for pod in sorted(pods, key=worker):
-        if not is_ready(pod) and (found := _obstacle(pod)):
+        if not is_ready(pod) and (found := _obstacle(pod, flags)):
             return found
     return None
 
 
-def _obstacle(pod: Document) -> Obstacle | None:
+def missing(pods: Sequence[Document], expected: int, now: float, flags: str = "") -> Obstacle:
+    """Which worker is not there, and on which node its pod is or was; pods: of one attempt, also those on their way
+    out. The first such worker, since the others stand or fall with it.
+    """
+    of_worker = {
+        worker(pod): pod for pod in sorted(pods, key=lambda one: "deletionTimestamp" not in one["metadata"])
+    }
+    for index in range(expected):
+        pod = of_worker.get(index)
+        if pod is None:
+            return Obstacle(f"worker {index} has no pod yet")
+        if "deletionTimestamp" in pod["metadata"]:
+            return _leaving(pod, index, now, flags)
+        if not is_ready(pod):
+            return _unready(pod, index, now, flags)
+    return Obstacle("the others are starting")
+
+
+def _leaving(pod: Document, index: int, now: float, flags: str) -> Obstacle:
+    """A pod that nobody lets go of is on a node that is gone or does not answer."""
+    name, node = pod["metadata"]["name"], pod["spec"].get("nodeName", "?")
+    since = _since(pod["metadata"]["deletionTimestamp"], now)
+    return Obstacle(
+        f"worker {index} (pod {name} on node {node}) is being deleted{since}",
+        f"`kubectl get node {node}{_without_namespace(flags)}` shows whether the node is lost; if so, `kubectl delete"
+        f" pod {name} --force{flags}` lets the run restart elsewhere.",
+    )
+
+
+def _unready(pod: Document, index: int, now: float, flags: str) -> Obstacle:
+    name, node = pod["metadata"]["name"], pod["spec"].get("nodeName", "?")
+    found = condition(pod, "Ready") or {}
+    since = _since(found.get("lastTransitionTime", ""), now)
+    why = found.get("message") or found.get("reason") or ""
+    return Obstacle(
+        f"worker {index} (pod {name} on node {node}) is not ready{since}" + (f": {why}" if why else ""),
+        f"`kubectl get node {node}{_without_namespace(flags)}` shows whether its node is well, `kubectl describe pod"
+        f" {name}{flags}` what the pod meets.",
+    )
+
+
+def _since(timestamp: str, now: float) -> str:
+    """` since 4 min`; empty below a minute, where it means nothing yet."""
+    minutes = int((now - seconds(timestamp)) // 60) if timestamp else 0
+    return f" since {minutes} min" if minutes else ""
+
+
+def _without_namespace(flags: str) -> str:
+    """Nodes have none, and kubectl takes the flag all the same; shorter without."""
+    return re.sub(r" -n \S+", "", flags)
+
+
+def _obstacle(pod: Document, flags: str) -> Obstacle | None:
     waiting = container_state(pod).get("waiting", {})
     reason, message = waiting.get("reason", ""), " ".join(waiting.get("message", "").split())
     who = f"worker {worker(pod)}"
     if reason in ("CreateContainerConfigError", "CreateContainerError"):
-        return Obstacle(f"{who}: {message or reason}", _secret_hint(message))
+        return Obstacle(f"{who}: {message or reason}", _secret_hint(message, flags))
     if reason in ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"):
         return Obstacle(
             f"{who}: {reason}: {message}" if message else f"{who}: {reason}",
@@ -152,15 +212,14 @@ def _obstacle(pod: Document) -> Obstacle | None:
 _CREATING = "volumes and image are being fetched"
 
 
-def _secret_hint(message: str) -> str:
+def _secret_hint(message: str, flags: str) -> str:
     if missing := _MISSING_KEY.search(message):
         secret = missing["secret"].rpartition("/")[2]
-        return (
-            f"Add {missing['key']} to Secret {secret} (`kubectl edit secret {secret}`); the pods then start."
-        )
+        edit = f"`kubectl edit secret {secret}{flags}`"
+        return f"Add {missing['key']} to Secret {secret} ({edit}); the pods then start."
     if missing := _MISSING_SECRET.search(message):
         secret = missing["secret"]
-        return f"`kubectl create secret generic {secret} --from-env-file=FILE` makes it; the pods then start."
+        return f"`kubectl create secret generic {secret} --from-env-file=FILE{flags}` makes it; the pods then start."
     return ""
 
 
@@ -183,6 +242,9 @@ def _end(pod: Document) -> End | None:
     if ended is not None and ended.get("exitCode") != 0:
         message, hint = _last_words(ended.get("message") or "")
         reason = ended.get("reason") or ""
+        if reason == _OOM:
+            message = f"pod {pod['metadata']['name']} on node {pod['spec'].get('nodeName', '?')}: {message or reason}"
+            hint = hint or _OOM_HINT
         return End(
             index, ended.get("exitCode"), message or (reason if reason != "Error" else ""), hint, reason
         )

@@ -15,13 +15,17 @@ from octjob.targets.kubernetes.documents.manifest import QUEUE_LABEL
 from octjob.targets.kubernetes.observation import pods as podlist
 from octjob.targets.kubernetes.observation.conditions import condition, seconds, true
 from octjob.targets.kubernetes.observation.waiting import Place, Wait, waits_for
+from octjob.targets.kubernetes.phase import Handle, Phase, phase
 
 if TYPE_CHECKING:
     from octjob.targets.kubernetes.api import Document
 
 # JobSet makes its Jobs within a second of its creation, Kueue the Workload.
 SETTLED_AFTER_S = 15.0
-_TIME_LIMIT = "MaximumExecutionTimeExceeded"
+# A controller that has a large sweep to work through comes to each run in its turn; one that has written nothing at
+# all for so long, though there was something to do, is away.
+SILENT_AFTER_S = 60.0
+_SUPERSEDED = "superseded: a later submission no longer has it"
 _RESTART_CAUSES = {
     "FailurePolicy_disrupted": "its machine was taken or drained (not counted)",
     "FailurePolicy_restart_me": "it saved and asked to be started again (not counted)",
@@ -43,7 +47,8 @@ class Seen:
 
     pods: of the JobSet, of any attempt. place: in its queue, while it waits. events: texts of why Jobs or pods
     could not be created, latest last; only there where `wants_events` asked for them. has_job: some of them are the
-    Job's own, so there is one.
+    Job's own, so there is one. jobset_sign, kueue_sign: when JobSet's and Kueue's controllers last wrote to a status
+    here. preemptor: who took its place, in words.
     """
 
     jobset: Document | None = None
@@ -52,6 +57,9 @@ class Seen:
     place: Place | None = None
     events: Sequence[str] = ()
     has_job: bool = False
+    jobset_sign: float | None = None
+    kueue_sign: float | None = None
+    preemptor: str = ""
 
     @property
     def without_jobs(self) -> bool:
@@ -64,28 +72,42 @@ class Seen:
         return not (_has_jobs(self.jobset) or restarts or self.pods or self.has_job)
 
 
-def run_state(known: RunStatus, seen: Seen, now: float) -> RunStatus:
-    """The state of a run. known: by the store. now: seconds since the epoch."""
-    if known.has_result:
+def run_state(known: RunStatus, seen: Seen, now: float, run: Handle) -> RunStatus:
+    """The state of a run: what `phase` decides, and what pods and events add.
+
+    known: by the store. now: seconds since the epoch. run: its name in further commands.
+    """
+    found = phase(seen.jobset, seen.workload, has_result=known.has_result)
+    one = _state(known, seen, found, now, run)
+    if one.superseded and found.allows("cancel") and found.name != "ending":
+        reason = "; ".join(text for text in (_SUPERSEDED, one.reason) if text)
+        return replace(one, reason=reason, hint=f"{run.command('cancel')} gives its place to the others.")
+    return one
+
+
+def _state(known: RunStatus, seen: Seen, found: Phase, now: float, run: Handle) -> RunStatus:
+    name = seen.jobset["metadata"]["name"] if seen.jobset else ""
+    known = replace(known, phase=found.name, jobset=name)
+    if found.name == "finished":
         return replace(known, nodes=podlist.nodes(seen.pods))
     if seen.jobset is None:
-        return _without_jobset(known)
+        return _without_jobset(known, found, run)
     one = _with_facts(known, seen.jobset, seen.pods)
-    if "deletionTimestamp" in seen.jobset["metadata"]:
-        return _ended_early(one, "is being deleted", "Pending")
-    if true(seen.jobset, "Failed") or seen.jobset.get("status", {}).get("terminalState") == "Failed":
-        return _failed(one, seen)
-    if true(seen.jobset, "Completed"):
-        return _put(
-            one, "Failed", message="all pods ended with 0, but there is no result.json", hint=_LOGS_HINT
-        )
-    if seen.workload is not None and not seen.workload["spec"].get("active", True):
-        return _inactive(one, seen.workload, seen.pods)
+    if found.name == "ending":
+        return _put_back(one, "is being deleted", "Pending", found.next_step(run))
+    if found.name == "failed":
+        return _failed(one, seen, run)
+    if found.ended:
+        return _put(one, "Failed", message=f"it {found.reason}", hint=found.next_step(run))
+    if found.name in ("paused", "put out"):
+        return _inactive(one, found, seen.pods, run)
     if seen.without_jobs and _age(seen.jobset, now) > SETTLED_AFTER_S:
-        return _without_jobs(one, seen, now)
-    if seen.jobset["spec"].get("suspend") or (seen.workload and not true(seen.workload, "Admitted")):
+        return _without_jobs(one, seen, now, run)
+    if found.name == "held":
+        return _put(one, "Paused", stuck=True, reason=f"it {found.reason}", hint=found.next_step(run))
+    if found.name == "queued":
         return _suspended(one, seen, now)
-    return _admitted(one, seen, now)
+    return _admitted(one, seen, now, run)
 
 
 def wants_events(seen: Seen, now: float) -> bool:
@@ -126,66 +148,79 @@ def _put(one: RunStatus, state: RunState, **changes: object) -> RunStatus:
     return replace(one, state=state, **{**cleared, **changes})  # type: ignore[arg-type]
 
 
-def _without_jobset(known: RunStatus) -> RunStatus:
+def _without_jobset(known: RunStatus, found: Phase, run: Handle) -> RunStatus:
     if known.state == "Failed":
-        return known
+        own = f"{known.hint.rstrip('.')}. Then: " if known.hint else ""
+        return replace(known, hint=own + found.next_step(run))
     if known.state == "Pending":
-        return replace(known, reason="not submitted, or cancelled before it began")
-    return _ended_early(known, "cancelled, or not submitted again", "Interrupted")
+        return replace(known, reason="not submitted, or cancelled before it began", hint=found.next_step(run))
+    return _put_back(known, "cancelled, or not submitted again", "Interrupted", found.next_step(run))
 
 
-def _ended_early(one: RunStatus, reason: str, before_start: RunState) -> RunStatus:
+def _put_back(one: RunStatus, reason: str, before_start: RunState, hint: str) -> RunStatus:
     state: RunState = before_start if one.state == "Pending" else "Interrupted"
-    return _put(one, state, reason=f"{reason}; `octjob submit` continues it")
+    return _put(one, state, reason=reason, hint=hint)
 
 
-def _inactive(one: RunStatus, workload: Document, pods: Sequence[Document]) -> RunStatus:
+def _inactive(one: RunStatus, found: Phase, pods: Sequence[Document], run: Handle) -> RunStatus:
     """Paused by hand, or put out by Kueue for good."""
-    evicted = condition(workload, "Evicted")
-    reason = evicted.get("reason", "") if evicted else ""
-    message = evicted.get("message", "") if evicted else ""
-    if _TIME_LIMIT in reason or "maximum execution time" in message:
-        return _put(
-            one,
-            "Failed",
-            message="it ran longer than compute.max_runtime_hours allows",
-            hint="Raise max_runtime_hours and submit again: it continues where it was.",
-        )
     left = sum(pod.get("status", {}).get("phase") in ("Pending", "Running") for pod in pods)
-    if evicted and reason not in ("", "Deactivated") and reason.startswith("Deactivated"):
-        return _put(one, "Paused", stuck=True, reason=f"put out by Kueue: {message}", hint=_RESUME_HINT)
     saving = f", {left} pods are still ending" if left else ""
-    return _put(one, "Paused", reason=f"paused{saving}; `octjob resume` lets it go on")
+    stuck = found.name == "put out"
+    return _put(one, "Paused", stuck=stuck, reason=f"{found.reason}{saving}", hint=found.next_step(run))
 
 
-def _without_jobs(one: RunStatus, seen: Seen, now: float) -> RunStatus:
+def _without_jobs(one: RunStatus, seen: Seen, now: float, run: Handle) -> RunStatus:
     """JobSet has created no Job in all that time. Its controller says why by an event only (from 0.11 on)."""
     assert seen.jobset is not None
     text = seen.events[-1] if seen.events else ""
     if text and not any(word in text for word in _PASSING):
-        return _put(one, "Invalid", message=f"its Job is refused: {text}", hint=_INVALID_HINT)
-    why = text or "its controller is down, or before version 0.11 and silent about a refused Job"
+        hint = f"{run.command('cancel')}, mend the sweep and submit it again."
+        return _put(one, "Invalid", message=f"its Job is refused: {text}", hint=hint)
     age = _age(seen.jobset, now)
-    return _put(one, "Starting", reason=f"JobSet has made no Job in {age:.0f} s: {why}")
+    if text:
+        return _put(one, "Starting", reason=f"JobSet has made no Job in {age:.0f} s: {text}")
+    silent_s = _silent_s(seen.jobset, seen.jobset_sign, now)
+    if silent_s <= SILENT_AFTER_S:
+        if phase(seen.jobset, seen.workload).name == "queued":
+            return _suspended(one, seen, now)
+        return _put(one, "Starting", reason="JobSet has not come to it yet")
+    return _put(
+        one,
+        "Starting",
+        reason=f"JobSet has made no Job in {age:.0f} s and its controller has done nothing for {silent_s:.0f} s:"
+        " it is down, or before version 0.11 and silent about a refused Job",
+        hint="`kubectl -n jobset-system get pods` shows it; once it works the run starts by itself.",
+    )
+
+
+def _silent_s(jobset: Document, sign: float | None, now: float) -> float:
+    """For how long a controller has shown no sign of life though this JobSet was there for it."""
+    return now - max(seconds(jobset["metadata"]["creationTimestamp"]), sign or 0.0)
 
 
 def _suspended(one: RunStatus, seen: Seen, now: float) -> RunStatus:
     """Not admitted: for the first time, or put back."""
-    if not one.queue:
-        return _put(one, "Paused", stuck=True, reason="its JobSet is suspended, and no queue will resume it")
     begun = one.state != "Pending" or one.restarts > 0
     if seen.workload is None:
         assert seen.jobset is not None
-        late = _age(seen.jobset, now) > SETTLED_AFTER_S
-        reason = "Kueue has made no Workload of it: is its controller running?" if late else "just submitted"
-        return _put(one, "Interrupted" if begun else "Queued", reason=reason)
+        silent_s = _silent_s(seen.jobset, seen.kueue_sign, now)
+        reason, hint = "Kueue has not come to it yet", ""
+        if _age(seen.jobset, now) <= SETTLED_AFTER_S:
+            reason = "just submitted"
+        elif silent_s > SILENT_AFTER_S:
+            reason = f"Kueue has made no Workload of it and has done nothing for {silent_s:.0f} s"
+            hint = "`kubectl -n kueue-system get pods` shows its controller; once it works the run is queued."
+        return _put(one, "Interrupted" if begun else "Queued", reason=reason, hint=hint)
     evicted = true(seen.workload, "Evicted")
     if true(seen.workload, "Admitted") and not evicted:
         return _put(one, "Starting", reason="admitted, its pods are being created")
     # An evicted run holds its quota until its pods have left.
     wait = Wait("") if evicted and true(seen.workload, "QuotaReserved") else waits_for(seen.workload)
     place = seen.place
-    reason = "; ".join(text for text in (_evicted(evicted) if evicted else "", wait.reason) if text)
+    reason = "; ".join(
+        text for text in (_evicted(evicted, seen.preemptor) if evicted else "", wait.reason) if text
+    )
     if any(pod.get("status", {}).get("phase") == "Running" for pod in seen.pods):
         reason = f"{reason}; its pods are saving"
     return _put(
@@ -199,10 +234,10 @@ def _suspended(one: RunStatus, seen: Seen, now: float) -> RunStatus:
     )
 
 
-def _evicted(found: Mapping[str, str]) -> str:
+def _evicted(found: Mapping[str, str], preemptor: str) -> str:
     reason, message = found.get("reason", ""), found.get("message", "")
     words = {
-        "Preempted": "preempted by a run of higher priority",
+        "Preempted": f"preempted by {preemptor or 'a run of higher priority'}",
         "PodsReadyTimeout": "put back, its pods were not ready in time",
         "ClusterQueueStopped": "put back, its queue was stopped",
         "LocalQueueStopped": "put back, its queue was stopped",
@@ -212,7 +247,7 @@ def _evicted(found: Mapping[str, str]) -> str:
     return words.get(reason) or f"put back ({reason}): {message}"
 
 
-def _admitted(one: RunStatus, seen: Seen, now: float) -> RunStatus:
+def _admitted(one: RunStatus, seen: Seen, now: float, run: Handle) -> RunStatus:
     assert seen.jobset is not None
     expected = _num_pods(seen.jobset)
     current = [pod for pod in seen.pods if podlist.restart(pod) == one.restarts and _alive(pod)]
@@ -221,11 +256,12 @@ def _admitted(one: RunStatus, seen: Seen, now: float) -> RunStatus:
         return _running(one, current, now)
     failed = podlist.first_failure(seen.pods)
     if _is_restarting(seen.jobset, one.restarts):
-        return _restarting(one, seen, failed)
+        return _restarting(one, seen, failed, run)
     if failed is not None:
         # The Job or the JobSet has not acted on it yet.
-        return _put(one, "Running", reason=f"{failed.text}; its other pods are being stopped")
-    obstacle = podlist.obstacle(current)
+        reason = f"{failed.text}; its other pods are being stopped"
+        return _put(one, "Running", reason=reason, hint=failed.hint)
+    obstacle = podlist.obstacle(current, run.flags)
     if obstacle is not None:
         return _put(one, "Starting", reason=obstacle.reason, hint=obstacle.hint)
     if not current:
@@ -233,7 +269,15 @@ def _admitted(one: RunStatus, seen: Seen, now: float) -> RunStatus:
         return _put(
             one, "Starting", reason=f"no pods yet: {why[-1]}" if why else "its pods are being created"
         )
-    return _put(one, "Starting", reason=f"{len(ready)} of {expected} pods ready")
+    missing = podlist.missing(
+        [pod for pod in seen.pods if podlist.restart(pod) == one.restarts], expected, now, run.flags
+    )
+    return _put(
+        one,
+        "Starting",
+        reason=f"{len(ready)} of {expected} pods ready; {missing.reason}",
+        hint=missing.hint,
+    )
 
 
 def _is_restarting(jobset: Document, restarts: int) -> bool:
@@ -242,7 +286,7 @@ def _is_restarting(jobset: Document, restarts: int) -> bool:
     return found["status"] == "True" if found else restarts > 0
 
 
-def _restarting(one: RunStatus, seen: Seen, failed: podlist.End | None) -> RunStatus:
+def _restarting(one: RunStatus, seen: Seen, failed: podlist.End | None, run: Handle) -> RunStatus:
     """Between an attempt that failed and the pods of the next."""
     found = condition(seen.jobset, "RestartingJobSet")
     cause = _RESTART_CAUSES.get(found["reason"], "") if found else ""
@@ -254,10 +298,11 @@ def _restarting(one: RunStatus, seen: Seen, failed: podlist.End | None) -> RunSt
         uncounted = one.restarts and not one.restarts_counted
         cause = "a disruption (not counted)" if uncounted else "an attempt failed"
     current = [pod for pod in seen.pods if podlist.restart(pod) == one.restarts and _alive(pod)]
-    obstacle = podlist.obstacle(current)
+    obstacle = podlist.obstacle(current, run.flags)
     waits = f"; now {obstacle.reason}" if obstacle else ""
     reason = f"restart {one.restarts}: {cause}{waits}"
-    return _put(one, "Restarting", reason=reason, hint=obstacle.hint if obstacle else "")
+    hint = obstacle.hint if obstacle else failed.hint if failed else ""
+    return _put(one, "Restarting", reason=reason, hint=hint)
 
 
 def _running(one: RunStatus, pods: Sequence[Document], now: float) -> RunStatus:
@@ -275,7 +320,7 @@ def _running(one: RunStatus, pods: Sequence[Document], now: float) -> RunStatus:
     return _put(one, "Running", stage="starting", stalled=stalled, reason=text)
 
 
-def _failed(one: RunStatus, seen: Seen) -> RunStatus:
+def _failed(one: RunStatus, seen: Seen, run: Handle) -> RunStatus:
     """Why: the container that failed first, else the run's own last words, else JobSet's."""
     found = true(seen.jobset, "Failed") or {}
     end = podlist.first_failure(seen.pods)
@@ -286,7 +331,7 @@ def _failed(one: RunStatus, seen: Seen) -> RunStatus:
             one,
             "Failed",
             message=f"{after}{end.text}",
-            hint=end.hint or own or _LOGS_HINT,
+            hint=_mended(end.hint or own, run),
             exit_code=end.exit_code,
         )
     if one.state == "Failed":
@@ -296,17 +341,19 @@ def _failed(one: RunStatus, seen: Seen) -> RunStatus:
             one,
             "Failed",
             message=f"{after}{means}{one.message}",
-            hint=one.hint,
+            hint=_mended(one.hint, run),
             exit_code=code,
         )
-    return _put(
-        one, "Failed", message=f"{after}{found.get('message', 'JobSet says no more')}", hint=_LOGS_HINT
-    )
+    text = found.get("message", "JobSet says no more")
+    return _put(one, "Failed", message=f"{after}{text}", hint=_mended("", run))
 
 
-_LOGS_HINT = "`octjob logs` shows what the attempts said."
-_RESUME_HINT = "`octjob resume` lets it go on."
-_INVALID_HINT = "`octjob cancel` it, mend the sweep and submit again."
+def _mended(own: str, run: Handle) -> str:
+    """The hint of a failed run. own: what the run itself said would mend it."""
+    again = f"{run.command('retry')} runs it again"
+    if own:
+        return f"{own.rstrip('.')}. Then {again}."
+    return f"{run.command('logs')} shows what its attempts said; once mended, {again}."
 
 
 def _has_jobs(jobset: Document) -> bool:

@@ -6,6 +6,7 @@ queue depends on all), pods. A fourth, of events, only where a run has no Jobs o
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -13,17 +14,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from octjob.records.schema import RunEntry
 from octjob.records.status import RunStatus, sweep_status
 from octjob.storage import open_store
 from octjob.storage.base import ObjectNotFoundError
-from octjob.targets.kubernetes.control import by_jobset, uid_of
+from octjob.targets.kubernetes.control import uid_of
 from octjob.targets.kubernetes.documents.names import job_name
+from octjob.targets.kubernetes.observation.conditions import last_sign
 from octjob.targets.kubernetes.observation.pods import JOBSET_NAME
 from octjob.targets.kubernetes.observation.state import Seen, run_state, wants_events
-from octjob.targets.kubernetes.observation.waiting import Place, places
-from octjob.targets.kubernetes.refusal import NotServed
-from octjob.targets.kubernetes.resources import EVENTS, PODS, WORKLOADS
+from octjob.targets.kubernetes.observation.waiting import Place, places, preemptor
+from octjob.targets.kubernetes.phase import Handle
+from octjob.targets.kubernetes.resources import EVENTS, PODS
 from octjob.targets.kubernetes.select import NoSuchTarget, Selection, annotation, parse_target, select
+from octjob.targets.kubernetes.workloads import by_jobset, list_workloads
 
 if TYPE_CHECKING:
     from octjob.storage.base import ObjectStore
@@ -68,7 +72,7 @@ class SweepView:
             ClusterError, AccessError, DataError: as the cluster and the store raise them.
         """
         with ThreadPoolExecutor(3) as pool:
-            workloads = pool.submit(self._workloads)
+            workloads = pool.submit(list_workloads, self.cluster)
             pods = pool.submit(self.cluster.list, PODS, self.target.selector)
             selection = self._select()
             seen = self._join(selection, workloads.result(), pods.result())
@@ -76,7 +80,16 @@ class SweepView:
         seen = self._with_events(seen, moment)
         # After the cluster: a run writes its result before its pods end, so none is called failed for want of it.
         known = self._known(selection, moment)
-        runs = [run_state(one, seen.get(one.run_id, Seen()), moment) for one in known]
+        file = shlex.quote(str(selection.file)) if selection.file else ""
+        runs = [
+            run_state(
+                one,
+                seen.get(one.run_id, Seen()),
+                moment,
+                Handle(selection.sweep, one.run_id, self.cluster.flags, file),
+            )
+            for one in known
+        ]
         self._selection, self._before = selection, runs
         return Look(selection, runs)
 
@@ -88,23 +101,24 @@ class SweepView:
                 raise
             return replace(self._selection, jobsets=[])
 
-    def _workloads(self) -> list[Document]:
-        try:
-            return self.cluster.list(WORKLOADS)
-        except NotServed:
-            return []  # A cluster without Kueue: JobSets run at once.
-
     def _join(
         self, selection: Selection, workloads: Sequence[Document], pods: Iterable[Document]
     ) -> dict[str, Seen]:
         """What the cluster shows of each run, by run id; each list is gone through once."""
         of_jobset = by_jobset(workloads)
         place = places(workloads)
+        names = {uid_of(one): _short_name(one) for one in selection.jobsets}
+        signs = last_sign(selection.jobsets), last_sign(workloads)
         of_name = defaultdict(list)
         for pod in pods:
             of_name[pod["metadata"].get("labels", {}).get(JOBSET_NAME)].append(pod)
         return {
-            annotation(jobset, "run"): _seen(jobset, of_jobset, place, of_name[jobset["metadata"]["name"]])
+            annotation(jobset, "run"): replace(
+                _seen(jobset, of_jobset, place, of_name[jobset["metadata"]["name"]]),
+                jobset_sign=signs[0],
+                kueue_sign=signs[1],
+                preemptor=preemptor(of_jobset.get(uid_of(jobset)), workloads, names),
+            )
             for jobset in selection.jobsets
         }
 
@@ -127,23 +141,26 @@ class SweepView:
         }
 
     def _known(self, selection: Selection, now: float) -> list[RunStatus]:
-        """What the store knows of the runs that are meant; those that it does not know come last."""
+        """What the store knows of the runs that are meant; those that the sweep no longer has come last."""
         if self._store is None:
             self._store = self._open_at(selection.output)
         on_cluster = {annotation(one, "run"): one for one in selection.jobsets}
         only = (set(on_cluster) or {one.run_id for one in self._before}) if self.target.run else None
+        also = [
+            RunEntry(run_id=run, checkpoint=annotation(one, "checkpoint"), config=annotation(one, "config"))
+            for run, one in on_cluster.items()
+        ]
         try:
-            known = sweep_status(self._store, now, self._before, only)
+            return sweep_status(self._store, now, self._before, only, also)
         except ObjectNotFoundError:
             if not on_cluster:
                 raise
-            known = []  # Applied by other means than `octjob submit`: the JobSets are all there is.
-        there = {one.run_id for one in known}
-        return known + [
-            RunStatus(run, annotation(one, "checkpoint"), annotation(one, "config"), "Pending")
-            for run, one in on_cluster.items()
-            if run not in there
-        ]
+        # Applied by other means than `octjob submit`: the JobSets are all there is.
+        return [RunStatus(one.run_id, one.checkpoint, one.config, "Pending") for one in also]
+
+
+def _short_name(jobset: Document) -> str:
+    return f"{annotation(jobset, 'checkpoint')}.{annotation(jobset, 'config')}"
 
 
 def _seen(

@@ -7,7 +7,7 @@ Kueue before 0.19, and later ones without their gate UnadmittedWorkloadsObservab
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,8 @@ _PATTERNS = (
     ("Misconfigured", re.compile(r"doesn't exist|not found|doesn't match ClusterQueue selector")),
     ("WaitingForPreemptedWorkloads", re.compile(r"[Pp]ending the preemption")),
 )
+# kueue pkg/scheduler/preemption, preemptionMessage.
+_PREEMPTED = re.compile(r"\(UID: (?P<uid>[^,]+), JobUID: (?P<job>[^)]+)\) due to (?P<due>[^;]+)")
 _GENERAL = ("Pending", "Inadmissible", "Waiting")
 _MORE = re.compile(
     r"insufficient unused quota for (?P<resource>\S+) in flavor (?P<flavor>\S+), (?P<more>\S+) more"
@@ -65,6 +67,27 @@ def places(workloads: Iterable[Document]) -> dict[str, Place]:
         for position, one in enumerate(waiting, 1):
             found[one["metadata"]["uid"]] = Place(position, len(waiting))
     return found
+
+
+def preemptor(workload: Document | None, workloads: Iterable[Document], names: Mapping[str, str]) -> str:
+    """Who took a preempted Workload's place, in words; empty where Kueue does not say or it was not preempted.
+
+    workloads: of the namespace. names: of runs, by the uid of their JobSets.
+    """
+    evicted = true(workload, "Evicted")
+    said = _PREEMPTED.search(evicted.get("message", "")) if evicted else None
+    if said is None or evicted is None or evicted.get("reason") != "Preempted":
+        return ""
+    who = f"a workload of another namespace (UID {said['uid']})"
+    if said["job"] in names:
+        who = f"run {names[said['job']]}"
+    else:
+        for one in workloads:
+            if one["metadata"]["uid"] == said["uid"]:
+                owner = next(iter(one["metadata"].get("ownerReferences") or ()), one["metadata"])
+                who = f"{owner.get('kind', 'Workload')} {owner['name']}"
+    by_priority = said["due"] == "prioritization in the ClusterQueue"
+    return f"{who} of higher priority" if by_priority else f"{who}, by {said['due']}"
 
 
 def is_waiting(workload: Document) -> bool:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from octjob.spec.accelerator import parse_accelerator
 from octjob.spec.expand import Plan
 from octjob.storage.base import ObjectStore
 from octjob.targets.kubernetes.outlook.chip_hours import ChipHours, chip_hours, read_durations
 from octjob.targets.kubernetes.outlook.quota import Quota, read_quota
-from octjob.targets.kubernetes.phase import Phase, phase
+from octjob.targets.kubernetes.phase import PhaseName, phase
 from octjob.targets.kubernetes.resources import JOBSETS
 from octjob.targets.kubernetes.select import Target, annotation
+from octjob.targets.kubernetes.submission.admission import readable
+from octjob.targets.kubernetes.workloads import by_jobset, list_workloads
 
 if TYPE_CHECKING:
     from octjob.targets.kubernetes.api import Cluster, Document
-
-RunState = Literal[Phase, "not submitted", "no result"]
 
 
 @dataclass(frozen=True)
@@ -26,24 +26,16 @@ class Outlook:
 
     context: str
     namespace: str
-    phases: dict[str, Phase]
+    phases: dict[str, PhaseName]
     quota: Quota | None
 
-    def state(self, run_id: str, finished: set[str]) -> RunState:
-        """Where a run stands: the store knows what is finished, the cluster the rest.
-
-        `no result`: its JobSet completed, but the store has no result of it.
-        """
-        if run_id in finished:
-            return "finished"
-        found = self.phases.get(run_id)
-        if found is None:
-            return "not submitted"
-        return "no result" if found == "finished" else found
+    def state(self, run_id: str, finished: set[str]) -> PhaseName:
+        """Where a run stands: the store knows what is finished, the cluster the rest."""
+        return "finished" if run_id in finished else self.phases.get(run_id, "not submitted")
 
 
 def look(cluster: Cluster, plan: Plan) -> Outlook:
-    """Ask the cluster: one list call for the runs, two reads for the quota.
+    """Ask the cluster: two list calls for the runs, two reads for the quota.
 
     Raises `ClusterError`.
     """
@@ -53,7 +45,10 @@ def look(cluster: Cluster, plan: Plan) -> Outlook:
         for one in cluster.list(JOBSETS, target.selector)
         if annotation(one, "sweep") == plan.name and annotation(one, "output") == plan.output
     ]
-    phases = {annotation(one, "run"): phase(one) for one in jobsets}
+    workloads = by_jobset(readable(lambda: list_workloads(cluster)) or []) if jobsets else {}
+    phases = {
+        annotation(one, "run"): phase(one, workloads.get(one["metadata"]["uid"])).name for one in jobsets
+    }
     quota = read_quota(cluster, plan.compute.queue) if plan.compute.queue else None
     return Outlook(cluster.context, cluster.namespace, phases, quota)
 

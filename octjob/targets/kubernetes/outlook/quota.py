@@ -18,6 +18,7 @@ class Quota:
     """Chips (`google.com/tpu`) of a queue, and runs waiting for them.
 
     chips, chips_used, pending: of the ClusterQueue, so of all its LocalQueues; None where it may not be read.
+    borrowed: those of `chips_used` that are not its own but its cohort's.
     here: chips used through the LocalQueue alone. pending_here: Workloads that wait in it. note: what is unknown, and
     why.
     """
@@ -27,6 +28,7 @@ class Quota:
     chips: int | None = None
     chips_used: int | None = None
     pending: int | None = None
+    borrowed: int = 0
     here: int | None = None
     pending_here: int | None = None
     note: str = ""
@@ -37,10 +39,10 @@ class Quota:
                 f", {self.here} chips in use, {self.pending_here} waiting" if self.here is not None else ""
             )
             return f"LocalQueue {self.queue}{known}; {self.note}"
-        return (
-            f"LocalQueue {self.queue} -> ClusterQueue {self.cluster_queue}: {self.chips_used} of {self.chips} chips"
-            f" in use, {self.pending} waiting"
-        )
+        used = f"{(self.chips_used or 0) - self.borrowed} of {self.chips} chips in use"
+        if self.borrowed:
+            used += f" and {self.borrowed} borrowed from its cohort"
+        return f"LocalQueue {self.queue} -> ClusterQueue {self.cluster_queue}: {used}, {self.pending} waiting"
 
 
 def read_quota(cluster: Cluster, queue: str) -> Quota:
@@ -71,8 +73,17 @@ def quota_of(local: Document, cluster_queue: Document | None) -> Quota:
     ]
     chips = _sum(flavors, "nominalQuota")
     status = cluster_queue.get("status", {})
-    used = _chips_in(status.get("flavorsReservation", []))
-    return Quota(name, home, chips, used, status.get("pendingWorkloads", 0), here, pending_here)
+    flavors = status.get("flavorsReservation", [])
+    return Quota(
+        name,
+        home,
+        chips,
+        _chips_in(flavors),
+        status.get("pendingWorkloads", 0),
+        borrowed=_sum(flavors, "borrowed"),
+        here=here,
+        pending_here=pending_here,
+    )
 
 
 def _chips_in(flavors: Iterable[Document]) -> int:

@@ -1,40 +1,24 @@
-"""Where a sweep's runs stand for one who waits for results: the store has the results, the cluster the failures."""
+"""Where a sweep's runs stand for one who waits for results, by the same look that `octjob status` takes."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from octjob.records.layout import finished_runs, read_sweep
 from octjob.records.wait import Standing, Standings
-from octjob.storage.base import ObjectStore
-from octjob.targets.kubernetes.phase import Phase, phase
-from octjob.targets.kubernetes.resources import JOBSETS
-from octjob.targets.kubernetes.select import Target, annotation
 
 if TYPE_CHECKING:
-    from octjob.targets.kubernetes.api import Cluster
-
-_OF_PHASE: dict[Phase, Standing] = {
-    "queued": "open",
-    "running": "open",
-    "ending": "gone",
-    "failed": "failed",
-    # Its pods said done, and there is no result.
-    "finished": "failed",
-}
+    from octjob.records.status import RunStatus
 
 
-def look_at(cluster: Cluster, store: ObjectStore, sweep: str) -> Standings:
-    """One list call, then one listing of the store: a run that ends in between has its result there."""
-    record = read_sweep(store)
-    phases = {
-        annotation(one, "run"): phase(one) for one in cluster.list(JOBSETS, Target(sweep, sweep).selector)
-    }
-    results = finished_runs(store)
-    standings: dict[str, Standing] = {}
-    for entry in record.runs:
-        found = phases.get(entry.run_id)
-        standings[entry.run_id] = "gone" if found is None else _OF_PHASE[found]
-        if entry.run_id in results:
-            standings[entry.run_id] = "result"
-    return Standings(standings)
+def standings(runs: Iterable[RunStatus]) -> Standings:
+    """From a look at a cluster. What nothing more will come of is not waited for, nor what is superseded."""
+    return Standings({one.run_id: _standing(one) for one in runs if not one.superseded})
+
+
+def _standing(one: RunStatus) -> Standing:
+    if one.has_result:
+        return "result"
+    if one.phase in ("not submitted", "ending"):
+        return "gone"
+    return "failed" if one.final else "open"

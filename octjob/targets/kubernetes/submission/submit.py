@@ -6,7 +6,7 @@ there already is left alone. So after any interruption the same command continue
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,13 +15,14 @@ from octjob.records.layout import finished_runs, has_sweep
 from octjob.spec.expand import Plan
 from octjob.spec.run import Run
 from octjob.storage.base import ObjectStore
+from octjob.targets.kubernetes.control import delete_all
 from octjob.targets.kubernetes.documents.fields import knows_message_patterns
 from octjob.targets.kubernetes.documents.manifest import Manifest, render_jobset
 from octjob.targets.kubernetes.documents.settings import Settings, warnings
 from octjob.targets.kubernetes.refusal import ClusterError, Forbidden
 from octjob.targets.kubernetes.resources import JOBSETS
 from octjob.targets.kubernetes.submission.admission import kubectl
-from octjob.targets.kubernetes.submission.batch import Listener, in_parallel
+from octjob.targets.kubernetes.submission.batch import WAVE_S, Listener, in_parallel, in_waves
 from octjob.targets.kubernetes.submission.dryrun import dry_run, shape
 from octjob.targets.kubernetes.submission.existing import sort_out
 from octjob.targets.kubernetes.submission.preflight import check_names, check_schema, preflight
@@ -29,7 +30,7 @@ from octjob.targets.kubernetes.submission.verify import NoJob, verify
 from octjob.targets.submit import record_of, write_plan
 
 if TYPE_CHECKING:
-    from octjob.targets.kubernetes.api import Cluster
+    from octjob.targets.kubernetes.api import Cluster, Document
 
 _OLD_JOBSET = (
     "this cluster's JobSet is older than 0.10: it cannot tell exit codes apart, so a wrong spec or unusable data is"
@@ -44,6 +45,8 @@ class Submitted:
 
     finished: has a result. there: on the cluster with these settings. ended: the same, but it ended without a result.
     kept: on the cluster with other settings, left as they are. created: now created (with only_check: would be).
+
+    superseded: JobSets of runs that an earlier submission had and the plan has not; cancelled: whether they now are.
     """
 
     namespace: str
@@ -52,6 +55,8 @@ class Submitted:
     ended: tuple[Run, ...]
     kept: tuple[Run, ...]
     created: tuple[Run, ...]
+    superseded: tuple[Document, ...]
+    cancelled: bool
     warnings: tuple[str, ...]
 
 
@@ -63,7 +68,10 @@ def submit(
     *,
     update: bool = False,
     only_check: bool = False,
+    file: str = "",
+    give_up: Callable[[Sequence[Document]], bool] = lambda superseded: False,
     listener: Listener = lambda what, done, total: None,
+    wave_s: float | None = WAVE_S,
 ) -> Submitted:
     """Create the JobSets of the plan's runs that have neither a result nor a JobSet, in the cluster's namespace.
 
@@ -71,6 +79,9 @@ def submit(
     every shape of run. Costs two API calls a run and some twenty in all.
 
     update: leave runs alone that are on the cluster with other settings. only_check: create and store nothing.
+    file: the sweep's, as a user types it, for hints. give_up: asked before anything is created, where superseded runs
+    hold slices or wait for some, whether they are to be cancelled. wave_s: how far apart queued runs are created, so
+    that they queue in the sweep's order; None for all at once.
 
     Raises:
         SpecError: the sweep, or a run on the cluster, is there with another spec.
@@ -82,8 +93,9 @@ def submit(
     jobsets, notes = render_plan(plan, cluster, settings)
     done = finished_runs(store)
     runs = [run for run in plan.runs if run.run_id not in done]
-    existing = sort_out(cluster, plan.name, runs, jobsets, settings, update=update)
+    existing = sort_out(cluster, plan.name, runs, jobsets, settings, update=update, file=file)
     notes += existing.warnings
+    cancelled = bool(existing.superseded) and give_up(existing.superseded) and not only_check
     if existing.todo:
         notes += warnings(plan, settings)
         notes += _check(cluster, settings, [(run, jobsets[run.run_id]) for run in existing.todo], listener)
@@ -91,7 +103,11 @@ def submit(
         if existing.todo or not stored:
             # Before any JobSet, whose pods read their specs; and for JobSets that kubectl or Helm created.
             write_plan(plan, store, update=update, finished=done)
-        _create(cluster, [jobsets[run.run_id] for run in existing.todo], listener)
+        if cancelled:
+            # Not waited for: they save within their grace period, and the new runs queue behind them.
+            delete_all(cluster, existing.superseded)
+        todo = [jobsets[run.run_id] for run in existing.todo]
+        _create(cluster, todo, listener, wave_s if settings.compute.queue else None)
         begun = [jobsets[run.run_id] for run in (*existing.todo, *existing.unstarted)]
         notes += _verify(cluster, plan.name, begun, len(existing.todo))
     return Submitted(
@@ -101,6 +117,8 @@ def submit(
         ended=tuple(existing.ended),
         kept=tuple(existing.kept),
         created=tuple(existing.todo),
+        superseded=tuple(existing.superseded),
+        cancelled=cancelled,
         warnings=tuple(dict.fromkeys(notes)),
     )
 
@@ -152,8 +170,14 @@ def _check(
     return notes
 
 
-def _create(cluster: Cluster, jobsets: Sequence[Manifest], listener: Listener) -> None:
-    outcome = in_parallel(lambda each: cluster.apply(JOBSETS, each), jobsets, "created", listener)
+def _create(cluster: Cluster, jobsets: Sequence[Manifest], listener: Listener, wave_s: float | None) -> None:
+    def create(jobset: Manifest) -> Document:
+        return cluster.apply(JOBSETS, jobset)
+
+    if wave_s is None:
+        outcome = in_parallel(create, jobsets, "created", listener)
+    else:
+        outcome = in_waves(create, jobsets, "created", listener, wave_s)
     if outcome.problem is not None:
         raise _cut_off(cluster, outcome.problem, f"{len(outcome.results)} of {len(jobsets)} runs created")
 

@@ -55,7 +55,7 @@ def verify(
                 return [
                     f"{len(missing)} of {len(jobsets)} runs have no Job yet: JobSet's controller is at it"
                 ]
-            raise _lifeless(cluster, missing, len(jobsets))
+            raise _lifeless(cluster, sweep, missing, len(jobsets))
         if missing:
             # A long list is work for the server, which has the Jobs to make.
             time.sleep(max(_POLL_S, 4 * (now - begun)))
@@ -73,13 +73,14 @@ def _reasons(cluster: Cluster, missing: Mapping[str, Manifest]) -> dict[str, str
     return {job: reason for job, reason in found.items() if reason}
 
 
-def _lifeless(cluster: Cluster, missing: Mapping[str, Manifest], num_runs: int) -> NoJob:
+def _lifeless(cluster: Cluster, sweep: str, missing: Mapping[str, Manifest], num_runs: int) -> NoJob:
     for job, reason in _reasons(cluster, missing).items():
         run = missing[job]["metadata"]["annotations"]["octjob.dev/run"]
         name = missing[job]["metadata"]["name"]
         return NoJob(
             f"{len(missing)} of {num_runs} runs were created but have no Job; run {run}: {reason}",
-            f"`{kubectl(cluster)} describe jobset {name}` shows more; `octjob cancel` removes them.",
+            f"`{kubectl(cluster)} describe jobset {name}` shows more;"
+            f" `octjob cancel {sweep}{cluster.flags}` removes them.",
         )
     return NoJob(
         f"{len(missing)} of {num_runs} runs were created but have no Job, and no event says why:"

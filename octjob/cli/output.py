@@ -1,0 +1,136 @@
+"""What `-o json` prints, as JSON Schemas: made from the types that are printed, so that neither lags behind.
+
+A document names its schema as `octjob.<command>/<version>`. Keys may be added to a version; one that is removed,
+renamed or means something else makes the next.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from octjob.cli.status_table import STATUS_SCHEMA
+
+PLAN_SCHEMA = "octjob.plan/1"
+_DRAFT = "https://json-schema.org/draft/2020-12/schema"
+
+Schema = dict[str, Any]
+
+
+def status_schema() -> Schema:
+    """The schema of `octjob status -o json`."""
+    from octjob.records.status import RunStatus
+
+    run = _schema_of(RunStatus)
+    return _document(
+        STATUS_SCHEMA,
+        "Where a sweep's runs stand",
+        {"sweep": {"type": "string", "description": "URI of the sweep's results."}, "runs": _list(run)},
+    )
+
+
+def plan_schema() -> Schema:
+    """The schema of `octjob plan -o json`."""
+    from octjob.spec.run import Run
+    from octjob.targets.kubernetes.outlook.chip_hours import ChipHours
+    from octjob.targets.kubernetes.outlook.quota import Quota
+
+    run = _closed(Run.model_json_schema(mode="serialization"))
+    definitions = run.pop("$defs", {})
+    run["properties"] |= {
+        "uri": {"type": "string", "description": "Where its spec and its result are."},
+        "mode": {"enum": ["probe", "finetune"]},
+        "jobset": _nullable("string", "Name of its JobSet; null for target local."),
+        "finished": _nullable("boolean", "Whether it has a result; null where the store was not asked."),
+        "state": _nullable("string", "Its phase on the cluster, or finished or to do; null where unknown."),
+    }
+    run["required"] = list(run["properties"])
+    answered = {
+        "type": "object",
+        "properties": {
+            "context": {"type": "string"},
+            "namespace": {"type": "string"},
+            "quota": {"anyOf": [_schema_of(Quota), {"type": "null"}]},
+        },
+        "required": ["context", "namespace", "quota"],
+    }
+    silent = {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]}
+    text = {"type": "string"}
+    document = _document(
+        PLAN_SCHEMA,
+        "The runs of a sweep",
+        {
+            "name": text,
+            "output": text,
+            "cache": text,
+            "baseline": _nullable("string", "Name of the reference checkpoint."),
+            "baseline_config": _nullable("string", "Name of the reference configuration."),
+            "runs": _list(run),
+        },
+    )
+    # Only of a sweep with target kubernetes.
+    document["properties"] |= {"chip_hours": _schema_of(ChipHours), "cluster": {"anyOf": [answered, silent]}}
+    return {**document, "$defs": definitions}
+
+
+def leaderboard_schema() -> Schema:
+    """The schema of `octjob collect -o json` and of `leaderboard.json` in the store."""
+    from octjob.leaderboard.board import Leaderboard
+    from octjob.leaderboard.export import LEADERBOARD_SCHEMA
+
+    board = _schema_of(Leaderboard)
+    digests = {
+        "description": "SHA-256 of the other files, by their endings.",
+        "type": "object",
+        "properties": {ending: {"type": "string"} for ending in ("csv", "md", "parquet")},
+        "required": ["csv", "md", "parquet"],
+        "additionalProperties": False,
+    }
+    properties = {**board["properties"], "sha256": digests}
+    document = _document(LEADERBOARD_SCHEMA, "A sweep's leaderboard", properties)
+    return {**document, "$defs": board["$defs"]}
+
+
+def _document(name: str, title: str, properties: Schema) -> Schema:
+    whole = {"schema": {"const": name}, **properties}
+    return {
+        "$schema": _DRAFT,
+        "title": title,
+        "type": "object",
+        "properties": whole,
+        "required": list(whole),
+    }
+
+
+def _schema_of(kind: type) -> Schema:
+    from pydantic import TypeAdapter
+
+    schema: Schema = _closed(TypeAdapter(kind).json_schema(mode="serialization"))
+    return schema
+
+
+def _closed(schema: Any) -> Any:
+    """Every key of an object is printed, whatever has a default; titles only repeat names."""
+    if isinstance(schema, list):
+        return [_closed(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    kept = {
+        key: {name: _closed(one) for name, one in value.items()} if key in _NAMED else _closed(value)
+        for key, value in schema.items()
+        if key not in ("title", "default")
+    }
+    if "properties" in kept:
+        kept["required"] = list(kept["properties"])
+    return kept
+
+
+# Their keys are names of the document's, not words of JSON Schema.
+_NAMED = ("properties", "$defs")
+
+
+def _list(items: Schema) -> Schema:
+    return {"type": "array", "items": items}
+
+
+def _nullable(kind: str, description: str) -> Schema:
+    return {"type": [kind, "null"], "description": description}
