@@ -1,6 +1,7 @@
 # One command a job; CI and people call the same targets. `make help` lists them.
 SHELL := /bin/bash
 VENV := .venv
+SITE_VENV := .venv-site
 PY := $(VENV)/bin/python
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 DEMO_DIR ?= demo-out
@@ -66,7 +67,7 @@ cluster-down: setup ## stop what `make cluster` started and remove every trace o
 lint: setup ## style, formatting, and the docs generated from the code
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(PY) docs/generate.py --check
+	$(PY) -m docs.generate --check
 
 types: setup ## mypy --strict
 	$(VENV)/bin/mypy
@@ -90,13 +91,20 @@ lock: $(filter .uv/bin/uv,$(UV)) ## resolve the lock files anew
 	$(LOCK) --extra dev --override requirements/overrides.txt pyproject.toml -o requirements/dev.txt
 	$(LOCK) --extra tpu --override requirements/overrides.txt pyproject.toml -o requirements/tpu.txt
 	$(LOCK) --group build pyproject.toml -o requirements/base.txt
+	$(LOCK) --group docs -o requirements/docs.txt
 	echo uv | $(LOCK) - -o requirements/uv.txt
 
 docs: setup ## write the reference pages that follow from the code
-	$(PY) docs/generate.py
+	$(PY) -m docs.generate
 
-site: docs ## build the documentation site into site/
-	$(UV) tool run --quiet --from mkdocs mkdocs build --strict --quiet
+$(SITE_VENV)/.installed: $(filter .uv/bin/uv,$(UV)) requirements/docs.txt
+	test -x $(SITE_VENV)/bin/python || $(UV) venv --quiet --python 3.11 $(SITE_VENV)
+	$(UV) pip sync --quiet --python $(SITE_VENV)/bin/python --require-hashes requirements/docs.txt
+	touch $@
+
+site: docs $(SITE_VENV)/.installed ## build the documentation site into site/; it asks no other host for anything
+	NO_MKDOCS_2_WARNING=1 $(SITE_VENV)/bin/mkdocs build --strict --quiet
+	$(PY) -m docs.selfcontained site
 
 clean: ## remove what the targets made
-	rm -rf .venv .venv-base .uv demo-out replay-out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-base .venv-site .uv site demo-out replay-out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

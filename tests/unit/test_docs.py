@@ -6,6 +6,7 @@ import importlib.util
 import re
 import shlex
 import shutil
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +15,7 @@ import click
 import pytest
 import yaml
 
+import octjob
 from octjob import errors
 from octjob.cli import cli
 from octjob.evaluate import signal, verdict
@@ -26,9 +28,11 @@ from octjob.spec.validate import all_keys, submodel
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-GENERATED = (DOCS / "reference/cli.md", DOCS / "reference/keys.md")
+GENERATED = tuple(DOCS / name for name in ("reference/cli.md", "reference/keys.md", "decisions/index.md"))
 WRITTEN = sorted({*DOCS.rglob("*.md")} - {*GENERATED})
-LINKED = [*WRITTEN, ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"]
+# At the top of the repository, where GitHub looks for them; the site has them too.
+AT_THE_TOP = sorted({*ROOT.glob("[A-Z]*.md")} - {ROOT / "README.md"})
+LINKED = [*WRITTEN, *AT_THE_TOP]
 BLOCK = re.compile(
     r"^(?:<!-- (?P<mark>[a-z ]+) -->\n)?```(?P<kind>\w+)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL
 )
@@ -64,7 +68,7 @@ def test_generated_pages_are_fresh(generate: ModuleType) -> None:
     pages = generate.pages()
     assert set(GENERATED) <= set(pages)
     stale = [name_of(path) for path, text in pages.items() if not path.exists() or path.read_text() != text]
-    assert not stale, "run python docs/generate.py"
+    assert not stale, "run make docs"
 
 
 def test_every_command_is_in_a_page_written_by_hand(generate: ModuleType) -> None:
@@ -219,7 +223,8 @@ def test_the_site_has_every_page() -> None:
                 yield from files(child)
 
     nav = list(files(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]))
-    pages = {str(path.relative_to(DOCS)) for path in (*WRITTEN, *GENERATED)} - {"README.md"}
+    pages = {str(path.relative_to(DOCS)) for path in (*WRITTEN, *GENERATED)}
+    pages |= {path.name.lower() for path in AT_THE_TOP}
     assert sorted(nav) == sorted(pages)
 
 
@@ -233,6 +238,23 @@ def test_every_file_and_test_named_in_the_faults_exists() -> None:
     assert [f for f in re.findall(r"`(\w+/\w+\.py)`", text) if not (ROOT / "octjob" / f).is_file()] == []
     rows = re.findall(r"^\| (?!fault \|)(?!---)(.+?) \| .+? \| (.*) \|$", text, re.MULTILINE)
     assert [fault for fault, test in rows if "::" not in test] == []
+
+
+def test_every_test_named_in_a_page_exists() -> None:
+    for path in LINKED:
+        for file, test in re.findall(r"`(test_\w+\.py)::(test_\w+)`", path.read_text()):
+            found = [
+                one
+                for one in (ROOT / "tests").rglob(file)
+                if re.search(rf"^def {test}\(", one.read_text(), re.M)
+            ]
+            assert found, f"{name_of(path)}: {file}::{test}"
+
+
+def test_one_version_is_told_everywhere() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    chart = yaml.safe_load((ROOT / "charts/octjob/Chart.yaml").read_text())["appVersion"]
+    assert project == octjob.__version__ == chart
 
 
 def test_every_exit_code_is_explained() -> None:
