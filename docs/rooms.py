@@ -45,7 +45,7 @@ def read_house(root: Path = ROOT) -> House:
     settings = tomllib.loads((root / "pyproject.toml").read_text())
     contracts = settings["tool"]["importlinter"]["contracts"]
     (layers,) = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
-    floors = tuple(tuple(_room(name) for name in layer.split(" : ")) for layer in layers)
+    floors = tuple(tuple(_room(name) for name in re.split(r" [:|] ", layer)) for layer in layers)
     known = {room for floor in floors for room in floor}
     folders = {path.parent.name for path in (root / PACKAGE).glob("*/__init__.py")}
     if homeless := sorted(folders - known):

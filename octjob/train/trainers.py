@@ -76,14 +76,17 @@ def class_weights_of(experiment: Experiment, scorer: Scorer, unit: Unit) -> npt.
     return class_weights(labels, experiment.classes.num_classes, experiment.train.class_weights)
 
 
-def train_loop(loop: Loop, watch: Watch) -> Trained:
-    """Run (or continue) a loop to its end."""
+def begin(loop: Loop, watch: Watch) -> None:
+    """Begin the loop's unit, or take it up where an earlier attempt was interrupted in it."""
     unit = loop.task.unit
     if (state := watch.begin_unit(unit)) is not None:
         loop.load_state(state)
-    used = loop.used()
-    log.info("%s: %s", unit.name, used)
-    last = loop.run(watch)
+    log.info("%s: %s", unit.name, loop.used())
+
+
+def trained(loop: Loop, last: State, watch: Watch) -> Trained:
+    """What became of a loop that has run; `last` are the weights of its last epoch."""
+    unit = loop.task.unit
     return Trained(
         eval_logits_NK=loop.predict(unit.eval_N, watch.check_stop),
         train_logits_NK=loop.predict(unit.train_N, watch.check_stop),
@@ -109,34 +112,41 @@ class ProbeTrainer:
     def train(self, units: Sequence[Unit], watch: Watch) -> Iterator[tuple[Unit, Trained]]:
         """One head after the other."""
         for unit in units:
+            x_VN, scale = scaled(self.experiment, self.x_VN, unit)
+            loop = self._loop(unit, x_VN)
+            begin(loop, watch)
+            last = loop.run(watch)
+            one = trained(loop, last, watch)
+            yield (
+                unit,
+                replace(one, weights=one.weights | scale, last_weights=one.last_weights | scale),
+            )
+
+    def _loop(self, unit: Unit, x_VN: Tensor) -> Loop:
+        head = make_head(self.experiment, x_VN.shape[-1], unit.seed)
+        weight_K = class_weights_of(self.experiment, self.scorer, unit)
+        task = Task(unit, self.scorer.label_N, weight_K, self.scorer.for_unit(unit))
+        return Loop(head, FeatureSource(x_VN.to(self.device)), task, self.experiment, self.device)
+
+
+class LogisticTrainer:
+    """Logistic regressions on the same features, to their optimum."""
+
+    def __init__(self, experiment: Experiment, scorer: Scorer, x_VN: Tensor) -> None:
+        self.experiment = experiment
+        self.scorer = scorer
+        self.x_VN = x_VN
+
+    def train(self, units: Sequence[Unit], watch: Watch) -> Iterator[tuple[Unit, Trained]]:
+        """One after the other; one that is interrupted begins again."""
+        for unit in units:
+            watch.begin_unit(unit)
             yield unit, self._train(unit, watch)
 
     def _train(self, unit: Unit, watch: Watch) -> Trained:
-        experiment = self.experiment
-        x_VN, scale = (
-            standardize(self.x_VN, unit.train_N) if experiment.train.standardize else (self.x_VN, {})
-        )
-        weight_K = class_weights_of(experiment, self.scorer, unit)
-        if experiment.train.optimizer == "LBFGS":
-            return self._logistic(unit, x_VN, weight_K, scale, watch)
-        head = make_head(experiment, x_VN.shape[-1], unit.seed)
-        task = Task(unit, self.scorer.label_N, weight_K, self.scorer.for_unit(unit))
-        source = FeatureSource(x_VN.to(self.device))
-        trained = train_loop(Loop(head, source, task, experiment, self.device), watch)
-        return replace(
-            trained, weights={**trained.weights, **scale}, last_weights={**trained.last_weights, **scale}
-        )
-
-    def _logistic(
-        self,
-        unit: Unit,
-        x_VN: Tensor,
-        weight_K: npt.NDArray[np.float64] | None,
-        scale: dict[str, Tensor],
-        watch: Watch,
-    ) -> Trained:
+        x_VN, scale = scaled(self.experiment, self.x_VN, unit)
+        weight_K = class_weights_of(self.experiment, self.scorer, unit)
         experiment, num_views = self.experiment, x_VN.shape[0]
-        watch.begin_unit(unit)
         label_N = self.scorer.label_N[unit.train_N]
         weight_N = np.ones(len(label_N)) if weight_K is None else weight_K[label_N]
         people = {p.id: p for p in (self.scorer.volumes[i].participant for i in unit.train_N)}
@@ -173,6 +183,11 @@ class ProbeTrainer:
             weights,
             used,
         )
+
+
+def scaled(experiment: Experiment, x_VN: Tensor, unit: Unit) -> tuple[Tensor, dict[str, Tensor]]:
+    """The unit's features, standardised where the config says so, and what scaled them."""
+    return standardize(x_VN, unit.train_N) if experiment.train.standardize else (x_VN, {})
 
 
 def standardize(x_VN: Tensor, train_N: Indices) -> tuple[Tensor, dict[str, Tensor]]:
@@ -212,17 +227,21 @@ class FinetuneTrainer:
     def train(self, units: Sequence[Unit], watch: Watch) -> Iterator[tuple[Unit, Trained]]:
         """One network after the other."""
         for unit in units:
-            yield unit, self._train(unit, watch)
+            loop = self._loop(unit)
+            begin(loop, watch)
+            last = loop.run(watch)
+            one = trained(loop, last, watch)
+            encoder = loop.model.get_submodule("encoder")
+            change = relative_distance(encoder.state_dict(), self.loaded.encoder.state_dict())
+            yield unit, replace(one, used={**one.used, "encoder_change": change})
 
-    def _train(self, unit: Unit, watch: Watch) -> Trained:
+    def _loop(self, unit: Unit) -> Loop:
         experiment = self.experiment
         head = make_head(experiment, self.loaded.report.geometry.embed_dim, unit.seed)
         model = Classifier(copy.deepcopy(self.loaded.encoder), head, experiment.model.pool_method)
         weight_K = class_weights_of(experiment, self.scorer, unit)
         task = Task(unit, self.scorer.label_N, weight_K, self.scorer.for_unit(unit))
-        trained = train_loop(Loop(model, self.source, task, experiment, self.device), watch)
-        change = relative_distance(model.encoder.state_dict(), self.loaded.encoder.state_dict())
-        return replace(trained, used={**trained.used, "encoder_change": change})
+        return Loop(model, self.source, task, experiment, self.device)
 
 
 def make_trainer(
@@ -230,5 +249,7 @@ def make_trainer(
 ) -> Trainer:
     """What trains on these inputs: heads on features, the whole network on volumes."""
     if isinstance(inputs, Tensor):
+        if experiment.train.optimizer == "LBFGS":
+            return LogisticTrainer(experiment, scorer, inputs)
         return ProbeTrainer(experiment, scorer, inputs, device)
     return FinetuneTrainer(experiment, scorer, loaded, inputs, device)
