@@ -22,7 +22,7 @@ from octjob.evaluate import Predictions
 from octjob.records.layout import SPEC, run_key
 from octjob.records.openings import opening_key, read_openings
 from octjob.records.predictions import decode_predictions, read_predictions
-from octjob.run.inputs import load_cohort, load_encoder, make_reader
+from octjob.run.inputs import load_cohort, load_encoder
 from octjob.run.job import run_job
 from octjob.run.restored import predict, read_weights, restore
 from octjob.spec.run import Run
@@ -78,7 +78,6 @@ def restored(store: ObjectStore, run: Run, folder: Path) -> Predictions:
         run,
         loaded,
         load_cohort(run),
-        make_reader(run, loaded),
         open_store(run.cache),
         torch.device("cpu"),
         Quarantine(),
