@@ -31,6 +31,11 @@ if TYPE_CHECKING:
     "--target", type=click.Choice(["local", "kubernetes"]), help="Default: the sweep's compute.target."
 )
 @click.option("--concurrency", type=click.IntRange(1), help="local: runs at a time; default one per core.")
+@click.option(
+    "--bundle",
+    type=click.IntRange(1),
+    help="local: up to so many probes on the same features share a process; default 1.",
+)
 @click.option("--update", is_flag=True, help="Submit a changed sweep under its old name; finished runs stay.")
 @click.option(
     "--dry-run", is_flag=True, help="kubernetes: check everything, on the server too, and create nothing."
@@ -41,6 +46,7 @@ def submit(
     matrix: Path,
     target: str | None,
     concurrency: int | None,
+    bundle: int | None,
     update: bool,
     dry_run: bool,
     context: str | None,
@@ -65,9 +71,10 @@ def submit(
     if (target or planned.compute.target) == "local":
         given = {"--dry-run": dry_run, "--context": context, "--namespace": namespace, "-o": output == "json"}
         _refuse("local", [name for name, value in given.items() if value])
-        submit_local(planned, concurrency, update=update)
+        submit_local(planned, concurrency, bundle, update=update)
     else:
-        _refuse("kubernetes", ["--concurrency"] if concurrency else [])
+        here = {"--concurrency": concurrency, "--bundle": bundle}
+        _refuse("kubernetes", [name for name, value in here.items() if value])
         from octjob.cli.submit_kubernetes import submit_kubernetes
 
         namespace = namespace or planned.compute.namespace
@@ -90,13 +97,16 @@ def _refuse(target: str, options: Sequence[str]) -> None:
         )
 
 
-def submit_local(planned: Plan, concurrency: int | None, *, update: bool = False) -> None:
+def submit_local(
+    planned: Plan, concurrency: int | None, bundle: int | None = None, *, update: bool = False
+) -> None:
     """Write the plan and run what is not finished here.
 
     Raises `FailedRunsError` where runs failed, `Interrupted` after a signal.
     """
     from octjob.cli.train import require_trainer
     from octjob.storage.open import open_store
+    from octjob.targets.bundles import bundles
     from octjob.targets.local import LocalTarget, default_concurrency
     from octjob.targets.submit import write_plan
 
@@ -109,12 +119,15 @@ def submit_local(planned: Plan, concurrency: int | None, *, update: bool = False
     )
     if not submission.todo:
         return
-    count = concurrency or planned.compute.concurrency or default_concurrency(len(submission.todo))
+    groups = bundles(submission.todo, bundle or planned.compute.bundle)
+    count = concurrency or planned.compute.concurrency or default_concurrency(len(groups))
     with _listener(store) as listener:
         target = LocalTarget(
             _log_dir(planned), count, planned.compute.max_restarts, planned.compute.env, listener
         )
-        outcome = target.carry_out([(run, f"{planned.output}/runs/{run.run_id}") for run in submission.todo])
+        outcome = target.carry_out(
+            [[(run, f"{planned.output}/runs/{run.run_id}") for run in group] for group in groups]
+        )
     _conclude(outcome)
 
 

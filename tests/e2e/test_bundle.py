@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from doubles.tiny_sweep import prepared
+from doubles.tiny_sweep import prepared, uri_of
 from doubles.trainers import Trainers
 
 from octjob.records.layout import PREDICTIONS, RESULT, SPEC, read_progress, read_result, run_key
@@ -212,3 +212,49 @@ def test_several_hosts_carry_out_one_run(
     assert octjob(["train", "--run", "file:///a/runs/a", "--run", "file:///a/runs/b"]) == 2
     error = capsys.readouterr().err
     assert "error: 2 runs, but there are 4 hosts (OCTJOB_NUM_HOSTS)" in error
+
+
+def test_submit_bundles_probes_keeps_a_log_of_each_and_reports_each(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from octjob.cli import run as octjob
+    from octjob.targets.local import LocalTarget
+
+    unfit_probe = {"train.epochs": 2, "model.emb_dim": 768}
+    quick: dict[str, Any] = {"train.epochs": 2, "data.batch_size": 4}
+    store, runs = prepared(
+        tmp_path, {"one": quick, "unfit": unfit_probe, "two": {**quick, "train.lr_head": 0.1}}
+    )
+    started: list[list[str]] = []
+    spawn = LocalTarget._spawn
+
+    def counted(self: LocalTarget, command: list[str], log: Any) -> Any:
+        started.append([word.rpartition("/")[2] for word in command if "/runs/" in word])
+        return spawn(self, command, log)
+
+    monkeypatch.setattr(LocalTarget, "_spawn", counted)
+    assert octjob(["submit", "-f", str(tmp_path / "sweep.yaml"), "--bundle", "3"]) == 5
+    assert started == [[run.run_id for run in runs]]
+    error = capsys.readouterr().err
+    one, broken, two = (run.run_id for run in runs)
+    assert f"{one}: succeeded" in error
+    assert f"{two}: succeeded" in error
+    assert f"{broken}: failed (exit 3): model.emb_dim is 768" in error
+    assert f"error: 1 of 3 runs failed: {broken}" in error
+    assert f"See {tmp_path}/out/tiny/logs/{broken}.log" in error
+    for run in runs:
+        text = (tmp_path / f"out/tiny/logs/{run.run_id}.log").read_text()
+        assert f"run {run.run_id}, attempt 1" in text
+        assert ("error: model.emb_dim is 768" in text) == (run.run_id == broken)
+        assert octjob(["logs", uri_of(run)]) == 0
+        assert f"run {run.run_id}, attempt 1" in capsys.readouterr().out
+    assert store.exists(run_key(two, RESULT))
+
+
+def test_a_bundle_is_for_this_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from octjob.cli import run as octjob
+
+    prepared(tmp_path, {"one": {"train.epochs": 2}})
+    arguments = ["submit", "-f", str(tmp_path / "sweep.yaml"), "--target", "kubernetes", "--bundle", "3"]
+    assert octjob(arguments) == 2
+    assert "error: --bundle has no effect with target kubernetes" in capsys.readouterr().err
