@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections import deque
 from itertools import pairwise
 from pathlib import Path
@@ -230,3 +232,16 @@ def test_each_run_of_a_bundle_has_the_restarts_of_a_process_of_its_own(
     assert ["".join(names) for names in target.started] == started
     assert [item.state for item in outcome] == ended.split()
     assert [item.log and item.log.name for item in outcome] == ["a.log", "b.log", "c.log"]
+
+
+def test_after_ctrl_c_only_what_has_a_result_is_done(tmp_path: Path) -> None:
+    class Stopped(Scripted):
+        def _spawn(self, command: list[str], log: Any) -> Any:
+            os.kill(os.getpid(), signal.SIGINT)
+            return super()._spawn(command, log)
+
+    target = Stopped(tmp_path, [(75, {"a": "finished", "b": "interrupted"})], max_restarts=1)
+    runs = [(make_run(run_id=name), f"{tmp_path}/runs/{name}") for name in "abcd"]
+    outcome = target.carry_out([runs[:3], runs[3:]])
+    assert [item.state for item in outcome] == ["succeeded", "interrupted", "interrupted", "interrupted"]
+    assert ["".join(names) for names in target.started] == ["abc"]
