@@ -55,6 +55,7 @@ def submit(
     *,
     target: Literal["local", "kubernetes"] | None = None,
     concurrency: int | None = None,
+    bundle: int | None = None,
     context: str | None = None,
     namespace: str | None = None,
     update: bool = False,
@@ -63,7 +64,8 @@ def submit(
     """Carry out a sweep's unfinished runs, as `octjob submit` does, and open the sweep.
 
     target: default the file's. local runs them here and returns when all have ended; call it from the main thread.
-    kubernetes creates the JobSets and returns. concurrency, listener: local, runs at a time and who hears of them.
+    kubernetes creates the JobSets and returns. concurrency, bundle, listener: local, processes at a time, probes that
+    share one, and who hears of them.
     context, namespace: kubernetes, default the kubeconfig's and the file's.
 
     Raises:
@@ -73,7 +75,7 @@ def submit(
     """
     planned = plan(matrix)
     if (target or planned.compute.target) == "local":
-        _submit_local(planned, concurrency, listener, update=update)
+        _submit_local(planned, concurrency, bundle, listener, update=update)
     else:
         _submit_kubernetes(planned, Path(matrix), context, namespace, update=update)
     return open_sweep(planned.output)
@@ -244,6 +246,7 @@ class Sweep:
 def _submit_local(
     planned: Plan,
     concurrency: int | None,
+    bundle: int | None,
     listener: Callable[[Sequence[Attempted]], None] | None,
     *,
     update: bool,
@@ -255,7 +258,7 @@ def _submit_local(
 
     todo = write_plan(planned, open_store(planned.output), update=update).todo
     if todo:
-        carry_out(planned, todo, concurrency, listener or (lambda items: None))
+        carry_out(planned, todo, concurrency, bundle, listener or (lambda items: None))
 
 
 def _submit_kubernetes(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import traceback
 from typing import Any
 
 import click
@@ -32,7 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "pause": ("octjob.cli.control:pause", "Stop runs for now and give their chips back."),
     "resume": ("octjob.cli.control:resume", "Let paused runs go on."),
     "retry": ("octjob.cli.control:retry", "Run failed runs again from their last saved state."),
-    "train": ("octjob.cli.train:train", "Carry out or continue one run."),
+    "train": ("octjob.cli.train:train", "Carry out or continue one run, or several in turn."),
     "checkpoint": ("octjob.cli.checkpoint:checkpoint", "Look into pretrained weights."),
     "data": ("octjob.cli.data:data", "Index, check or synthesize an AI-READI data set."),
     "schema": ("octjob.cli.schema:schema", "Print the JSON Schema of sweeps, configs or `-o json`."),
@@ -102,8 +103,7 @@ def run(args: list[str] | None = None) -> int:
         value: Any = cli.main(args, prog_name="octjob", standalone_mode=False)
         return value if isinstance(value, int) else 0
     except OctjobError as error:
-        _say("interrupted" if isinstance(error, Interrupted) else "error", error.message, error.hint)
-        return error.exit_code
+        return report(error)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return SpecError.exit_code
@@ -121,6 +121,19 @@ def run(args: list[str] | None = None) -> int:
         return 0
     except OSError as error:
         return _no_room(error)
+
+
+def report(error: Exception) -> int:
+    """Print what a command, or one run of several, ended with; returns its exit code. A bug gets its traceback."""
+    from octjob.storage.base import NO_ROOM
+
+    if isinstance(error, OctjobError):
+        _say("interrupted" if isinstance(error, Interrupted) else "error", error.message, error.hint)
+        return error.exit_code
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        return _no_room(error)
+    traceback.print_exception(error)
+    return OctjobError.exit_code
 
 
 def _flushed() -> int:

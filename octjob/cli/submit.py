@@ -30,6 +30,11 @@ if TYPE_CHECKING:
     "--target", type=click.Choice(["local", "kubernetes"]), help="Default: the sweep's compute.target."
 )
 @click.option("--concurrency", type=click.IntRange(1), help="local: runs at a time; default one per core.")
+@click.option(
+    "--bundle",
+    type=click.IntRange(1),
+    help="local: up to so many probes on the same features share a process; default 1.",
+)
 @click.option("--update", is_flag=True, help="Submit a changed sweep under its old name; finished runs stay.")
 @click.option(
     "--cancel-superseded/--keep-superseded",
@@ -46,6 +51,7 @@ def submit(
     matrix: Path,
     target: str | None,
     concurrency: int | None,
+    bundle: int | None,
     update: bool,
     cancel_superseded: bool | None,
     dry_run: bool,
@@ -72,9 +78,10 @@ def submit(
         given = {"--dry-run": dry_run, "--context": context, "--namespace": namespace, "-o": output == "json"}
         given["--cancel-superseded"] = cancel_superseded is not None
         _refuse("local", [name for name, value in given.items() if value])
-        submit_local(planned, concurrency, update=update)
+        submit_local(planned, concurrency, bundle, update=update)
     else:
-        _refuse("kubernetes", ["--concurrency"] if concurrency else [])
+        here = {"--concurrency": concurrency, "--bundle": bundle}
+        _refuse("kubernetes", [name for name, value in here.items() if value])
         from octjob.cli.submit_kubernetes import submit_kubernetes
 
         namespace = namespace or planned.compute.namespace
@@ -98,7 +105,9 @@ def _refuse(target: str, options: Sequence[str]) -> None:
         )
 
 
-def submit_local(planned: Plan, concurrency: int | None, *, update: bool = False) -> None:
+def submit_local(
+    planned: Plan, concurrency: int | None, bundle: int | None = None, *, update: bool = False
+) -> None:
     """Write the plan and run what is not finished here.
 
     Raises `FailedRunsError` where runs failed, `Interrupted` after a signal.
@@ -118,7 +127,7 @@ def submit_local(planned: Plan, concurrency: int | None, *, update: bool = False
     if not submission.todo:
         return
     with _listener(store) as listener:
-        carry_out(planned, submission.todo, concurrency, listener)
+        carry_out(planned, submission.todo, concurrency, bundle, listener)
 
 
 @contextmanager

@@ -1,31 +1,44 @@
-"""`octjob train`: one run, as every target starts it."""
+"""`octjob train`: one run, or several in turn, as every target starts them."""
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from octjob.errors import Interrupted
+from octjob.cli.outputs import output_to
+from octjob.errors import FailedRunsError, Interrupted, SpecError
 from octjob.signals import stop_signals, stop_with
 
 if TYPE_CHECKING:
     from octjob.records.schema import Progress
+    from octjob.run.stop import Stop
+    from octjob.run.termination import Tally
 
 
 @click.command()
 @click.option(
-    "--run", "run_uri", required=True, metavar="URI", help="The run: <output>/<sweep>/runs/<run id>."
+    "--run",
+    "run_uris",
+    required=True,
+    multiple=True,
+    metavar="URI",
+    help="The run: <output>/<sweep>/runs/<run id>. Given again, the next run of this process.",
 )
 @click.option("--launcher", type=int, hidden=True, help="The process that this one stops with.")
+@click.option(
+    "--logs", type=click.Path(path_type=Path), hidden=True, help="Each run prints to <run id>.log there."
+)
 @click.option("--verbose", "-v", is_flag=True, help="Also log the libraries' messages.")
-def train(run_uri: str, launcher: int | None, verbose: bool) -> None:
+def train(run_uris: tuple[str, ...], launcher: int | None, logs: Path | None, verbose: bool) -> None:
     """Carry out one run, or continue it where an earlier attempt stopped.
 
     Reads <URI>/spec.json, which `octjob submit` wrote, and ends by writing <URI>/result.json. SIGTERM and Ctrl-C
@@ -33,25 +46,98 @@ def train(run_uri: str, launcher: int | None, verbose: bool) -> None:
     Where OCTJOB_NUM_HOSTS says that there are several hosts, host 0 does this; the others wait for it and end as it
     ends.
 
+    Several runs are carried out one after the other, each as in a process of its own, without starting one for each.
+    Where one fails the next goes on, and the exit code is 5; a signal leaves those that have not begun.
+
     \b
     Example:
       octjob train --run gs://bucket/octjob/phase3/runs/multi_domain.logistic-b4338bba
     """
     with _stop_signals_as_ctrl_c():
         if launcher is not None and not stop_with(launcher):
-            raise Interrupted(f"{run_uri}: its launcher is gone", "Submit the sweep again to continue.")
-        _train(run_uri, verbose, patient=launcher is not None)
+            raise Interrupted(f"{run_uris[0]}: its launcher is gone", "Submit the sweep again to continue.")
+        _log_to_stdout(verbose)
+        if len(run_uris) == 1:
+            _train(run_uris[0], patient=launcher is not None)
+        else:
+            _train_in_turn(run_uris, logs, patient=launcher is not None)
 
 
-def _train(run_uri: str, verbose: bool, *, patient: bool) -> None:
+def _train_in_turn(run_uris: Sequence[str], logs: Path | None, *, patient: bool) -> None:
+    """All runs, whatever becomes of one of them.
+
+    Raises `FailedRunsError` at the end where some failed, `Interrupted` once a signal came.
+    """
+    from octjob.run.hosts import read_host
+    from octjob.run.stop import Stop
+    from octjob.run.termination import Tally
+
+    host = read_host(os.environ)
+    if host.num_hosts > 1:
+        raise SpecError(
+            f"{len(run_uris)} runs, but there are {host.num_hosts} hosts (OCTJOB_NUM_HOSTS)",
+            "Several hosts carry out one run: give --run once.",
+        )
+    tally, stop = Tally(len(run_uris)), Stop()
+    failed: list[str] = []
+    for number, uri in enumerate(run_uris, 1):
+        left = len(run_uris) - number
+        with output_to(logs / f"{_run_name(uri)}.log") if logs else nullcontext(), _saying_what_is_left(left):
+            code = _train_one_of_several(uri, tally, stop, patient=patient)
+            if stop.requested and left:
+                raise Interrupted(
+                    f"stopped by signal {stop.signal}", "Start the same command again to continue."
+                )
+        if code:
+            failed.append(f"{_run_name(uri)} (exit {code})")
+        # The next run shall not share its memory with what is left of this one's encoder.
+        gc.collect()
+    if failed:
+        raise FailedRunsError(
+            f"{len(failed)} of {len(run_uris)} runs failed: {', '.join(failed)}",
+            "Their errors are printed above; the same command tries them again.",
+        )
+
+
+@contextmanager
+def _saying_what_is_left(num_runs: int) -> Iterator[None]:
+    """Have an interruption name the number of runs that have not begun."""
+    try:
+        yield
+    except Interrupted as error:
+        rest = f"; {num_runs} more not begun" if num_runs else ""
+        raise Interrupted(f"{error.message}{rest}", error.hint) from error
+
+
+def _train_one_of_several(uri: str, tally: Tally, stop: Stop, *, patient: bool) -> int:
+    """One run; a failure is printed and comes back as its exit code, 0 for none.
+
+    Raises `Interrupted`.
+    """
+    from octjob.cli import report
+
+    try:
+        _train(uri, patient=patient, tally=tally, stop=stop)
+    except Interrupted:
+        raise
+    except Exception as error:  # noqa: BLE001 - printed with its traceback; the other runs have no part in it
+        return report(error)
+    return 0
+
+
+def _run_name(uri: str) -> str:
+    """The run id in a run's URI, or the last part of anything else."""
+    return uri.rstrip("/").rpartition("/")[2]
+
+
+def _train(uri: str, *, patient: bool, tally: Tally | None = None, stop: Stop | None = None) -> None:
     from octjob.run.hosts import follow_run, read_host
     from octjob.run.termination import last_words
 
-    _log_to_stdout(verbose)
-    with last_words(run_uri, os.environ) as words:
+    with last_words(uri, os.environ, tally) as words:
         words.host = read_host(os.environ)
         if not words.host.is_leader:
-            words.result = follow_run(run_uri, words.listen, words.host)
+            words.result = follow_run(uri, words.listen, words.host)
             return
         from octjob.extras import require_trainer
 
@@ -65,7 +151,7 @@ def _train(run_uri: str, verbose: bool, *, patient: bool) -> None:
                 words.listen(progress)
                 show(progress)
 
-            words.result = run_job(run_uri, listen, words.host, patient=patient)
+            words.result = run_job(uri, listen, words.host, patient=patient, stop=stop)
 
 
 def _log_to_stdout(verbose: bool) -> None:

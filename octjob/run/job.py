@@ -39,6 +39,7 @@ from octjob.run.resume import ResumeStore
 from octjob.run.session import Session
 from octjob.run.stop import Stop, catch_signals
 from octjob.runtime.device import environment, make_deterministic, select_device
+from octjob.runtime.isolation import isolated
 from octjob.spec.experiment import Experiment
 from octjob.spec.run import Run
 from octjob.storage.base import AlreadyExistsError, ObjectStore
@@ -55,13 +56,22 @@ log = logging.getLogger(__name__)
 CROSS_VALIDATED = "cv"
 
 
-def run_job(run_uri: str, listener: Listener, host: Host | None = None, *, patient: bool = False) -> Result:
+def run_job(
+    run_uri: str,
+    listener: Listener,
+    host: Host | None = None,
+    *,
+    patient: bool = False,
+    stop: Stop | None = None,
+) -> Result:
     """Carry a run out, or continue it, and return its result; a finished run is left alone.
 
     host: where this is, for the heartbeat; the run is carried out whatever its index.
     patient: wait while another process of this machine carries the run out, instead of refusing.
+    stop: learns of a signal that came during the run, even too late to interrupt it.
 
-    Raises `Interrupted` after a signal, with the state saved, and `OctjobError` for what a user can mend.
+    The process is left as it was found: another run may follow. Raises `Interrupted` after a signal, with the state
+    saved, and `OctjobError` for what a user can mend.
     """
     output, run_id = split_run_uri(run_uri)
     store = open_store(output)
@@ -71,11 +81,12 @@ def run_job(run_uri: str, listener: Listener, host: Host | None = None, *, patie
         if result is not None:
             log.info("run %s is finished; nothing to do", run_id)
             return result
-        return _attempt_at(run, store, listener, host)
+        with isolated():
+            return _attempt_at(run, store, listener, host, stop or Stop())
 
 
-def _attempt_at(run: Run, store: ObjectStore, listener: Listener, host: Host | None) -> Result:
-    run_id, stop = run.run_id, Stop()
+def _attempt_at(run: Run, store: ObjectStore, listener: Listener, host: Host | None, stop: Stop) -> Result:
+    run_id = run.run_id
     with catch_signals(stop):
         heartbeat = Heartbeat(store, run_id, listener, host)
         with keep_attempt_log(store, run_id, heartbeat.progress.attempt, host.index if host else 0) as kept:

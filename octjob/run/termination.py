@@ -7,7 +7,8 @@
      {"balanced_accuracy": 0.61}, "collapsed": false}
 
 Keys without a value are left out; `state` is succeeded, failed or interrupted. `metrics` are the result's; of an
-unfinished run the best so far.
+unfinished run the best so far. Of several runs in one process the message is that of the first that failed, else of
+the last, and counts them: "runs": {"succeeded": 2, "failed": 1, "not_begun": 1}.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -62,19 +64,42 @@ class LastWords:
         return {key: value for key, value in document.items() if value not in (None, "", {})}
 
 
+class Tally:
+    """What has become so far of the runs that a process carries out in turn."""
+
+    def __init__(self, num_runs: int) -> None:
+        self.num_runs = num_runs
+        self._states: Counter[str] = Counter()
+        self._failed: dict[str, Any] | None = None
+
+    def add(self, document: dict[str, Any]) -> dict[str, Any]:
+        """The message after another run has ended with `document`; a single run's is its own."""
+        self._states[document["state"]] += 1
+        if self.num_runs == 1:
+            return document
+        if document["state"] == "failed" and self._failed is None:
+            self._failed = document
+        counts = {**self._states, "not_begun": self.num_runs - self._states.total()}
+        return {**(self._failed or document), "runs": {state: n for state, n in counts.items() if n}}
+
+
 @contextmanager
-def last_words(run_uri: str, environ: Mapping[str, str]) -> Iterator[LastWords]:
-    """Write the message when the block ends, however it ends, where the environment names a file for it."""
+def last_words(run_uri: str, environ: Mapping[str, str], tally: Tally | None = None) -> Iterator[LastWords]:
+    """Write the message when the block ends, however it ends, where the environment names a file for it.
+
+    tally: where the run is one of several; it counts them.
+    """
     words = LastWords(run_uri)
+    tally = tally or Tally(1)
     redact = Redactor(environ)
     path = environ.get(PATH_ENV)
     try:
         yield words
     except BaseException as error:
-        _write(path, words.to_dict(error), redact)
+        _write(path, tally.add(words.to_dict(error)), redact)
         raise
     else:
-        _write(path, words.to_dict(None), redact)
+        _write(path, tally.add(words.to_dict(None)), redact)
 
 
 def encode_message(document: dict[str, Any], max_bytes: int = MAX_BYTES) -> bytes:

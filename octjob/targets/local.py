@@ -1,6 +1,7 @@
 """The local target: a sweep's runs as subprocesses of this machine, a few at a time.
 
 A run that exits 75 or dies is started again and continues; 2, 3 and 4 will not mend themselves and fail at once.
+That holds for each run of a bundle, whose process carries out several in turn.
 Runs stop with their launcher, however it dies, and one that another launcher carries out is waited for.
 """
 
@@ -14,7 +15,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
@@ -22,6 +23,8 @@ from octjob.errors import AccessError, DataError, FailedRunsError, Interrupted, 
 from octjob.signals import stop_signals
 from octjob.spec.expand import Plan
 from octjob.spec.run import Run
+from octjob.targets.bundles import bundles
+from octjob.targets.traces import Fate, fates_of, num_attempts, trace_of
 
 State = Literal["waiting", "running", "succeeded", "failed", "interrupted"]
 
@@ -40,15 +43,23 @@ class Attempted:
     num_failures: int = 0
     exit_code: int | None = None
     log: Path | None = None
-    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class _Bundle:
+    """Runs and the process that carries them out. attempts: how many each had before; of one run nobody asks."""
+
+    items: Sequence[Attempted]
+    process: subprocess.Popen[bytes]
+    attempts: Sequence[int]
 
 
 Listener = Callable[[Sequence[Attempted]], None]
 
 
-def default_concurrency(num_runs: int) -> int:
-    """One run per core, at most eight."""
-    return max(1, min(_MAX_CONCURRENCY, os.cpu_count() or 1, num_runs))
+def default_concurrency(num_processes: int) -> int:
+    """One process per core, at most eight and no more than there are."""
+    return max(1, min(_MAX_CONCURRENCY, os.cpu_count() or 1, num_processes))
 
 
 def _tell_nobody(items: Sequence[Attempted]) -> None:
@@ -65,7 +76,7 @@ def _opened(path: Path) -> IO[bytes]:
 
 
 class LocalTarget:
-    """Runs `octjob train` for each run, `concurrency` at a time; logs go to `log_dir/<run id>.log`.
+    """Runs `octjob train` for each bundle, `concurrency` at a time; logs go to `log_dir/<run id>.log`.
 
     Call `carry_out` from the main thread: the runs end with the thread that started them.
     """
@@ -81,14 +92,15 @@ class LocalTarget:
         self.listener = listener
         self._signals = 0
 
-    def carry_out(self, runs: Sequence[tuple[Run, str]]) -> list[Attempted]:
-        """Run all (run, URI), to the end or until a signal; every run's state comes back.
+    def carry_out(self, bundles: Sequence[Sequence[tuple[Run, str]]]) -> list[Attempted]:
+        """Run all (run, URI), those of a bundle in one process, to the end or until a signal; every run's state comes
+        back, in the order given.
 
         The first SIGINT, SIGTERM or SIGHUP lets each run save and exit, a second SIGINT or SIGTERM kills them.
         """
-        attempted = [Attempted(run, uri) for run, uri in runs]
-        waiting = deque(attempted)
-        running: list[Attempted] = []
+        waiting = deque([Attempted(run, uri) for run, uri in bundle] for bundle in bundles)
+        attempted = [item for bundle in waiting for item in bundle]
+        running: list[_Bundle] = []
         handlers = {number: signal.signal(number, self._on_signal) for number in stop_signals()}
         try:
             while running or (waiting and not self._signals):
@@ -97,28 +109,31 @@ class LocalTarget:
                 self._tell(attempted)
                 time.sleep(_POLL_S)
                 self._pass_on(running)
-                for item in [i for i in running if i.process is not None and i.process.poll() is not None]:
-                    running.remove(item)
-                    if self._ended(item):
-                        waiting.append(item)
+                for bundle in [each for each in running if each.process.poll() is not None]:
+                    running.remove(bundle)
+                    waiting.extend(self._ended(bundle))
         finally:
-            for item in running:
-                if item.process is not None:
-                    item.process.kill()
+            for bundle in running:
+                bundle.process.kill()
             for number, handler in handlers.items():
                 signal.signal(number, handler)
-        for item in waiting:
-            item.state = "interrupted"
+        for items in waiting:
+            for item in items:
+                item.state = "interrupted"
         self._tell(attempted)
         return attempted
 
-    def _start(self, item: Attempted) -> Attempted:
-        item.log = self.log_dir / f"{item.run.run_id}.log"
-        command = [sys.executable, "-m", "octjob", "train", "--launcher", str(os.getpid()), "--run", item.uri]
-        with _opened(item.log) as log:
-            item.process = self._spawn(command, log)
-        item.state = "running"
-        return item
+    def _start(self, items: Sequence[Attempted]) -> _Bundle:
+        command = [sys.executable, "-m", "octjob", "train", "--launcher", str(os.getpid())]
+        if len(items) > 1:
+            command += ["--logs", str(self.log_dir)]
+        for item in items:
+            command += ["--run", item.uri]
+            item.log = self.log_dir / f"{item.run.run_id}.log"
+            item.state = "running"
+        attempts = [num_attempts(item.uri) for item in items] if len(items) > 1 else []
+        with _opened(self.log_dir / f"{items[0].run.run_id}.log") as log:
+            return _Bundle(items, self._spawn(command, log), attempts)
 
     def _spawn(self, command: list[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
         # A session of its own, so that Ctrl-C reaches the runs once, from us.
@@ -146,17 +161,43 @@ class LocalTarget:
         else:
             self._signals += 1
 
-    def _pass_on(self, running: Sequence[Attempted]) -> None:
+    def _pass_on(self, running: Sequence[_Bundle]) -> None:
         if not self._signals:
             return
         number = signal.SIGTERM if self._signals == 1 else signal.SIGKILL
-        for item in running:
-            if item.process is not None and item.process.poll() is None:
-                item.process.send_signal(number)
+        for bundle in running:
+            if bundle.process.poll() is None:
+                bundle.process.send_signal(number)
 
-    def _ended(self, item: Attempted) -> bool:
-        """Note how an attempt ended; True where the run is to be started again."""
-        code = item.exit_code = item.process.returncode if item.process is not None else 1
+    def _ended(self, bundle: _Bundle) -> list[list[Attempted]]:
+        """Note how each run of a bundle ended; the bundles that are to be started."""
+        code = bundle.process.returncode
+        if len(bundle.items) == 1:
+            fates: list[Fate] = [code]
+        else:
+            traces = [
+                trace_of(item.uri, bundle.process.pid, before)
+                for item, before in zip(bundle.items, bundle.attempts, strict=True)
+            ]
+            fates = fates_of(traces, code)
+        again: list[Attempted] = []
+        alone: list[list[Attempted]] = []
+        for item, fate in zip(bundle.items, fates, strict=True):
+            if isinstance(fate, int):
+                if self._noted(item, fate):
+                    again.append(item)
+                continue
+            item.exit_code = None
+            item.state = "interrupted" if self._signals else "waiting"
+            if fate == "not begun":
+                again.append(item)
+            else:
+                alone.append([item])
+        return [again, *alone] if again else alone
+
+    def _noted(self, item: Attempted, code: int) -> bool:
+        """Note the exit code of an attempt; True where the run is to be started again."""
+        item.exit_code = code
         if code == 0:
             item.state = "succeeded"
             return False
@@ -175,17 +216,27 @@ class LocalTarget:
 
 
 def carry_out(
-    planned: Plan, todo: Sequence[Run], concurrency: int | None, listener: Listener = _tell_nobody
+    planned: Plan,
+    todo: Sequence[Run],
+    concurrency: int | None,
+    bundle: int | None,
+    listener: Listener = _tell_nobody,
 ) -> None:
     """Run these runs of the plan here; logs go beside the results, or to the temporary folder.
 
+    concurrency: processes at a time. bundle: up to so many probes share one. None: as the plan says.
+
     Raises `FailedRunsError` where runs failed, `Interrupted` after a signal.
     """
-    count = concurrency or planned.compute.concurrency or default_concurrency(len(todo))
+    groups = bundles(todo, bundle or planned.compute.bundle)
+    count = concurrency or planned.compute.concurrency or default_concurrency(len(groups))
     target = LocalTarget(
         _log_dir(planned), count, planned.compute.max_restarts, planned.compute.env, listener
     )
-    _conclude(target.carry_out([(run, f"{planned.output}/runs/{run.run_id}") for run in todo]))
+    outcome = target.carry_out(
+        [[(run, f"{planned.output}/runs/{run.run_id}") for run in group] for group in groups]
+    )
+    _conclude(outcome)
 
 
 def _log_dir(planned: Plan) -> Path:

@@ -41,7 +41,7 @@ class WandbTracker:
 
     def __init__(self, run: Run) -> None:
         self._run: Any = None
-        self._said = False
+        self._works = True
         self._work = contextlib.ExitStack()
         self._try(lambda: self._start(run))
 
@@ -60,19 +60,23 @@ class WandbTracker:
             dir=directory,
             config=run.model_dump(mode="json"),
             tags=[run.checkpoint_name, run.config_name],
+            # Whatever an earlier run of this process left open: our lines are not for that one.
+            reinit="finish_previous",
         )
         self._run.define_metric("epoch")
         self._run.define_metric("*", step_metric="epoch")
 
     def log(self, record: dict[str, Any]) -> None:
         """One epoch's metrics, against the epoch."""
-        if self._run is not None:
+        if self._works:
             self._try(lambda: self._run.log(record))
 
     def finish(self, summary: dict[str, Any], *, failed: bool = False) -> None:
-        """Write the summary and close the run."""
+        """Write the summary and close the run, be it broken: the next run of this process opens its own."""
+        if self._works:
+            self._try(lambda: self._run.summary.update(summary))
         if self._run is not None:
-            self._try(lambda: self._finish(summary, 1 if failed else 0))
+            self._try(lambda: self._run.finish(exit_code=1 if failed else 0))
         self._work.close()
 
     def _work_folder(self) -> str:
@@ -81,21 +85,16 @@ class WandbTracker:
             log.warning("W&B is offline and its files are removed after the run; set WANDB_DIR to keep them")
         return str(self._work.enter_context(temporary_folder()))
 
-    def _finish(self, summary: dict[str, Any], exit_code: int) -> None:
-        self._run.summary.update(summary)
-        self._run.finish(exit_code=exit_code)
-
     def _try(self, action: Callable[[], None]) -> None:
         # W&B raises its own errors, urllib's, grpc's and plain ones; none of them may cost a run its result.
         try:
             action()
         except Exception as error:  # noqa: BLE001
-            if not self._said:
+            if self._works:
                 log.warning(
                     "W&B does not work (%s: %s); the run goes on without it", type(error).__name__, error
                 )
-            self._said = True
-            self._run = None
+            self._works = False
 
 
 def open_tracker(run: Run) -> Tracker:

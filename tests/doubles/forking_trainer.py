@@ -2,11 +2,12 @@
 
 Requests and answers are JSON lines on standard input and output:
 
-    {"uri": run, "after": n, "signal": 9}  ->  {"exit": code or -signal, "events": m, "answered_s": seconds}
+    {"uris": [run, ...], "after": n, "signal": 9, "threads": 1}
+    ->  {"exit": code or -signal, "events": m, "answered_s": seconds}
 
 The child reports each of its events (a write to a store, an encoded volume, a training step) through a pipe;
 after the n-th the parent sends the signal, so that it strikes at a chosen point of the work, whatever the
-machine's speed. `after` null: the attempt is left alone.
+machine's speed. `after` null: the attempt is left alone. Several runs share the child, as they share a command.
 """
 
 from __future__ import annotations
@@ -46,14 +47,15 @@ def report(function: Callable[..., Any], pipe: int) -> Callable[..., Any]:
     return reporting
 
 
-def child(uri: str, pipe: int, log: str) -> int:
+def child(request: dict[str, Any], pipe: int) -> int:
     """One attempt, in the forked process."""
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    torch.set_num_threads(request.get("threads", 1))
+    file = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(file, 1)
     os.dup2(file, 2)
     for owner, name in EVENTS:
         setattr(owner, name, report(getattr(owner, name), pipe))
-    return octjob.cli.run(["train", "--run", uri])
+    return octjob.cli.run(["train", *(word for uri in request["uris"] for word in ("--run", uri))])
 
 
 def attempt(request: dict[str, Any]) -> dict[str, Any]:
@@ -63,7 +65,7 @@ def attempt(request: dict[str, Any]) -> dict[str, Any]:
     if pid == 0:
         os.close(reader)
         try:
-            code = child(request["uri"], writer, request["log"])
+            code = child(request, writer)
         except BaseException:  # noqa: BLE001 - a forked child must never return into the parent's code
             sys.excepthook(*sys.exc_info())
             code = 1

@@ -46,7 +46,7 @@ class Run:
 
 target = Target(folder, 1, 0, {}, lambda items: click.echo(items[0].state, err=True))
 try:
-    (ended,) = target.carry_out([(Run(), "uri")])
+    (ended,) = target.carry_out([[(Run(), "uri")]])
     said = f"{ended.state} {ended.exit_code}"
 except BaseException as error:
     said = repr(error)

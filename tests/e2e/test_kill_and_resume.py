@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from doubles import forking_trainer
 from doubles.tiny_sweep import prepared, uri_of
+from doubles.trainers import Trainers
 
 from octjob.records.layout import PREDICTIONS, RESULT, read_progress, read_result, run_key
 from octjob.run.job import run_job
@@ -42,30 +39,11 @@ FINETUNE: dict[str, Any] = {
 }
 
 
-class Trainers:
-    """The forking trainer as a subprocess."""
-
-    def __init__(self, log: Path) -> None:
-        command = [sys.executable, forking_trainer.__file__]
-        self.log = log
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def attempt(self, run: Run, after: int | None = None, number: int = signal.SIGKILL) -> dict[str, Any]:
-        """One attempt, struck by signal `number` after its `after`-th event."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        request = {"uri": uri_of(run), "after": after, "signal": number, "log": str(self.log)}
-        self.process.stdin.write(json.dumps(request) + "\n")
-        self.process.stdin.flush()
-        answer: dict[str, Any] = json.loads(self.process.stdout.readline())
-        return answer
-
-
 @pytest.fixture(scope="module")
 def trainers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trainers]:
     made = Trainers(tmp_path_factory.mktemp("log") / "train.log")
     yield made
-    made.process.communicate()
+    made.close()
 
 
 @dataclass(frozen=True)

@@ -118,6 +118,29 @@ def test_a_failed_run_is_closed_as_failed(offline: Path) -> None:
     assert wandb.run is None
 
 
+def test_two_runs_of_one_process_are_two_runs_of_wandb(
+    offline: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Though the first one's connection broke and would not even close."""
+
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise ConnectionResetError("away")
+
+    _store, runs = prepared(offline, {"one": CONFIG, "two": {**CONFIG, "train.epochs": 4}})
+    real = wandb.Run.log, wandb.Run.finish
+    monkeypatch.setattr(wandb.Run, "log", refuse)
+    monkeypatch.setattr(wandb.Run, "finish", refuse)
+    run_job(uri_of(runs[0]), lambda progress: None)
+    monkeypatch.setattr(wandb.Run, "log", real[0])
+    monkeypatch.setattr(wandb.Run, "finish", real[1])
+    caplog.clear()
+    run_job(uri_of(runs[1]), lambda progress: None)
+    assert "W&B does not work" not in caplog.text
+    (second,) = (offline / "w").glob("wandb/offline-run-*/run-a-two-*.wandb")
+    assert sum(record.HasField("history") for record in records(second)) == 4
+    assert wandb.run is None
+
+
 class Broken:
     """A W&B run that fails where told; counts what it was asked."""
 
@@ -155,6 +178,8 @@ def test_a_fault_of_wandb_is_said_once_and_costs_nothing(
     assert len(said) == 1
     assert "the run goes on without it" in said[0]
     assert broken.asked.count(failing) == (failing != "init")
+    # What was opened is closed, or the next run of this process would write into it.
+    assert ("finish" in broken.asked) == (failing != "init")
 
     other, (untracked,) = prepared(offline, {"linear": plain}, output=f"{offline}/untracked")
     run_job(uri_of(untracked), lambda progress: None)

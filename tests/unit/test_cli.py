@@ -150,7 +150,7 @@ def test_a_sigterm_before_the_run_catches_signals_asks_to_be_started_again(
     from octjob.cli import train
 
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(train, "require_trainer", lambda: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(extras, "require_trainer", lambda: os.kill(os.getpid(), signal.SIGTERM))
     assert octjob(["train", "--run", "out/runs/a.x-0"]) == 75
     assert capsys.readouterr().err.split() == ["interrupted"]
     assert signal.getsignal(signal.SIGTERM) == before

@@ -98,6 +98,8 @@ def test_warnings_name_what_may_not_be_meant() -> None:
     assert warnings(plan, make_settings()) == []
     (tag,) = warnings(plan, make_settings(image="octjob:latest"))
     assert "octjob:latest is not pinned by digest" in tag
+    (bundle,) = warnings(plan, make_settings(bundle=3))
+    assert bundle.startswith("compute.bundle: has no effect here")
     plan.output = "file:///home/me/out"
     (local,) = warnings(plan, make_settings(image=IMAGE))
     assert local.startswith("output: file:// is a directory of the pod's own")

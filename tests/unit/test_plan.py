@@ -85,7 +85,7 @@ def test_what_can_change_a_result_changes_every_id(tmp_path: Path, changes: dict
         {"name": "other"},
         {"output": "gs://elsewhere/x"},
         {"cache": "./c"},
-        {"compute": {"concurrency": 7, "env": {"A": "b"}}},
+        {"compute": {"concurrency": 7, "bundle": 7, "env": {"A": "b"}}},
         {"data": {"source": "./bucket", "num_workers": 9, "cache_dir": "/tmp/x"}},
         {"baseline": "b"},
     ],

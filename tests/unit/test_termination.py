@@ -23,7 +23,7 @@ from octjob.records.schema import Progress, Result
 from octjob.redact import MASK, Redactor
 from octjob.run.heartbeat import Heartbeat
 from octjob.run.hosts import Follower, Host
-from octjob.run.termination import MAX_BYTES, encode_message, last_words
+from octjob.run.termination import MAX_BYTES, Tally, encode_message, last_words
 from octjob.storage import ObjectStore
 from octjob.storage.file import FileStore
 
@@ -99,6 +99,30 @@ def test_failure_says_message_and_hint(path: Path, environ: dict[str, str]) -> N
         "hint": "Mend it.",
         "host": 0,
     }
+
+
+def test_of_several_runs_the_first_that_failed_speaks_and_all_are_counted(
+    path: Path, environ: dict[str, str]
+) -> None:
+    tally = Tally(5)
+
+    def ended(name: str, error: Exception | None = None) -> tuple[str, str, dict[str, int]]:
+        with suppress(DataError, Interrupted), last_words(f"gs://b/s/runs/{name}", environ, tally):
+            if error is not None:
+                raise error
+        said = read(path)
+        return said["run"][-1], said["state"], said["runs"]
+
+    assert ended("a") == ("a", "succeeded", {"succeeded": 1, "not_begun": 4})
+    assert ended("b") == ("b", "succeeded", {"succeeded": 2, "not_begun": 3})
+    assert ended("c", DataError("c.pt")) == ("c", "failed", {"succeeded": 2, "failed": 1, "not_begun": 2})
+    assert ended("d", DataError("d.pt")) == ("c", "failed", {"succeeded": 2, "failed": 2, "not_begun": 1})
+    assert ended("e", Interrupted("stop")) == (
+        "c",
+        "failed",
+        {"succeeded": 2, "failed": 2, "interrupted": 1},
+    )
+    assert read(path)["message"] == "c.pt"
 
 
 def test_an_unexpected_error_is_named(path: Path, environ: dict[str, str]) -> None:
