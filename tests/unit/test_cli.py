@@ -147,7 +147,7 @@ def test_a_message_of_many_lines_is_said_on_one(
 def test_a_sigterm_before_the_run_catches_signals_asks_to_be_started_again(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from octjob.cli import train
+    from octjob import extras
 
     before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(extras, "require_trainer", lambda: os.kill(os.getpid(), signal.SIGTERM))
