@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from octjob.errors import SpecError
+from octjob.targets.kubernetes import kueue
 from octjob.targets.kubernetes.kubeconfig import ClientLoader, locate_cluster
 from octjob.targets.kubernetes.refusal import (
     Answer,
@@ -258,21 +259,21 @@ class Cluster:
             yield rest
 
     def _at_served_version(self, resource: Resource) -> Resource:
-        """Kueue's kinds at v1beta1 where the server has no v1beta2."""
-        if resource.group != "kueue.x-k8s.io":
+        """Kueue's kinds at what the server has where that is not `kueue.VERSION`."""
+        if resource.group != kueue.GROUP:
             return resource
         if self._kueue_version is None:
-            self._kueue_version = "v1beta2"
-            asked = self._asked("get", "kueue.x-k8s.io", "kueue.x-k8s.io")
+            self._kueue_version = kueue.VERSION
+            asked = self._asked("get", kueue.GROUP, kueue.GROUP)
             try:
-                group = self._request("GET", "/apis/kueue.x-k8s.io", asked) or {}
+                group = self._request("GET", f"/apis/{kueue.GROUP}", asked) or {}
             except NotServed:
                 group = {}
             versions = [version["version"] for version in group.get("versions", [])]
-            if versions and "v1beta2" not in versions:
+            if versions and kueue.VERSION not in versions:
                 self._kueue_version = versions[0]
         return Resource(
-            f"kueue.x-k8s.io/{self._kueue_version}", resource.plural, resource.kind, resource.namespaced
+            f"{kueue.GROUP}/{self._kueue_version}", resource.plural, resource.kind, resource.namespaced
         )
 
     def _asked(self, verb: str, resource: str, what: str, kind: Resource | None = None) -> Request:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from octjob.errors import SpecError
 from octjob.records.layout import RESULT, read_sweep, run_key
 from octjob.storage.base import ObjectNotFoundError, ObjectStore
+from octjob.targets.kubernetes import kueue
 from octjob.targets.kubernetes.control import (
     NUM_THREADS,
     Listener,
@@ -26,7 +27,6 @@ from octjob.targets.kubernetes.control import (
     outcome,
     uid_of,
 )
-from octjob.targets.kubernetes.documents.manifest import QUEUE_LABEL
 from octjob.targets.kubernetes.phase import Handle, Phase, phase
 from octjob.targets.kubernetes.resources import JOBSETS
 from octjob.targets.kubernetes.select import Selection, annotation
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
 RETRY = "retry.json"
 _SERVER_METADATA = ("name", "namespace", "labels", "annotations")
-# What Kueue writes into a pod template when it admits a run (kueue pkg/podset, Merge).
-_INJECTED = ("nodeSelector", "tolerations", "schedulingGates")
 
 # From an ended JobSet to the document to create in its place.
 Remake = Callable[["Document"], "Document"]
@@ -197,7 +195,7 @@ def original(jobset: Document, workload: Document | None) -> Document:
             "spec": {key: value for key, value in jobset["spec"].items() if key != "suspend"},
         }
     )
-    if QUEUE_LABEL in metadata.get("labels", {}):
+    if kueue.QUEUE_LABEL in metadata.get("labels", {}):
         if workload is None:
             raise SpecError(
                 f"run {annotation(jobset, 'run')}: its Kueue Workload is gone, so what Kueue has changed in JobSet"
@@ -215,7 +213,7 @@ def _restore(jobset: Document, workload: Document) -> None:
         pod, before = replicated["template"]["spec"]["template"], templates[replicated["name"]]
         for live, kept, keys in (
             (pod.setdefault("metadata", {}), before.get("metadata", {}), ("labels", "annotations")),
-            (pod["spec"], before["spec"], _INJECTED),
+            (pod["spec"], before["spec"], kueue.INJECTED),
         ):
             for key in keys:
                 live.pop(key, None)

@@ -12,6 +12,8 @@ import jinja2
 import yaml
 
 from octjob.spec.run import Run
+from octjob.targets.kubernetes import gke, kueue
+from octjob.targets.kubernetes import jobset as jobset_api
 from octjob.targets.kubernetes.documents.names import REPLICATED_JOB, jobset_name, label_value
 from octjob.targets.kubernetes.documents.policy import jobset_rules, pod_rules
 from octjob.targets.kubernetes.documents.settings import Settings
@@ -23,9 +25,6 @@ GRACE_PERIOD_S = 120
 SHM_SIZE = "16Gi"
 SPEC_HASH = "octjob.dev/spec-hash"
 OUTPUT = "octjob.dev/output"
-QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
-PRIORITY_LABEL = "kueue.x-k8s.io/priority-class"
-MAX_EXEC_LABEL = "kueue.x-k8s.io/max-exec-time-seconds"
 
 # libyaml parses twenty times faster; both read the same.
 _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -80,9 +79,9 @@ def base_hash(document: Manifest, settings: Settings) -> str:
     rest = copy.deepcopy(document)
     rest["metadata"].pop("namespace", None)
     rest["metadata"]["annotations"].pop(SPEC_HASH, None)
-    for label in (QUEUE_LABEL, PRIORITY_LABEL):
+    for label in (kueue.QUEUE_LABEL, kueue.PRIORITY_LABEL):
         rest["metadata"]["labels"].pop(label, None)
-    rest["metadata"]["labels"][MAX_EXEC_LABEL] = str(settings.max_runtime_s)
+    rest["metadata"]["labels"][kueue.MAX_EXEC_LABEL] = str(settings.max_runtime_s)
     pod = rest["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
     del pod["containers"][0]["image"]
     text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
@@ -99,6 +98,9 @@ def _render(run: Run, settings: Settings, message_patterns: bool) -> Manifest:
         settings=settings,
         compute=settings.compute,
         slice=settings.slice,
+        gke=gke,
+        jobset_api=jobset_api,
+        kueue=kueue,
         replicated_job=REPLICATED_JOB,
         container=CONTAINER,
         grace_period_s=GRACE_PERIOD_S,

@@ -10,6 +10,7 @@ from octjob.spec.accelerator import Slice, parse_accelerator
 from octjob.spec.expand import Plan
 from octjob.spec.sweep import Compute
 from octjob.spec.yaml import Document
+from octjob.targets.kubernetes import gke
 
 # Set in every pod by the manifest; `compute.env` may not set them too.
 OWN_ENV = (
@@ -56,12 +57,12 @@ class Settings:
         """Labels of the nodes a run may use."""
         selector = self.slice.node_selector
         if self.compute.spot:
-            selector["cloud.google.com/gke-spot"] = "true"
+            selector[gke.SPOT_LABEL] = "true"
         if self.compute.reservation:
             project, _, name = self.compute.reservation.rpartition("/")
-            selector["cloud.google.com/reservation-name"] = name
+            selector[gke.RESERVATION_LABEL] = name
             if project:
-                selector["cloud.google.com/reservation-project"] = project
+                selector[gke.RESERVATION_PROJECT_LABEL] = project
         return selector
 
 

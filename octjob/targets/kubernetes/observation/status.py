@@ -18,10 +18,10 @@ from octjob.records.schema import RunEntry
 from octjob.records.status import RunStatus, sweep_status
 from octjob.storage import open_store
 from octjob.storage.base import ObjectNotFoundError
+from octjob.targets.kubernetes import jobset as jobset_api
 from octjob.targets.kubernetes.control import uid_of
 from octjob.targets.kubernetes.documents.names import job_name
 from octjob.targets.kubernetes.observation.conditions import last_sign
-from octjob.targets.kubernetes.observation.pods import JOBSET_NAME
 from octjob.targets.kubernetes.observation.state import Seen, run_state, wants_events
 from octjob.targets.kubernetes.observation.waiting import Place, places, preemptor
 from octjob.targets.kubernetes.phase import Handle
@@ -33,8 +33,7 @@ if TYPE_CHECKING:
     from octjob.storage.base import ObjectStore
     from octjob.targets.kubernetes.api import Cluster, Document
 
-_EVENT_REASONS = ("JobCreationFailed", "HeadlessServiceCreationFailed", "FailedCreate")
-_JOBSET_UID = "jobset.sigs.k8s.io/jobset-uid"
+_EVENT_REASONS = (jobset_api.JOB_CREATION_FAILED, jobset_api.SERVICE_CREATION_FAILED, "FailedCreate")
 _TO_THE_SECOND = len("2026-01-31T00:00:00")
 
 
@@ -111,7 +110,7 @@ class SweepView:
         signs = last_sign(selection.jobsets), last_sign(workloads)
         of_name = defaultdict(list)
         for pod in pods:
-            of_name[pod["metadata"].get("labels", {}).get(JOBSET_NAME)].append(pod)
+            of_name[pod["metadata"].get("labels", {}).get(jobset_api.NAME_KEY)].append(pod)
         return {
             annotation(jobset, "run"): replace(
                 _seen(jobset, of_jobset, place, of_name[jobset["metadata"]["name"]]),
@@ -169,7 +168,7 @@ def _seen(
     uid = uid_of(jobset)
     workload = of_jobset.get(uid)
     # Pods of an earlier JobSet of this name may still be ending.
-    own = [pod for pod in pods if pod["metadata"]["labels"].get(_JOBSET_UID, uid) == uid]
+    own = [pod for pod in pods if pod["metadata"]["labels"].get(jobset_api.UID_KEY, uid) == uid]
     return Seen(jobset, workload, own, place.get(workload["metadata"]["uid"]) if workload else None)
 
 

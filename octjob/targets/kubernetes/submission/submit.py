@@ -19,6 +19,7 @@ from octjob.targets.kubernetes.control import delete_all
 from octjob.targets.kubernetes.documents.fields import knows_message_patterns
 from octjob.targets.kubernetes.documents.manifest import Manifest, render_jobset
 from octjob.targets.kubernetes.documents.settings import Settings, warnings
+from octjob.targets.kubernetes.jobset import NEEDED_VERSION
 from octjob.targets.kubernetes.refusal import ClusterError, Forbidden
 from octjob.targets.kubernetes.resources import JOBSETS
 from octjob.targets.kubernetes.submission.admission import kubectl
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
     from octjob.targets.kubernetes.api import Cluster, Document
 
 _OLD_JOBSET = (
-    "this cluster's JobSet is older than 0.10: it cannot tell exit codes apart, so a wrong spec or unusable data is"
-    " tried compute.max_restarts times again"
+    f"this cluster's JobSet is older than {NEEDED_VERSION}: it cannot tell exit codes apart, so a wrong spec or"
+    " unusable data is tried compute.max_restarts times again"
 )
 _SAME_COMMAND = "The same command continues."
 
