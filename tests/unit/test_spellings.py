@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from octjob import env
+
 PACKAGE = Path(__file__).parents[2] / "octjob"
 TEMPLATES = PACKAGE / "targets/kubernetes/documents/templates"
 KUBERNETES = PACKAGE / "targets/kubernetes"
@@ -61,3 +63,17 @@ def spelled(pattern: str, under: Path, home: Path) -> list[str]:
 def test_what_another_project_promises_is_spelled_in_its_room(pattern: str, home: str) -> None:
     assert re.search(pattern.strip("^$"), (KUBERNETES / home).read_text())
     assert spelled(pattern, KUBERNETES, KUBERNETES / home) == []
+
+
+def test_our_environment_variables_are_spelled_in_one_module() -> None:
+    assert spelled(r"OCTJOB_[A-Z_]*[A-Z]", PACKAGE, PACKAGE / "env.py") == []
+
+
+def test_documentation_in_code_names_only_variables_that_there_are() -> None:
+    known = {value for value in vars(env).values() if isinstance(value, str)}
+    named = {
+        name
+        for path in PACKAGE.rglob("*.py")
+        for name in re.findall(r"\b_?OCTJOB_[A-Z_]*[A-Z]\b", path.read_text())
+    }
+    assert named <= known

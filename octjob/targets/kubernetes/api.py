@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
+from octjob import env
 from octjob.errors import SpecError
 from octjob.targets.kubernetes import kueue
 from octjob.targets.kubernetes.kubeconfig import ClientLoader, locate_cluster
@@ -39,7 +40,6 @@ log = logging.getLogger(__name__)
 Document = dict[str, Any]
 
 FIELD_MANAGER = "octjob"
-RETRY_ENV = "OCTJOB_CLUSTER_RETRY_S"
 _RETRY_S = 60.0
 # A webhook that refuses connections is down rather than busy.
 _WEBHOOK_RETRY_S = 8.0
@@ -372,11 +372,13 @@ class Cluster:
 
 
 def _retry_s() -> float:
-    text = os.environ.get(RETRY_ENV, str(_RETRY_S))
+    text = os.environ.get(env.CLUSTER_RETRY_S, str(_RETRY_S))
     try:
         return float(text)
     except ValueError:
-        raise SpecError(f"{RETRY_ENV}={text!r} is not a number of seconds", f"Set {RETRY_ENV}=60.") from None
+        raise SpecError(
+            f"{env.CLUSTER_RETRY_S}={text!r} is not a number of seconds", f"Set {env.CLUSTER_RETRY_S}=60."
+        ) from None
 
 
 def _reason(error: Exception) -> str:

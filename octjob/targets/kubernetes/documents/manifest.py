@@ -11,6 +11,7 @@ from typing import Any
 import jinja2
 import yaml
 
+from octjob import env
 from octjob.spec.run import Run
 from octjob.targets.kubernetes import gke, kueue
 from octjob.targets.kubernetes import jobset as jobset_api
@@ -98,6 +99,7 @@ def _render(run: Run, settings: Settings, message_patterns: bool) -> Manifest:
         settings=settings,
         compute=settings.compute,
         slice=settings.slice,
+        env=env,
         gke=gke,
         jobset_api=jobset_api,
         kueue=kueue,
