@@ -5,8 +5,6 @@ from __future__ import annotations
 # Set in every pod by the manifest, so `compute.env` may not set them too.
 # JobSet's count of restarts of the run, from 0.
 RESTART = "OCTJOB_ATTEMPT"
-# How many chips the host has.
-CHIPS_PER_HOST = "OCTJOB_CHIPS_PER_HOST"
 # The node that the pod is on.
 NODE = "OCTJOB_NODE"
 # How many hosts the slice has; without it there is one.
@@ -15,7 +13,7 @@ NUM_HOSTS = "OCTJOB_NUM_HOSTS"
 POD = "OCTJOB_POD"
 # The file that takes the container's last words.
 TERMINATION_MESSAGE = "OCTJOB_TERMINATION_MESSAGE"
-SET_BY_MANIFEST = (RESTART, CHIPS_PER_HOST, NODE, NUM_HOSTS, POD, TERMINATION_MESSAGE)
+SET_BY_MANIFEST = (RESTART, NODE, NUM_HOSTS, POD, TERMINATION_MESSAGE)
 
 # Set by a user, also through `compute.env`.
 # The device to compute on, `cpu` or `cuda`; default CUDA where there is one.
