@@ -44,6 +44,11 @@ def run_key(run_id: str, name: str) -> str:
     return f"runs/{run_id}/{name}"
 
 
+def run_uri(output: str, run_id: str) -> str:
+    """The URI of a run of the sweep at `output`; the inverse of `split_run_uri`."""
+    return f"{output}/runs/{run_id}"
+
+
 def split_run_uri(run_uri: str) -> tuple[str, str]:
     """`<sweep output>/runs/<run id>` as (sweep output, run id).
 

@@ -12,6 +12,7 @@ import jinja2
 import yaml
 
 from octjob import env
+from octjob.records.layout import run_uri
 from octjob.spec.run import Run
 from octjob.targets.kubernetes import gke, kueue
 from octjob.targets.kubernetes import jobset as jobset_api
@@ -29,11 +30,6 @@ OUTPUT = "octjob.dev/output"
 
 # libyaml parses twenty times faster; both read the same.
 _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-def run_uri(run: Run) -> str:
-    """What `octjob train --run` gets."""
-    return f"{run.output}/runs/{run.run_id}"
 
 
 def run_labels(run: Run) -> dict[str, str]:
@@ -95,7 +91,7 @@ def _render(run: Run, settings: Settings, message_patterns: bool) -> Manifest:
         labels=run_labels(run),
         annotations=run_annotations(run),
         output=run.output,
-        run_uri=run_uri(run),
+        run_uri=run_uri(run.output, run.run_id),
         settings=settings,
         compute=settings.compute,
         slice=settings.slice,
