@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from octjob.cli.cluster import cluster_options, connect
+from octjob.cli.cluster import cluster_options
 from octjob.cli.plan import MATRIX
 from octjob.errors import FailedRunsError, Interrupted, OctjobError, SpecError
 
@@ -77,6 +77,7 @@ def submit(
     else:
         _refuse("kubernetes", ["--concurrency"] if concurrency else [])
         from octjob.cli.submit_kubernetes import submit_kubernetes
+        from octjob.targets.kubernetes.place import connect
 
         namespace = namespace or planned.compute.namespace
         places = (("--context", context), ("-n", namespace))
@@ -105,6 +106,7 @@ def submit_local(planned: Plan, concurrency: int | None, *, update: bool = False
     Raises `FailedRunsError` where runs failed, `Interrupted` after a signal.
     """
     from octjob.cli.train import require_trainer
+    from octjob.records.layout import run_uri
     from octjob.storage.open import open_store
     from octjob.targets.local import LocalTarget, default_concurrency
     from octjob.targets.submit import write_plan
@@ -123,7 +125,7 @@ def submit_local(planned: Plan, concurrency: int | None, *, update: bool = False
         target = LocalTarget(
             _log_dir(planned), count, planned.compute.max_restarts, planned.compute.env, listener
         )
-        outcome = target.carry_out([(run, f"{planned.output}/runs/{run.run_id}") for run in submission.todo])
+        outcome = target.carry_out([(run, run_uri(planned.output, run.run_id)) for run in submission.todo])
     _conclude(outcome)
 
 

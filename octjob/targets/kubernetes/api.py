@@ -6,6 +6,7 @@ milliseconds an object. What is used of it is the kubeconfig with all its ways t
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import os
@@ -75,10 +76,13 @@ class Cluster:
         self.retry_s = _retry_s()
 
     @classmethod
-    def connect(cls, context: str | None = None, namespace: str | None = None) -> Cluster:
+    def connect(
+        cls, context: str | None = None, namespace: str | None = None, *, retry_s: float | None = None
+    ) -> Cluster:
         """The cluster of a kubeconfig context, or the one this process runs in.
 
-        namespace: default the context's, else `default`.
+        namespace: default the context's, else `default`. retry_s: for how long transient faults are retried in each
+        request, 0 for one who tries again himself; default as the environment says.
 
         Raises:
             SpecError: no kubeconfig, or not this context in it.
@@ -87,10 +91,16 @@ class Cluster:
         cluster = cls(*locate_cluster(context, namespace))
         places = (("--context", context), ("-n", namespace))
         cluster.flags = "".join(f" {name} {shlex.quote(value)}" for name, value in places if value)
-        retry_s, cluster.retry_s = cluster.retry_s, 0.0
+        patience_s, cluster.retry_s = cluster.retry_s if retry_s is None else retry_s, 0.0
         cluster._request("GET", "/version", cluster._asked("get", "version", "version"))
-        cluster.retry_s = retry_s
+        cluster.retry_s = patience_s
         return cluster
+
+    def hurried(self) -> Cluster:
+        """The same cluster, but transient faults are raised at once."""
+        other = copy.copy(self)
+        other.retry_s = 0.0
+        return other
 
     @property
     def server(self) -> str:

@@ -6,6 +6,7 @@ queue depends on all), pods. A fourth, of events, only where a run has no Jobs o
 
 from __future__ import annotations
 
+import copy
 import shlex
 import time
 from collections import defaultdict
@@ -14,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from octjob.records.schema import RunEntry
 from octjob.records.status import RunStatus, sweep_status
 from octjob.storage import open_store
 from octjob.storage.base import ObjectNotFoundError
@@ -26,7 +26,14 @@ from octjob.targets.kubernetes.observation.state import Seen, run_state, wants_e
 from octjob.targets.kubernetes.observation.waiting import Place, places, preemptor
 from octjob.targets.kubernetes.phase import Handle
 from octjob.targets.kubernetes.resources import EVENTS, PODS
-from octjob.targets.kubernetes.select import NoSuchTarget, Selection, annotation, parse_target, select
+from octjob.targets.kubernetes.select import (
+    NoSuchTarget,
+    Selection,
+    annotation,
+    entry_of,
+    parse_target,
+    select,
+)
 from octjob.targets.kubernetes.workloads import by_jobset, list_workloads
 
 if TYPE_CHECKING:
@@ -62,6 +69,16 @@ class SweepView:
         self._store: ObjectStore | None = None
         self._selection: Selection | None = None
         self._before: list[RunStatus] = []
+
+    def select(self) -> Selection:
+        """What the target means, without a look at more than JobSets; raises as `select` does."""
+        return select(self.cluster, self.target.text)
+
+    def hurried(self) -> SweepView:
+        """The same view for one who tries again himself: transient faults are raised at once."""
+        other = copy.copy(self)
+        other.cluster = self.cluster.hurried()
+        return other
 
     def look(self, now: float | None = None) -> Look:
         """The runs' states now. `now`: seconds since the epoch, default the clock's.
@@ -145,10 +162,7 @@ class SweepView:
             self._store = self._open_at(selection.output)
         on_cluster = {annotation(one, "run"): one for one in selection.jobsets}
         only = (set(on_cluster) or {one.run_id for one in self._before}) if self.target.run else None
-        also = [
-            RunEntry(run_id=run, checkpoint=annotation(one, "checkpoint"), config=annotation(one, "config"))
-            for run, one in on_cluster.items()
-        ]
+        also = [entry_of(one) for one in on_cluster.values()]
         try:
             return sweep_status(self._store, now, self._before, only, also)
         except ObjectNotFoundError:
