@@ -29,7 +29,7 @@ _LOOK_EVERY_S = 1.0
 _CONFLICT = 409
 
 # How many JobSets are still there.
-Listener = Callable[[int], None]
+OnRemaining = Callable[[int], None]
 # Ids of the runs with a result; None where the store does not say.
 Finished = Callable[[], Collection[str] | None]
 
@@ -51,7 +51,7 @@ def cancel(
     *,
     finished: Finished = lambda: None,
     wait: bool = True,
-    listener: Listener = lambda left: None,
+    listener: OnRemaining = lambda left: None,
 ) -> list[Outcome]:
     """Delete the JobSets of runs that have not ended; their pods get SIGTERM and time to save.
 
@@ -188,7 +188,7 @@ def _delete(cluster: Cluster, jobset: Document) -> bool:
 def going(
     cluster: Cluster,
     jobsets: Collection[Document],
-    listener: Listener = lambda left: None,
+    listener: OnRemaining = lambda left: None,
     timeout_s: float = GONE_WITHIN_S,
 ) -> Iterable[list[Document]]:
     """Yield JobSets that are being deleted as they and their pods are gone; one list call per look.

@@ -127,7 +127,7 @@ class ClusterPlace:
         phases = [phase(one) for one in self.selection.jobsets]
         return sum(one.allows("cancel") and one.name != "ending" for one in phases)
 
-    def cancel(self, *, wait: bool, listener: control.Listener) -> list[Outcome]:
+    def cancel(self, *, wait: bool, listener: control.OnRemaining) -> list[Outcome]:
         """Delete the JobSets that have not ended, see `control.cancel`."""
         jobsets = self.selection.jobsets
         return control.cancel(self.cluster, jobsets, finished=self._finished(), wait=wait, listener=listener)
@@ -136,7 +136,7 @@ class ClusterPlace:
         """Pause runs or let them go on, see `control.set_active`."""
         return control.set_active(self.cluster, self.selection, active, finished=self._finished())
 
-    def retry(self, warn: Say, listener: control.Listener) -> list[Outcome]:
+    def retry(self, warn: Say, listener: control.OnRemaining) -> list[Outcome]:
         """Run again what has ended without a result, as the sweep file says now where one was given.
 
         warn: hears what its rendering meets. See `octjob.targets.kubernetes.retry.retry`.

@@ -19,7 +19,7 @@ from octjob.storage.base import ObjectNotFoundError, ObjectStore
 from octjob.targets.kubernetes import kueue
 from octjob.targets.kubernetes.control import (
     NUM_THREADS,
-    Listener,
+    OnRemaining,
     Outcome,
     delete_all,
     going,
@@ -47,7 +47,7 @@ def retry(
     selection: Selection,
     store: ObjectStore,
     remake: Remake | None = None,
-    listener: Listener = lambda left: None,
+    listener: OnRemaining = lambda left: None,
 ) -> list[Outcome]:
     """Run those of the selected runs again whose JobSet has ended without a result, in whatever way; they continue
     from their resume state.
