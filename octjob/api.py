@@ -86,11 +86,10 @@ def open_sweep(sweep: str | Path) -> Sweep:
 
     Raises `ObjectNotFoundError` where none is.
     """
+    from octjob.records.find import open_sweep as open_store_of
     from octjob.records.layout import read_sweep
-    from octjob.storage import open_store
 
-    text = str(sweep)
-    store = open_store(plan(text).output if text.endswith((".yaml", ".yml")) else text)
+    store = open_store_of(str(sweep))
     read_sweep(store)
     return Sweep(store)
 
@@ -215,7 +214,8 @@ class Sweep:
         Raises `AccessError` for a run that is not there or not finished.
         """
         from octjob.errors import AccessError
-        from octjob.records.layout import find_run, read_result
+        from octjob.records.find import find_run
+        from octjob.records.layout import read_result
 
         run_id = find_run(self.store, run)
         result = read_result(self.store, run_id)
@@ -232,7 +232,7 @@ class Sweep:
         """
         import pandas as pd
 
-        from octjob.records.layout import find_run
+        from octjob.records.find import find_run
         from octjob.records.predictions import read_predictions
 
         rows = read_predictions(self.store, find_run(self.store, run))
@@ -266,10 +266,10 @@ def _submit_kubernetes(
 ) -> None:
     from octjob.spec.yaml import load
     from octjob.storage.open import open_store
-    from octjob.targets.kubernetes.api import Cluster
     from octjob.targets.kubernetes.documents.settings import resolve_settings
+    from octjob.targets.kubernetes.place import connect
     from octjob.targets.kubernetes.submission.submit import submit as submit_to
 
-    cluster = Cluster.connect(context, namespace or planned.compute.namespace)
+    cluster = connect(context, namespace or planned.compute.namespace)
     settings = resolve_settings(planned.compute, load(matrix))
     submit_to(planned, cluster, open_store(planned.output), settings, update=update, file=str(matrix))

@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+# What one scored sample is.
+SampleUnit = Literal["participant", "volume"]
+
 
 @dataclass(frozen=True)
 class Metric:

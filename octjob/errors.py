@@ -47,9 +47,13 @@ class DataError(OctjobError):
 
 
 class AccessError(OctjobError):
-    """A store or cluster refused: no permission, or the thing named is not there."""
+    """A store or cluster refused: no permission, or the thing named is not there.
+
+    no_answer: it did not refuse but did not answer, or could not: a lost network, a server that restarts.
+    """
 
     exit_code = 4
+    no_answer = False
 
 
 class UnavailableError(AccessError):

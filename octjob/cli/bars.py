@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from octjob.records.schema import Progress
-
-Tick = Callable[[int, int], None]
+    from octjob.tick import Tick
 
 
 def _ignore(*_: object) -> None:

@@ -1,15 +1,11 @@
-"""The options of every command that talks to a cluster, and the connection they mean."""
+"""The options of every command that talks to a cluster."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
-
-if TYPE_CHECKING:
-    from octjob.targets.kubernetes.api import Cluster
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -20,24 +16,5 @@ _NAMESPACE = click.option(
 
 
 def cluster_options(command: F) -> F:
-    """Add `--context` and `-n/--namespace`, which `connect` takes."""
+    """Add `--context` and `-n/--namespace`, which `octjob.targets` takes."""
     return _CONTEXT(_NAMESPACE(command))
-
-
-def connect(context: str | None, namespace: str | None, target: str | Path | None = None) -> Cluster:
-    """The cluster that the options mean.
-
-    target: what the user typed; a sweep file says its namespace where `--namespace` does not.
-
-    Raises:
-        SpecError: no kubeconfig, no such context, or an invalid sweep file.
-        ClusterError: the cluster does not answer.
-    """
-    from octjob.targets.kubernetes.api import Cluster
-    from octjob.targets.kubernetes.select import SWEEP_FILES
-
-    if namespace is None and target is not None and str(target).endswith(SWEEP_FILES):
-        from octjob.spec.expand import locate_sweep
-
-        namespace = locate_sweep(Path(target))[0].compute.namespace
-    return Cluster.connect(context, namespace)

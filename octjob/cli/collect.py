@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from octjob.leaderboard.board import Leaderboard
     from octjob.records.wait import Look, Standings
     from octjob.storage.base import ObjectStore
+    from octjob.targets.place import Place
 
-_SWEEP_FILES = (".yaml", ".yml")
 _FORMATS = ("table", "wide", "json", "csv", "md")
 
 
@@ -66,26 +66,16 @@ def collect(
 
 def _open(sweep: str, wait: bool, context: str | None, namespace: str | None) -> tuple[ObjectStore, Look]:
     """The sweep's store, and how to see where its runs stand; the cluster is asked only where it must be."""
-    from octjob.cli.locate import on_cluster, open_sweep
-    from octjob.records.wait import look_in_store
+    from octjob.records.find import open_sweep
+    from octjob.spec.file import is_sweep_file
+    from octjob.targets.place import StorePlace, open_place
 
-    said_by_file = sweep.endswith(_SWEEP_FILES) and not wait
-    if said_by_file or not on_cluster(sweep, context, namespace):
-        store = open_sweep(sweep)
-        return store, lambda: look_in_store(store)
-    from octjob.cli.cluster import connect
-    from octjob.errors import SpecError
-    from octjob.storage.open import open_store
-    from octjob.targets.kubernetes.observation.status import SweepView
-    from octjob.targets.kubernetes.outlook.standing import standings
-    from octjob.targets.kubernetes.select import select
-
-    cluster = connect(context, namespace, sweep)
-    selection = select(cluster, sweep)
-    if not selection.entire:
-        raise SpecError(f"{sweep}: a run, not a sweep", f"octjob collect {selection.sweep}")
-    view = SweepView(cluster, sweep if selection.file else selection.sweep)
-    return open_store(selection.output), lambda: standings(view.look().runs)
+    if is_sweep_file(sweep) and not wait:
+        place: Place = StorePlace(open_sweep(sweep))
+    else:
+        place = open_place(sweep, context, namespace)
+    place.require_sweep()
+    return place.store, place.standings
 
 
 def _wait(look: Look, timeout_s: float) -> Standings:

@@ -20,8 +20,9 @@ def completion(shell: str) -> None:
     """
     from click.shell_completion import get_completion_class
 
+    from octjob import env
     from octjob.cli import cli
 
     found = get_completion_class(shell)
     assert found is not None
-    click.echo(found(cli, {}, "octjob", "_OCTJOB_COMPLETE").source())
+    click.echo(found(cli, {}, "octjob", env.COMPLETE).source())

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import functools
 import json
-import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from octjob.cli.cluster import cluster_options, connect
+from octjob.cli.cluster import cluster_options
 from octjob.cli.complete import complete_target
 
 if TYPE_CHECKING:
-    from octjob.targets.kubernetes.api import Cluster, Document
     from octjob.targets.kubernetes.control import Outcome
-    from octjob.targets.kubernetes.select import Selection
+    from octjob.targets.kubernetes.place import ClusterPlace
 
 _TARGETS = click.argument(
     "targets", metavar="TARGET...", nargs=-1, required=True, shell_complete=complete_target
@@ -29,7 +25,7 @@ _OUTPUT = click.option(
 )
 
 # What is done to the runs of one TARGET.
-Act = Callable[["Cluster", "Selection"], "Sequence[Outcome]"]
+Act = Callable[["ClusterPlace"], "Sequence[Outcome]"]
 
 
 @click.command()
@@ -52,45 +48,14 @@ def cancel(
       octjob cancel phase3 --yes
     """
 
-    def act(cluster: Cluster, selection: Selection) -> Sequence[Outcome]:
-        from octjob.targets.kubernetes.control import cancel as cancel_runs
-        from octjob.targets.kubernetes.phase import phase
-
-        phases = [phase(one) for one in selection.jobsets]
-        alive = sum(one.allows("cancel") and one.name != "ending" for one in phases)
+    def act(place: ClusterPlace) -> Sequence[Outcome]:
+        selection, alive = place.selection, place.num_to_cancel()
         if selection.entire and alive and not yes:
             count = "1 run" if alive == 1 else f"{alive} runs"
-            _confirm(f"Cancel {count} of sweep {selection.sweep} in namespace {cluster.namespace}?")
-        listener = _progress("their pods have two minutes to save")
-        return cancel_runs(
-            cluster,
-            selection.jobsets,
-            finished=_finished(selection),
-            wait=not no_wait,
-            listener=listener,
-        )
+            _confirm(f"Cancel {count} of sweep {selection.sweep} in namespace {place.cluster.namespace}?")
+        return place.cancel(wait=not no_wait, listener=_progress("their pods have two minutes to save"))
 
     _carry_out(targets, context, namespace, output, act)
-
-
-def _finished(selection: Selection) -> Callable[[], set[str] | None]:
-    """Gives the ids of the runs with a result; the store is asked once, and only where that matters.
-
-    None where it does not answer: that must not keep a slice from being freed.
-    """
-
-    @functools.cache
-    def ask() -> set[str] | None:
-        from octjob.errors import AccessError
-        from octjob.records.layout import finished_runs
-        from octjob.storage.open import open_store
-
-        try:
-            return finished_runs(open_store(selection.output))
-        except AccessError:
-            return None
-
-    return ask
 
 
 @click.command()
@@ -152,13 +117,8 @@ def retry(
       octjob retry sweeps/phase3.yaml
     """
 
-    def act(cluster: Cluster, selection: Selection) -> Sequence[Outcome]:
-        from octjob.storage.open import open_store
-        from octjob.targets.kubernetes.retry import retry as retry_runs
-
-        remake = _rendering(cluster, selection.file) if selection.file else None
-        listener = _progress("deleted first, then created anew")
-        return retry_runs(cluster, selection, open_store(selection.output), remake, listener)
+    def act(place: ClusterPlace) -> Sequence[Outcome]:
+        return place.retry(_warn, _progress("deleted first, then created anew"))
 
     _carry_out(targets, context, namespace, output, act)
 
@@ -166,64 +126,35 @@ def retry(
 def _set_active(
     targets: Sequence[str], active: bool, output: str, context: str | None, namespace: str | None
 ) -> None:
-    def act(cluster: Cluster, selection: Selection) -> Sequence[Outcome]:
-        from octjob.targets.kubernetes.control import set_active
-
-        return set_active(cluster, selection, active, finished=_finished(selection))
-
-    _carry_out(targets, context, namespace, output, act)
+    _carry_out(targets, context, namespace, output, lambda place: place.set_active(active))
 
 
-def _rendering(cluster: Cluster, file: Path) -> Callable[[Document], Document]:
-    """Gives the JobSet of a run as its sweep file says it now."""
-    from octjob.spec.expand import plan_sweep
-    from octjob.spec.yaml import load
-    from octjob.targets.kubernetes.documents.settings import resolve_settings
-    from octjob.targets.kubernetes.submission.submit import render_plan
-
-    planned = plan_sweep(file)
-    jobsets, notes = render_plan(planned, cluster, resolve_settings(planned.compute, load(file)))
-    for note in notes:
-        click.echo(f"warning: {note}", err=True)
-
-    def of(jobset: Document) -> Document:
-        from octjob.errors import SpecError
-        from octjob.targets.kubernetes.select import annotation
-
-        run = annotation(jobset, "run")
-        if run not in jobsets:
-            raise SpecError(
-                f"run {run} has failed, but {file} has no such run any more",
-                f"`octjob retry {planned.name}/{run}{cluster.flags}` runs it as it was; `octjob submit -f"
-                f" {shlex.quote(str(file))}{cluster.flags} --update` runs the changed one.",
-            )
-        return jobsets[run]
-
-    return of
+def _warn(text: str) -> None:
+    click.echo(f"warning: {text}", err=True)
 
 
 def _carry_out(
     targets: Iterable[str], context: str | None, namespace: str | None, output: str, act: Act
 ) -> None:
     """Select, act and print, one TARGET after the other."""
-    from octjob.targets.kubernetes.select import select
+    from octjob.targets.place import open_cluster_place
 
     done = []
     for target in targets:
-        cluster = connect(context, namespace, target)
-        selection = select(cluster, target)
-        outcomes = act(cluster, selection)
-        done.append({"sweep": selection.sweep, "runs": [asdict(one) for one in outcomes]})
+        place = open_cluster_place(target, context, namespace)
+        outcomes = act(place)
+        sweep = place.selection.sweep
+        done.append({"sweep": sweep, "runs": [asdict(one) for one in outcomes]})
         if output == "table":
-            _print(selection, outcomes)
+            _print(sweep, outcomes)
     if output == "json":
         click.echo(json.dumps(done, indent=1))
 
 
-def _print(selection: Selection, outcomes: Sequence[Outcome]) -> None:
+def _print(sweep: str, outcomes: Sequence[Outcome]) -> None:
     """One line per changed run, and how many were left alone for which reason."""
     if not outcomes:
-        click.echo(f"{selection.sweep}: no run on the cluster")
+        click.echo(f"{sweep}: no run on the cluster")
     for one in outcomes:
         if one.action != "unchanged":
             click.echo(f"{one.action} {one.run}" + (f" ({one.reason})" if one.reason else ""))

@@ -34,9 +34,8 @@ def open_test(sweep: str, run: str, reason: str, by: str | None) -> None:
       octjob open-test gs://bucket/octjob/phase3 multi_domain.logistic --by ann
     """
     from octjob.cli.bars import bar
-    from octjob.cli.locate import open_sweep
     from octjob.extras import require_trainer
-    from octjob.records.layout import find_run
+    from octjob.records.find import find_run, open_sweep
     from octjob.records.openings import opening_key
 
     who = _user() if by is None else by.strip()

@@ -100,8 +100,8 @@ def _ask(planned: Plan, matrix: Path, offline: bool, context: str | None, namesp
 
 
 def _look(planned: Plan, matrix: Path, context: str | None, namespace: str | None) -> Outlook:
-    from octjob.cli.cluster import connect
     from octjob.targets.kubernetes.outlook.outlook import look
+    from octjob.targets.kubernetes.place import connect
 
     return look(connect(context, namespace, matrix), planned)
 
@@ -115,6 +115,7 @@ def _cost(planned: Plan, finished: set[str] | None) -> ChipHours:
 
 def _as_json(planned: Plan, known: _Known) -> dict[str, Any]:
     from octjob.cli.output import PLAN_SCHEMA
+    from octjob.records.layout import run_uri
     from octjob.targets.kubernetes.documents.names import jobset_name
 
     finished = known.finished
@@ -129,7 +130,7 @@ def _as_json(planned: Plan, known: _Known) -> dict[str, Any]:
         "runs": [
             {
                 **run.model_dump(mode="json"),
-                "uri": f"{planned.output}/runs/{run.run_id}",
+                "uri": run_uri(planned.output, run.run_id),
                 "mode": run.config.mode,
                 "jobset": jobset_name(run.sweep, run.run_id) if on_cluster else None,
                 "finished": None if finished is None else run.run_id in finished,

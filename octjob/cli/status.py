@@ -11,6 +11,7 @@ from octjob.cli.cluster import cluster_options
 
 if TYPE_CHECKING:
     from octjob.cli.watch import Read
+    from octjob.records.status import RunStatus
 
 _FORMATS = ("table", "wide", "json")
 
@@ -65,47 +66,20 @@ def _reader(target: str, context: str | None, namespace: str | None, *, patient:
 
     patient: wait for a cluster that does not answer for a while.
     """
-    from octjob.cli.locate import on_cluster, open_sweep
-    from octjob.records.status import RunStatus, sweep_status
-
-    if not on_cluster(target, context, namespace):
-        store = open_sweep(target)
-        seen: list[RunStatus] = []
-
-        def read_store() -> tuple[str, list[RunStatus]]:
-            nonlocal seen
-            seen = sweep_status(store, before=seen)
-            return store.root, seen
-
-        return read_store
-    from octjob.cli.cluster import connect
-    from octjob.records.layout import read_sweep
-    from octjob.targets.kubernetes.observation.status import SweepView
     from octjob.targets.kubernetes.refusal import Unreachable
-    from octjob.targets.kubernetes.select import is_store
+    from octjob.targets.place import open_place, store_words
 
     try:
-        cluster = connect(context, namespace, target)
+        place = open_place(target, context, namespace, retry_s=None if patient else 0.0)
     except Unreachable as error:
-        uri = target if is_store(target) else _store_of(target)
-        raise Unreachable(
-            error.message, f"{error.hint} `octjob status {uri}` reads the store alone."
-        ) from None
-    if not patient:
-        cluster.retry_s = 0.0
-    view = SweepView(cluster, read_sweep(open_sweep(target)).name if is_store(target) else target)
+        hint = f"{error.hint} `octjob status {store_words(target)}` reads the store alone."
+        raise Unreachable(error.message, hint) from None
 
-    def read_cluster() -> tuple[str, list[RunStatus]]:
-        look = view.look()
-        return look.selection.output, look.runs
+    def read() -> tuple[str, list[RunStatus]]:
+        statuses = place.statuses()
+        return place.output, statuses
 
-    return read_cluster
-
-
-def _store_of(target: str) -> str:
-    from octjob.targets.kubernetes.select import parse_target
-
-    return parse_target(target).output or "<output>/<sweep>"
+    return read
 
 
 def _show(read: Read, output: str) -> None:
@@ -130,7 +104,6 @@ def _watch(read: Read, interval: float, wide: bool) -> None:
 
     from octjob.cli.status_table import status_rich
     from octjob.cli.watch import watch
-    from octjob.records.status import RunStatus
 
     def show(statuses: list[RunStatus], trouble: str) -> None:
         text = status_rich(statuses, live.console.width, wide=wide)

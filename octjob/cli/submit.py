@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from octjob.cli.cluster import cluster_options, connect
+from octjob.cli.cluster import cluster_options
 from octjob.cli.plan import MATRIX
 from octjob.errors import OctjobError, SpecError
 
@@ -83,6 +83,7 @@ def submit(
         here = {"--concurrency": concurrency, "--bundle": bundle}
         _refuse("kubernetes", [name for name, value in here.items() if value])
         from octjob.cli.submit_kubernetes import submit_kubernetes
+        from octjob.targets.kubernetes.place import connect
 
         namespace = namespace or planned.compute.namespace
         places = (("--context", context), ("-n", namespace))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from octjob.spec.expand import Plan
     from octjob.spec.run import Run
     from octjob.targets.kubernetes.api import Cluster, Document
-    from octjob.targets.kubernetes.submission.batch import Listener
+    from octjob.targets.kubernetes.submission.batch import OnBatch
     from octjob.targets.kubernetes.submission.submit import Submitted
 
 _NUM_NAMED = 8
@@ -163,7 +163,7 @@ def _next_commands(planned: Plan, done: Submitted, flags: str, *, dry_run: bool)
 
 
 @contextmanager
-def _progress() -> Iterator[Listener]:
+def _progress() -> Iterator[OnBatch]:
     """One line on a terminal that says how far it is; nothing in a pipe."""
     if not sys.stderr.isatty():
         yield lambda what, done, total: None

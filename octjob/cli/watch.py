@@ -40,16 +40,10 @@ def watch(
             _, statuses = read()
         except AccessError as error:
             silent_s = clock() - answered
-            if silent_s > (NO_ANSWER_S if _no_answer(error) else REFUSED_S):
+            if silent_s > (NO_ANSWER_S if error.no_answer else REFUSED_S):
                 raise
             show(statuses, f"no answer since {silent_s:.0f} s: {error.message}")
             continue
         answered = clock()
         show(statuses, "")
     return statuses
-
-
-def _no_answer(error: AccessError) -> bool:
-    from octjob.targets.kubernetes.refusal import ClusterError
-
-    return isinstance(error, ClusterError) and (error.status is None or error.status >= 500)

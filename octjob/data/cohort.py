@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
+from octjob.catalog import SampleUnit
 from octjob.data.coverage import ALL_QUARANTINED, NO_VOLUME, NONE_SELECTED, ONLY_RADIAL, Coverage, require
 from octjob.data.manifest import VolumeRecord, read_manifest
 from octjob.data.participants import Participant, read_participants
-from octjob.data.selection import RADIAL, Selection, require_known, select
+from octjob.data.selection import RADIAL, Eligibility, require_known, select
 from octjob.errors import DataError
 from octjob.spec.experiment import Classes, Experiment
 from octjob.storage.base import ObjectStore
-
-Unit = Literal["participant", "volume"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ class Cohort:
             self.coverage,
         )
 
-    def class_counts(self, split: str, num_classes: int, unit: Unit = "participant") -> tuple[int, ...]:
+    def class_counts(self, split: str, num_classes: int, unit: SampleUnit = "participant") -> tuple[int, ...]:
         """Participants or volumes per class really used in a split, index by class."""
         people = self.participants if unit == "participant" else [v.participant for v in self.volumes]
         labels = [person.label for person in people if person.split == split]
@@ -124,7 +122,7 @@ def require_classes(cohort: Cohort, splits: Sequence[str], classes: Classes) -> 
 
 
 def _missing_reasons(
-    missing: list[str], records: tuple[VolumeRecord, ...], selection: Selection
+    missing: list[str], records: tuple[VolumeRecord, ...], selection: Eligibility
 ) -> dict[str, str]:
     reasons: dict[str, set[str]] = {}
     for record in records:
@@ -142,7 +140,6 @@ def _missing_reasons(
 __all__ = [
     "Cohort",
     "Coverage",
-    "Unit",
     "Volume",
     "build_cohort",
     "check_cohort",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -15,14 +15,13 @@ from octjob.data.protocols import PROTOCOL_REGIONS, layout_folders, protocol_of
 from octjob.data.quarantine import CorruptVolumeError
 from octjob.errors import DataError
 from octjob.storage.base import AlreadyExistsError, ObjectInfo, ObjectStore
+from octjob.tick import Tick
 
 STRUCTURAL_PREFIX = "retinal_oct/structural_oct/"
 UNKNOWN_REGION = "Unknown"
 
 # A header with the functional groups of 128 B-scans is some 60 KB.
 _BLOCK_BYTES = 128 * 1024
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class IndexReport:
 
 
 def build_index(
-    source_store: ObjectStore, num_workers: int = 16, progress: Progress | None = None
+    source_store: ObjectStore, num_workers: int = 16, progress: Tick | None = None
 ) -> IndexReport:
     """Write `retinal_oct/manifest.tsv`, create-only, in AI-READI's 15 columns.
 
@@ -115,7 +114,7 @@ class RangedReader(io.RawIOBase):
 
 
 def _read_headers(
-    store: ObjectStore, dicoms: list[ObjectInfo], num_workers: int, progress: Progress | None
+    store: ObjectStore, dicoms: list[ObjectInfo], num_workers: int, progress: Tick | None
 ) -> tuple[dict[str, Header], dict[str, str]]:
     def one(info: ObjectInfo) -> Header | CorruptVolumeError:
         with io.BufferedReader(RangedReader(store, info), _BLOCK_BYTES) as file:

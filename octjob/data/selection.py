@@ -21,14 +21,14 @@ NOT_THE_ONE = "another volume of the participant is used (data.volumes: one)"
 
 
 @dataclass(frozen=True)
-class Selection:
+class Eligibility:
     """`eligible` in the order of the records given; every other record is in `excluded`, with its reason."""
 
     eligible: tuple[VolumeRecord, ...]
     excluded: Mapping[VolumeRecord, str]
 
 
-def select(records: Iterable[VolumeRecord], data: Data) -> Selection:
+def select(records: Iterable[VolumeRecord], data: Data) -> Eligibility:
     """Apply `data.devices`, `regions`, `laterality`, `include_radial` and `volumes`, in this order.
 
     Device names are matched exactly, regions up to the published spellings (`Macula, 6 x 6`, `Macula_6x6`).
@@ -51,7 +51,7 @@ def select(records: Iterable[VolumeRecord], data: Data) -> Selection:
         chosen = _one_each(eligible)
         excluded.update((record, NOT_THE_ONE) for record in eligible if record not in chosen)
         eligible = [record for record in eligible if record in chosen]
-    return Selection(tuple(eligible), MappingProxyType(excluded))
+    return Eligibility(tuple(eligible), MappingProxyType(excluded))
 
 
 def is_structural(record: VolumeRecord) -> bool:

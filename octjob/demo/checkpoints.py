@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from multiprocessing.sharedctypes import SynchronizedArray
 from pathlib import Path
@@ -26,8 +25,8 @@ from octjob.demo.pretrain import pretrain
 from octjob.demo.recipe import CheckpointRecipe, DemoRecipe
 from octjob.spec.experiment import Classes
 from octjob.storage.base import ObjectStore
+from octjob.tick import Tick
 
-Tick = Callable[[int, int], None]
 Float32 = npt.NDArray[np.float32]
 
 _POLL_S = 0.5

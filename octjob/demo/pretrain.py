@@ -25,7 +25,7 @@ from octjob.demo.recipe import CheckpointRecipe, DemoRecipe
 from octjob.errors import DataError
 from octjob.models.encoder import INIT_STD, Block, Encoder3D, EncoderGeometry
 
-Progress = Callable[[int, int, float], None]
+OnStep = Callable[[int, int, float], None]
 
 
 class Decoder(nn.Module):
@@ -78,7 +78,7 @@ def pretrain(
     recipe: DemoRecipe,
     checkpoint: CheckpointRecipe,
     out_path: Path,
-    progress: Progress | None = None,
+    progress: OnStep | None = None,
 ) -> Pretrained:
     """Pretrain on preprocessed volumes and write a checkpoint in the original format to `out_path`.
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+from octjob.catalog import SampleUnit
 from octjob.errors import DataError
 from octjob.evaluate.arrays import to_plain
 from octjob.evaluate.baseline import Baseline, constant_baseline
@@ -15,8 +16,6 @@ from octjob.evaluate.predictions import ParticipantScores, Predictions, by_parti
 from octjob.evaluate.prior import PriorCorrected, prior_corrected
 from octjob.evaluate.verdict import Verdict, diagnose
 
-Unit = Literal["participant", "volume"]
-
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -25,7 +24,7 @@ class Evaluation:
     prior_corrected: the answers with the training prior divided out, where that is known.
     """
 
-    unit: Unit
+    unit: SampleUnit
     split: str
     metrics: Metrics
     intervals: dict[str, Interval]
@@ -42,7 +41,7 @@ class Evaluation:
 def evaluate(
     predictions: Predictions,
     num_classes: int,
-    unit: Unit = "participant",
+    unit: SampleUnit = "participant",
     num_draws: int = 2000,
     seed: int = 0,
     *,

@@ -24,13 +24,12 @@ from octjob.models.checkpoint import LoadedEncoder
 from octjob.models.pooling import PROBE_GRID, pool_tokens, token_grid
 from octjob.spec.experiment import Augment, Experiment
 from octjob.storage.base import ObjectStore
+from octjob.tick import Tick
 
 # A shard is written when it is full or this old, so that a killed run loses little.
 _SHARD_VOLUMES = 64
 _SHARD_S = 30.0
 _POLL_S = 0.5
-
-Tick = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from octjob.leaderboard.comparison import Compared, Family, Material, compare, p
 from octjob.leaderboard.flat import class_labels, flat_fields, flat_row
 from octjob.leaderboard.footnotes import footnotes
 from octjob.leaderboard.outcome import Outcome, Scored
-from octjob.leaderboard.ranking import Standing, comparable_groups, draw_all, signals, standing
-from octjob.leaderboard.rows import STATES, Row, State, make_row
+from octjob.leaderboard.ranking import Ranking, comparable_groups, draw_all, signals, standing
+from octjob.leaderboard.rows import STATES, Row, RowState, make_row
 from octjob.records.openings import Opening
 from octjob.records.schema import SweepRecord
 
@@ -66,7 +66,7 @@ class Leaderboard:
         names = [name for name, _ in flat_fields(labels)]
         return pd.DataFrame([flat_row(row, labels) for row in self.rows], columns=names)
 
-    def in_state(self, *states: State) -> tuple[Row, ...]:
+    def in_state(self, *states: RowState) -> tuple[Row, ...]:
         """The rows in one of these states."""
         return tuple(row for row in self.rows if row.state in states)
 
@@ -183,7 +183,7 @@ def _with_comparison(row: Row, family: Family, compared: Compared, refused: Mapp
 
 def _ranked(
     rows: list[Row], material: Material, metric: str, baseline: str | None
-) -> tuple[list[Row], Standing]:
+) -> tuple[list[Row], Ranking]:
     """Ranks for the `ok` rows of the largest comparable group; with a tie for it, the baseline's."""
     of_baseline = {row.run_id for row in rows if row.checkpoint == baseline}
     groups = comparable_groups(material.scores)
@@ -197,7 +197,7 @@ def _ranked(
     return [_with_rank(row, stands, set(main), metric) for row in rows], stands
 
 
-def _with_rank(row: Row, stands: Standing, main: set[str], metric: str) -> Row:
+def _with_rank(row: Row, stands: Ranking, main: set[str], metric: str) -> Row:
     if row.metrics is not None and row.run_id not in main:
         reason = f"scored other participants, labels or classes than the {len(main)} runs that are compared"
         return replace(row, flags=(*row.flags, "unpaired"), reasons=(*row.reasons, reason))

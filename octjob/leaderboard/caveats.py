@@ -9,7 +9,7 @@ import numpy as np
 
 from octjob.evaluate import IdenticalGroup
 from octjob.leaderboard.outcome import Scored
-from octjob.leaderboard.ranking import Standing, best_of_chance, comparable_groups
+from octjob.leaderboard.ranking import Ranking, best_of_chance, comparable_groups
 from octjob.leaderboard.rows import Row
 from octjob.records.schema import SweepRecord
 
@@ -20,7 +20,7 @@ def caveats(
     finished: Mapping[str, Scored],
     identical: Sequence[IdenticalGroup],
     metric: str,
-    stands: Standing,
+    stands: Ranking,
 ) -> list[str]:
     """One line each: identical predictions, mixed-up weights, collapsed baselines, what so many can show."""
     lines = [*_identical(identical, finished), *_weights(finished), *_baseline(rows, sweep.baseline)]
@@ -82,7 +82,7 @@ def _baseline(rows: Sequence[Row], baseline: str | None) -> Iterator[str]:
             yield f"The baseline {row.name} {what}: to be better than it is to be better than a constant."
 
 
-def _detectable(rows: Sequence[Row], metric: str, stands: Standing) -> Iterator[str]:
+def _detectable(rows: Sequence[Row], metric: str, stands: Ranking) -> Iterator[str]:
     if stands.detectable is None:
         return
     ranked = sorted(

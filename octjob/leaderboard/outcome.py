@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from pydantic import ValidationError
 
-from octjob.catalog import RANKING
+from octjob.catalog import RANKING, SampleUnit
 from octjob.errors import DataError
 from octjob.evaluate import ParticipantScores, Predictions, by_participant, evaluate
 from octjob.evaluate.arrays import StrArray
@@ -64,7 +64,7 @@ class PriorCorrectedRecord(Record):
 class EvaluationRecord(Record):
     """What the leaderboard needs of `Evaluation.to_dict()`."""
 
-    unit: Literal["participant", "volume"]
+    unit: SampleUnit
     split: str
     metrics: MetricsRecord
     intervals: dict[str, IntervalRecord]
@@ -183,7 +183,7 @@ class Outcome:
 class _Scope(Record):
     """What was evaluated; without it the predictions have no one meaning."""
 
-    unit: Literal["participant", "volume"]
+    unit: SampleUnit
     split: str
 
 

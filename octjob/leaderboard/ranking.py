@@ -83,7 +83,7 @@ def signals(
 
 
 @dataclass(frozen=True)
-class Standing:
+class Ranking:
     """How the comparable runs stand to each other.
 
     ranks: of the runs that may have one. winner: what picking the best of all comparable runs is worth.
@@ -103,13 +103,13 @@ def standing(
     scores: Mapping[str, ParticipantScores],
     observed: Mapping[str, float],
     values: Mapping[str, DrawnValues],
-) -> Standing:
+) -> Ranking:
     """Of the comparable runs `group`, rank those that are `fit`, best first.
 
     observed: the metric of every fit run, by run.
     """
     if not fit:
-        return Standing({})
+        return Ranking({})
     label_G, _ = participant_groups(scores[group[0]])
     ranks = rank_ranges(
         {name: observed[name] for name in fit},
@@ -122,9 +122,9 @@ def standing(
     )
     errors = _pair_errors(fit, values)
     if not errors:
-        return Standing(ranks, winner)
+        return Ranking(ranks, winner)
     first, second = sorted(fit, key=lambda name: -observed[name])[:2]
-    return Standing(
+    return Ranking(
         ranks,
         winner,
         detectable_difference(float(np.median(list(errors.values())))),

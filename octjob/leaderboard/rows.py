@@ -14,9 +14,11 @@ from octjob.leaderboard.outcome import Outcome, Scored
 from octjob.leaderboard.ranking import AdjustedSignal
 from octjob.records.schema import Progress
 
-State = Literal["ok", "no_signal", "collapsed", "unreadable", "interrupted", "running", "failed", "missing"]
+RowState = Literal[
+    "ok", "no_signal", "collapsed", "unreadable", "interrupted", "running", "failed", "missing"
+]
 # Unranked rows follow the ranked ones in this order.
-STATES: tuple[State, ...] = (
+STATES: tuple[RowState, ...] = (
     "ok", "no_signal", "collapsed", "unreadable", "interrupted", "running", "failed", "missing",
 )  # fmt: skip
 SIGNIFICANT = 0.05
@@ -60,7 +62,7 @@ class Row:
     checkpoint: str
     config: str
     run_id: str
-    state: State
+    state: RowState
     weights: str = ""
     num_models: int | None = None
     flags: tuple[str, ...] = ()
@@ -109,7 +111,7 @@ def make_row(outcome: Outcome, metric: str, signal: AdjustedSignal | None) -> Ro
 def _finished(outcome: Outcome, one: Scored, metric: str, signal: AdjustedSignal | None) -> Row:
     entry, evaluation = outcome.entry, one.evaluation
     found = [*_of_verdict(one), *_of_signal(metric, signal), *_of_records(one)]
-    state: State = "ok"
+    state: RowState = "ok"
     if evaluation.verdict.constant:
         state = "collapsed"
     elif signal is not None and signal.p_holm >= SIGNIFICANT:
@@ -165,7 +167,7 @@ def _of_records(one: Scored) -> list[tuple[str, str]]:
     return found
 
 
-def _unfinished(progress: Progress | None) -> tuple[State, str]:
+def _unfinished(progress: Progress | None) -> tuple[RowState, str]:
     if progress is None:
         return "missing", ""
     if progress.stage == "failed":

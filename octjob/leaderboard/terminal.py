@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from octjob.leaderboard.board import Leaderboard
 from octjob.leaderboard.columns import Column, cells, main_columns, wide_columns
 from octjob.leaderboard.export import remarks
-from octjob.leaderboard.rows import STATES, State
+from octjob.leaderboard.rows import STATES, RowState
 from octjob.textgrid import MIN_NAME, column_widths, fitted_names, grid, num_fitting, span
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _NUM_KEPT = 6
 _NAMES = (1, 2)
 _STATE = 4
 _MAX_REMARKS = 12
-_STYLES: dict[State, str] = {
+_STYLES: dict[RowState, str] = {
     "ok": "green",
     "no_signal": "yellow",
     "collapsed": "bold red",

@@ -25,8 +25,8 @@ from octjob.models.metadata import plain_config
 from octjob.models.report import LoadReport, encoder_digest, explain, scalar, whole
 from octjob.models.statedict import (
     Choice,
+    EncoderPair,
     FoundEncoder,
-    Selection,
     describe,
     require_keys,
     select_encoder,
@@ -121,7 +121,7 @@ def _require_shapes(found: FoundEncoder, expected: Mapping[str, Tensor], uri: st
         )
 
 
-def _require_same_names(selection: Selection, uri: str) -> None:
+def _require_same_names(selection: EncoderPair, uri: str) -> None:
     """The two encoders of a pair are copies of one architecture; a missing last block shows up only here."""
     chosen, sibling = selection.chosen, selection.sibling
     if sibling is None:

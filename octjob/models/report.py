@@ -13,7 +13,7 @@ from torch import Tensor
 from octjob.models.encoder import EncoderGeometry
 from octjob.models.fingerprint import Fingerprint
 from octjob.models.geometry import NumHeadsSource
-from octjob.models.statedict import Role, Selection
+from octjob.models.statedict import EncoderPair, Role
 from octjob.models.tensors import is_dense
 
 
@@ -73,7 +73,7 @@ def whole(payload: Mapping[str, object], key: str) -> int | None:
     return None if value is None else int(value)
 
 
-def explain(selection: Selection, mark: Fingerprint, epoch: int | None, loss: float | None) -> list[str]:
+def explain(selection: EncoderPair, mark: Fingerprint, epoch: int | None, loss: float | None) -> list[str]:
     """What the numbers mean, in plain language."""
     notes = []
     original = selection.layout == "original"

@@ -47,7 +47,7 @@ class FoundEncoder:
 
 
 @dataclass(frozen=True)
-class Selection:
+class EncoderPair:
     """The encoder to use, the other one of its pair if the file has one, and the parts left alone.
 
     `layout`: original (context_encoder and target_encoder), official (encoder and target_encoder, V-JEPA 2),
@@ -76,7 +76,7 @@ def count_blocks(names: Iterable[str]) -> int:
     return max((int(match[1]) + 1 for match in map(_BLOCK.fullmatch, names) if match), default=0)
 
 
-def select_encoder(payload: Mapping[str, object], choice: Choice, uri: str) -> Selection:
+def select_encoder(payload: Mapping[str, object], choice: Choice, uri: str) -> EncoderPair:
     """Find the encoders in a checkpoint's payload and take the one asked for.
 
     auto: the only one; of the original layout's pair the context encoder (its EMA target was never updated);
@@ -95,7 +95,7 @@ def select_encoder(payload: Mapping[str, object], choice: Choice, uri: str) -> S
     chosen = _take(by_role, layout, choice, uri)
     other: Role = "target" if chosen.role == "context" else "context"
     sibling = None if layout == "single" else by_role.get(other)
-    return Selection(chosen, sibling, layout, _ignored(groups, payload, chosen.root))
+    return EncoderPair(chosen, sibling, layout, _ignored(groups, payload, chosen.root))
 
 
 def require_keys(found: FoundEncoder, uri: str) -> None:

@@ -14,7 +14,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Iterable
@@ -23,7 +22,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from octjob.errors import AccessError, DataError, SpecError
+from octjob.errors import DataError, SpecError
 from octjob.records.schema import Progress, Result, SweepRecord
 from octjob.spec.run import Run, run_identity
 from octjob.storage.base import AlreadyExistsError, ObjectNotFoundError, ObjectStore
@@ -43,6 +42,11 @@ _ATTEMPT_LOG = re.compile(r"logs/attempt-([1-9]\d*)\.host-(\d+)\.log")
 def run_key(run_id: str, name: str) -> str:
     """The key of one of a run's objects below the sweep's output."""
     return f"runs/{run_id}/{name}"
+
+
+def run_uri(output: str, run_id: str) -> str:
+    """The URI of a run of the sweep at `output`; the inverse of `split_run_uri`."""
+    return f"{output}/runs/{run_id}"
 
 
 def split_run_uri(run_uri: str) -> tuple[str, str]:
@@ -252,27 +256,3 @@ def _version(record: BaseModel | type[BaseModel]) -> int | None:
         return getattr(record, "schema_version", None)
     field = record.model_fields.get("schema_version")
     return None if field is None else field.default
-
-
-def find_run(store: ObjectStore, name: str) -> str:
-    """The id of the run of a submitted sweep that `name` means: an id, CHECKPOINT.CONFIG or a unique prefix.
-
-    Raises:
-        AccessError: none of them; names the nearest.
-        SpecError: several.
-    """
-    runs = read_sweep(store).runs
-    for found in (
-        [one.run_id for one in runs if one.run_id == name],
-        [one.run_id for one in runs if f"{one.checkpoint}.{one.config}" == name],
-        [one.run_id for one in runs if one.run_id.startswith(name)],
-    ):
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise SpecError(
-                f"{name}: {len(found)} runs begin so: {', '.join(found[:5])}", "Give more of the id."
-            )
-    near = difflib.get_close_matches(name, [one.run_id for one in runs], n=3, cutoff=0.5)
-    hint = f"There is {', '.join(near)}." if near else f"`octjob status {store.root}` shows its runs."
-    raise AccessError(f"no run {name} in {store.root}", hint)

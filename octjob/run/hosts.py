@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from octjob import env
 from octjob.errors import Interrupted, OctjobError, SpecError
 from octjob.records.layout import read_progress, read_result, read_spec, split_run_uri
 from octjob.records.schema import ENDED, Progress, Result
@@ -56,24 +57,24 @@ def read_host(environ: Mapping[str, str]) -> Host:
 
     Raises `SpecError` for a variable that is missing or makes no sense.
     """
-    num_hosts = _number(environ, "OCTJOB_NUM_HOSTS", least=1) or 1
+    num_hosts = _number(environ, env.NUM_HOSTS, least=1) or 1
     index = _number(environ, "JOB_COMPLETION_INDEX", least=0) if num_hosts > 1 else 0
     if index is None:
         raise SpecError(
-            f"OCTJOB_NUM_HOSTS={num_hosts}, but JOB_COMPLETION_INDEX is not set: which host is this?",
-            "Kubernetes sets it in an Indexed Job; without one, leave OCTJOB_NUM_HOSTS unset.",
+            f"{env.NUM_HOSTS}={num_hosts}, but JOB_COMPLETION_INDEX is not set: which host is this?",
+            f"Kubernetes sets it in an Indexed Job; without one, leave {env.NUM_HOSTS} unset.",
         )
     if index >= num_hosts:
         raise SpecError(
-            f"JOB_COMPLETION_INDEX={index}, but there are {num_hosts} hosts (OCTJOB_NUM_HOSTS)",
+            f"JOB_COMPLETION_INDEX={index}, but there are {num_hosts} hosts ({env.NUM_HOSTS})",
             "The Job's completions must equal the slice's hosts.",
         )
     return Host(
         index=index,
         num_hosts=num_hosts,
-        restart=_number(environ, "OCTJOB_ATTEMPT", least=0),
-        pod=environ.get("OCTJOB_POD") or None,
-        node=environ.get("OCTJOB_NODE") or None,
+        restart=_number(environ, env.RESTART, least=0),
+        pod=environ.get(env.POD) or None,
+        node=environ.get(env.NODE) or None,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,13 +22,13 @@ from octjob.spec.run import Run
 from octjob.storage.base import ObjectStore
 from octjob.storage.copy import local_copy
 from octjob.storage.open import open_store
+from octjob.tick import Tick
 from octjob.train.source import VolumeSource
 from octjob.train.trainers import Inputs
 from octjob.train.units import used_splits
 
 log = logging.getLogger(__name__)
 
-Tick = Callable[[int, int], None]
 
 TEST = "test"
 

@@ -27,6 +27,7 @@ from octjob.records.layout import (
     run_key,
     split_run_uri,
 )
+from octjob.records.layout import run_uri as uri_of_run
 from octjob.records.predictions import write_predictions
 from octjob.records.schema import Result
 from octjob.run.alone import only_attempt
@@ -76,7 +77,7 @@ def run_job(
     output, run_id = split_run_uri(run_uri)
     store = open_store(output)
     run = read_spec(store, run_id)
-    with only_attempt(f"{store.root}/runs/{run_id}", run_id, patient=patient):
+    with only_attempt(uri_of_run(store.root, run_id), run_id, patient=patient):
         result = read_result(store, run_id)
         if result is not None:
             log.info("run %s is finished; nothing to do", run_id)

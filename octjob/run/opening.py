@@ -27,13 +27,14 @@ from octjob.records.openings import (
 )
 from octjob.records.schema import Result
 from octjob.run.facts import data_facts
-from octjob.run.inputs import Tick, check_test_cohort, load_encoder, load_test_cohort
+from octjob.run.inputs import check_test_cohort, load_encoder, load_test_cohort
 from octjob.run.restored import StoredWeights, predict, read_weights, restore
 from octjob.runtime.device import environment, make_deterministic, select_device
 from octjob.spec.run import RESULT_VERSION, Run
 from octjob.storage.base import ObjectStore
 from octjob.storage.open import open_store
 from octjob.storage.temporary import temporary_folder
+from octjob.tick import Tick
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,10 @@ from octjob.errors import AccessError, DataError
 from octjob.evaluate import Predictions
 from octjob.models.checkpoint import LoadedEncoder
 from octjob.records.layout import SPEC, run_key
-from octjob.run.inputs import Tick, read_inputs
+from octjob.run.inputs import read_inputs
 from octjob.spec.run import Run
 from octjob.storage.base import ObjectStore
+from octjob.tick import Tick
 from octjob.train.classifier import Classifier, make_head
 from octjob.train.logistic import Logistic
 from octjob.train.loop import Loop, Task

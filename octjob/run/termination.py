@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from octjob import env
 from octjob.catalog import RANKING
 from octjob.errors import Interrupted, OctjobError
 from octjob.records.schema import Progress, Result, is_constant
@@ -31,7 +32,6 @@ from octjob.run.hosts import Host
 
 log = logging.getLogger(__name__)
 
-PATH_ENV = "OCTJOB_TERMINATION_MESSAGE"
 MAX_BYTES = 4096
 _MAX_RUN_CHARS = 512
 
@@ -92,7 +92,7 @@ def last_words(run_uri: str, environ: Mapping[str, str], tally: Tally | None = N
     words = LastWords(run_uri)
     tally = tally or Tally(1)
     redact = Redactor(environ)
-    path = environ.get(PATH_ENV)
+    path = environ.get(env.TERMINATION_MESSAGE)
     try:
         yield words
     except BaseException as error:
@@ -126,7 +126,9 @@ def _write(path: str | None, document: dict[str, Any], redact: Redactor) -> None
         # Not by renaming: the kubelet mounted this very file.
         Path(path).write_bytes(encode_message(safe))
     except OSError as error:
-        log.warning("%s=%s: cannot be written (%s)", PATH_ENV, path, os.strerror(error.errno or 0))
+        log.warning(
+            "%s=%s: cannot be written (%s)", env.TERMINATION_MESSAGE, path, os.strerror(error.errno or 0)
+        )
 
 
 def _outcome(error: BaseException | None) -> dict[str, Any]:

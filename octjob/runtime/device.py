@@ -9,10 +9,8 @@ from typing import Any
 
 import torch
 
-from octjob import __version__
+from octjob import __version__, env
 from octjob.errors import SpecError
-
-DEVICE_ENV = "OCTJOB_DEVICE"
 
 
 def select_device() -> torch.device:
@@ -20,12 +18,12 @@ def select_device() -> torch.device:
 
     Raises `SpecError` for a device that is not there: it never falls back.
     """
-    wanted = os.environ.get(DEVICE_ENV) or ("cuda" if torch.cuda.is_available() else "cpu")
+    wanted = os.environ.get(env.DEVICE) or ("cuda" if torch.cuda.is_available() else "cpu")
     if wanted not in ("cpu", "cuda"):
-        raise SpecError(f"{DEVICE_ENV}={wanted}: not a device", "Use cpu or cuda.")
+        raise SpecError(f"{env.DEVICE}={wanted}: not a device", "Use cpu or cuda.")
     if wanted == "cuda" and not torch.cuda.is_available():
         raise SpecError(
-            f"{DEVICE_ENV}=cuda, but torch sees no GPU", f"Set {DEVICE_ENV}=cpu, or mend the driver."
+            f"{env.DEVICE}=cuda, but torch sees no GPU", f"Set {env.DEVICE}=cpu, or mend the driver."
         )
     return torch.device(wanted)
 

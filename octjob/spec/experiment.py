@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from octjob.catalog import PER_EPOCH
+from octjob.catalog import PER_EPOCH, SampleUnit
 from octjob.spec.names import CLASS, check_name
 
 CLASS_NAMES = (
@@ -135,7 +135,7 @@ class Data(Section):
         0.95, description="Least share of expected participants that must be found."
     )
     max_corrupt: Fraction = Field(0.01, description="Largest share of volumes that may be unreadable.")
-    unit: Literal["participant", "volume"] = Field("participant", description="What one scored sample is.")
+    unit: SampleUnit = Field("participant", description="What one scored sample is.")
 
 
 class Classes(Section):

@@ -21,11 +21,26 @@ _KINDS = {
     stat.S_IFBLK: "a device",
     stat.S_IFSOCK: "a socket",
 }
+_SWEEP_FILES = (".yaml", ".yml")
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 class UnreadableError(SpecError):
     """A file that is not there, is no text file, or may not be read; whoever was told its name can say where."""
+
+
+def is_sweep_file(text: str) -> bool:
+    """Whether a text that may also be a name, a URI or a directory means a sweep file."""
+    return text.endswith(_SWEEP_FILES)
+
+
+def split_sweep_file(text: str) -> tuple[str, str]:
+    """`SWEEP.yaml/RUN` as (file, run); both empty for anything else."""
+    for suffix in _SWEEP_FILES:
+        head, found, run = text.partition(f"{suffix}/")
+        if found and run:
+            return head + suffix, run
+    return "", ""
 
 
 def name_of(path: Path) -> str:

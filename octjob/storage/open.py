@@ -11,17 +11,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
+from octjob import env
 from octjob.errors import AccessError, DataError, SpecError
 from octjob.spec.uri import parse_uri, split_uri
 from octjob.storage.base import ObjectInfo, ObjectStore
 from octjob.storage.checksum import hasher_of
 from octjob.storage.temporary import remove_dead, temporary_file
 
-# How long transient faults are retried in one operation, in seconds.
-RETRY_ENV = "OCTJOB_STORAGE_RETRY_S"
 _DEFAULT_RETRY_S = 120.0
-# How long a request may be silent before it counts as a fault, in seconds.
-TIMEOUT_ENV = "OCTJOB_STORAGE_TIMEOUT_S"
 _DEFAULT_TIMEOUT_S = 60.0
 _CHUNK_BYTES = 32 * 2**20
 _NUM_STREAMS = 4
@@ -34,8 +31,8 @@ def open_store(root_uri: str) -> ObjectStore:
     Nothing is contacted yet. `OCTJOB_STORAGE_RETRY_S` bounds the retrying of transient faults (120 s),
     `OCTJOB_STORAGE_TIMEOUT_S` the silence of one request (60 s).
     """
-    retry_s = _seconds(RETRY_ENV, _DEFAULT_RETRY_S)
-    return _open(str(parse_uri(root_uri)), retry_s, _seconds(TIMEOUT_ENV, _DEFAULT_TIMEOUT_S))
+    retry_s = _seconds(env.STORAGE_RETRY_S, _DEFAULT_RETRY_S)
+    return _open(str(parse_uri(root_uri)), retry_s, _seconds(env.STORAGE_TIMEOUT_S, _DEFAULT_TIMEOUT_S))
 
 
 def forget_stores() -> None:

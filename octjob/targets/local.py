@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 from octjob.errors import AccessError, DataError, FailedRunsError, Interrupted, SpecError
+from octjob.records.layout import run_uri
 from octjob.signals import stop_signals
 from octjob.spec.expand import Plan
 from octjob.spec.run import Run
@@ -234,7 +235,7 @@ def carry_out(
         _log_dir(planned), count, planned.compute.max_restarts, planned.compute.env, listener
     )
     outcome = target.carry_out(
-        [[(run, f"{planned.output}/runs/{run.run_id}") for run in group] for group in groups]
+        [[(run, run_uri(planned.output, run.run_id)) for run in group] for group in groups]
     )
     _conclude(outcome)
 

@@ -14,11 +14,11 @@ from doubles.bad_disk import BadDisk, Weather
 from doubles.fault_proxy import FaultProxy
 from doubles.gcs import GcsServer
 
+from octjob import env
 from octjob.storage import ObjectStore, patience
 from octjob.storage.b2 import B2Store
 from octjob.storage.file import FileStore
 from octjob.storage.gcs import GcsStore
-from octjob.storage.open import RETRY_ENV, TIMEOUT_ENV
 from tests.integration.test_storage_contract import *  # noqa: F403
 
 SEED = 9
@@ -56,7 +56,7 @@ def any_store(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Iterator[ObjectStore]:
     """Each store in turn, with a seeded sequence of faults of its own in every test."""
-    monkeypatch.setenv(RETRY_ENV, str(RETRY_S))
+    monkeypatch.setenv(env.STORAGE_RETRY_S, str(RETRY_S))
     if request.param != "file":
         yield remote_store(request, monkeypatch)
         return
@@ -73,7 +73,7 @@ def remote_store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     proxy.stall_s = STALL_S
     proxy.weather = fault_proxy.Weather(SEED, RATE, KINDS)
     b2_server: B2Server = request.getfixturevalue("b2_server")
-    monkeypatch.setenv(TIMEOUT_ENV, str(TIMEOUT_S))
+    monkeypatch.setenv(env.STORAGE_TIMEOUT_S, str(TIMEOUT_S))
     below = f"octjob-test/{uuid.uuid4().hex}"
     if request.param == "gcs":
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", proxy.url)

@@ -12,10 +12,11 @@ from doubles.fault_proxy import FaultProxy, Weather
 from doubles.gcs import GcsServer
 from doubles.tiny_sweep import fill_bucket, save_checkpoint, submitted, sweep_file, uri_of
 
+from octjob import env
 from octjob.leaderboard.collect import collect, publish
 from octjob.run.job import run_job
 from octjob.storage import open_store
-from octjob.storage.open import RETRY_ENV, TIMEOUT_ENV, forget_stores
+from octjob.storage.open import forget_stores
 
 KINDS = ("truncate", "reset", "short", "flip", "429", "503", "stall", "drop_reply")
 CONFIGS: dict[str, Any] = {
@@ -53,8 +54,8 @@ def test_the_table_is_the_same_and_no_run_fails(
             "STORAGE_EMULATOR_HOST": gcs.url,
         }.items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setenv(TIMEOUT_ENV, "1")
-        monkeypatch.setenv(RETRY_ENV, "60")
+        monkeypatch.setenv(env.STORAGE_TIMEOUT_S, "1")
+        monkeypatch.setenv(env.STORAGE_RETRY_S, "60")
         forget_stores()
         fill_bucket(tmp_path / "bucket").write()
         (tmp_path / "weights").mkdir()

@@ -17,7 +17,7 @@ from octjob.spec.expand import plan_sweep
 from octjob.storage.open import open_store
 from octjob.targets.kubernetes.api import Cluster
 from octjob.targets.kubernetes.documents.settings import resolve_settings
-from octjob.targets.kubernetes.submission.batch import WAVE_S, Listener
+from octjob.targets.kubernetes.submission.batch import WAVE_S, OnBatch
 from octjob.targets.kubernetes.submission.submit import Submitted, submit
 from tests.cluster.access import ClusterAccess
 from tests.cluster.tenancy import QUEUE, RUN_ACCOUNT
@@ -132,7 +132,7 @@ def connect(cluster: ClusterAccess, namespace: str, kubeconfig: Path | None = No
 
 
 def submit_file(
-    cluster: Cluster, path: Path, listener: Listener = lambda *_: None, ordered: bool = False, **options: bool
+    cluster: Cluster, path: Path, listener: OnBatch = lambda *_: None, ordered: bool = False, **options: bool
 ) -> Submitted:
     """`submit` of a sweep file, all runs at once unless told otherwise."""
     plan = plan_sweep(path)

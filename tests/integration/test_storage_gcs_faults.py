@@ -11,10 +11,11 @@ import pytest
 from doubles.fault_proxy import Fault, FaultProxy
 from doubles.gcs import GcsServer
 
+from octjob import env
 from octjob.errors import AccessError, DataError, UnavailableError
 from octjob.storage import AlreadyExistsError, ObjectNotFoundError, VersionConflictError, download
 from octjob.storage.gcs import GcsStore
-from octjob.storage.open import RETRY_ENV, TIMEOUT_ENV, open_store
+from octjob.storage.open import open_store
 
 UPLOAD = "/upload/"
 
@@ -76,8 +77,8 @@ def test_lasting_unavailability_ends_within_the_deadline(proxy: FaultProxy) -> N
 def test_a_silent_server_is_given_up_after_the_timeout_of_the_environment(
     proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(TIMEOUT_ENV, "0.2")
-    monkeypatch.setenv(RETRY_ENV, "0")
+    monkeypatch.setenv(env.STORAGE_TIMEOUT_S, "0.2")
+    monkeypatch.setenv(env.STORAGE_RETRY_S, "0")
     proxy.stall_s = 30.0
     proxy.inject(Fault("stall", "GET", times=1000))
     began = time.monotonic()

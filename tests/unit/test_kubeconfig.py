@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from octjob import env
 from octjob.errors import OctjobError, SpecError
-from octjob.targets.kubernetes.api import RETRY_ENV, Cluster
+from octjob.targets.kubernetes.api import Cluster
 from octjob.targets.kubernetes.kubeconfig import locate_cluster
 from octjob.targets.kubernetes.refusal import Answer, NoCredentials, Request, refusal
 
@@ -83,8 +84,8 @@ def test_no_answer(write: Write) -> None:
 
 def test_a_time_that_is_none(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     write(kubeconfig())
-    monkeypatch.setenv(RETRY_ENV, "soon")
-    assert f"{RETRY_ENV}='soon'" in refused().message
+    monkeypatch.setenv(env.CLUSTER_RETRY_S, "soon")
+    assert f"{env.CLUSTER_RETRY_S}='soon'" in refused().message
 
 
 # Credential plugins

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -17,8 +17,7 @@ from octjob.data.synthesize.scan import Volume, scan_retina
 from octjob.data.synthesize.tables import manifest_tsv, other_tables, participants_tsv
 from octjob.errors import DataError, SpecError
 from octjob.storage.base import ObjectStore
-
-Progress = Callable[[int, int], None]
+from octjob.tick import Tick
 
 PARTICIPANTS_KEY = "participants.tsv"
 _SCAN_STREAM = 3
@@ -37,7 +36,7 @@ class SynthesisReport:
 
 
 def synthesize(
-    store: ObjectStore, recipe: SynthesisRecipe, progress: Progress | None = None, workers: int | None = None
+    store: ObjectStore, recipe: SynthesisRecipe, progress: Tick | None = None, workers: int | None = None
 ) -> SynthesisReport:
     """Write the bucket `recipe` describes below the root of `store`; `progress(done, total)` counts volumes.
 

@@ -6,6 +6,7 @@ milliseconds an object. What is used of it is the kubeconfig with all its ways t
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import os
@@ -17,7 +18,9 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
+from octjob import env
 from octjob.errors import SpecError
+from octjob.targets.kubernetes import kueue
 from octjob.targets.kubernetes.kubeconfig import ClientLoader, locate_cluster
 from octjob.targets.kubernetes.refusal import (
     Answer,
@@ -38,7 +41,6 @@ log = logging.getLogger(__name__)
 Document = dict[str, Any]
 
 FIELD_MANAGER = "octjob"
-RETRY_ENV = "OCTJOB_CLUSTER_RETRY_S"
 _RETRY_S = 60.0
 # A webhook that refuses connections is down rather than busy.
 _WEBHOOK_RETRY_S = 8.0
@@ -74,10 +76,13 @@ class Cluster:
         self.retry_s = _retry_s()
 
     @classmethod
-    def connect(cls, context: str | None = None, namespace: str | None = None) -> Cluster:
+    def connect(
+        cls, context: str | None = None, namespace: str | None = None, *, retry_s: float | None = None
+    ) -> Cluster:
         """The cluster of a kubeconfig context, or the one this process runs in.
 
-        namespace: default the context's, else `default`.
+        namespace: default the context's, else `default`. retry_s: for how long transient faults are retried in each
+        request, 0 for one who tries again himself; default as the environment says.
 
         Raises:
             SpecError: no kubeconfig, or not this context in it.
@@ -86,10 +91,16 @@ class Cluster:
         cluster = cls(*locate_cluster(context, namespace))
         places = (("--context", context), ("-n", namespace))
         cluster.flags = "".join(f" {name} {shlex.quote(value)}" for name, value in places if value)
-        retry_s, cluster.retry_s = cluster.retry_s, 0.0
+        patience_s, cluster.retry_s = cluster.retry_s if retry_s is None else retry_s, 0.0
         cluster._request("GET", "/version", cluster._asked("get", "version", "version"))
-        cluster.retry_s = retry_s
+        cluster.retry_s = patience_s
         return cluster
+
+    def hurried(self) -> Cluster:
+        """The same cluster, but transient faults are raised at once."""
+        other = copy.copy(self)
+        other.retry_s = 0.0
+        return other
 
     @property
     def server(self) -> str:
@@ -258,21 +269,21 @@ class Cluster:
             yield rest
 
     def _at_served_version(self, resource: Resource) -> Resource:
-        """Kueue's kinds at v1beta1 where the server has no v1beta2."""
-        if resource.group != "kueue.x-k8s.io":
+        """Kueue's kinds at what the server has where that is not `kueue.VERSION`."""
+        if resource.group != kueue.GROUP:
             return resource
         if self._kueue_version is None:
-            self._kueue_version = "v1beta2"
-            asked = self._asked("get", "kueue.x-k8s.io", "kueue.x-k8s.io")
+            self._kueue_version = kueue.VERSION
+            asked = self._asked("get", kueue.GROUP, kueue.GROUP)
             try:
-                group = self._request("GET", "/apis/kueue.x-k8s.io", asked) or {}
+                group = self._request("GET", f"/apis/{kueue.GROUP}", asked) or {}
             except NotServed:
                 group = {}
             versions = [version["version"] for version in group.get("versions", [])]
-            if versions and "v1beta2" not in versions:
+            if versions and kueue.VERSION not in versions:
                 self._kueue_version = versions[0]
         return Resource(
-            f"kueue.x-k8s.io/{self._kueue_version}", resource.plural, resource.kind, resource.namespaced
+            f"{kueue.GROUP}/{self._kueue_version}", resource.plural, resource.kind, resource.namespaced
         )
 
     def _asked(self, verb: str, resource: str, what: str, kind: Resource | None = None) -> Request:
@@ -371,11 +382,13 @@ class Cluster:
 
 
 def _retry_s() -> float:
-    text = os.environ.get(RETRY_ENV, str(_RETRY_S))
+    text = os.environ.get(env.CLUSTER_RETRY_S, str(_RETRY_S))
     try:
         return float(text)
     except ValueError:
-        raise SpecError(f"{RETRY_ENV}={text!r} is not a number of seconds", f"Set {RETRY_ENV}=60.") from None
+        raise SpecError(
+            f"{env.CLUSTER_RETRY_S}={text!r} is not a number of seconds", f"Set {env.CLUSTER_RETRY_S}=60."
+        ) from None
 
 
 def _reason(error: Exception) -> str:

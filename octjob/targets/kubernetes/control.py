@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from octjob.errors import SpecError
-from octjob.targets.kubernetes.documents.manifest import GRACE_PERIOD_S, QUEUE_LABEL
+from octjob.targets.kubernetes import jobset as jobset_api
+from octjob.targets.kubernetes import kueue
+from octjob.targets.kubernetes.documents.manifest import GRACE_PERIOD_S
 from octjob.targets.kubernetes.phase import Handle, Phase, phase
 from octjob.targets.kubernetes.refusal import ClusterError, Refused
 from octjob.targets.kubernetes.resources import JOBSETS, WORKLOADS
@@ -27,7 +29,7 @@ _LOOK_EVERY_S = 1.0
 _CONFLICT = 409
 
 # How many JobSets are still there.
-Listener = Callable[[int], None]
+OnRemaining = Callable[[int], None]
 # Ids of the runs with a result; None where the store does not say.
 Finished = Callable[[], Collection[str] | None]
 
@@ -49,7 +51,7 @@ def cancel(
     *,
     finished: Finished = lambda: None,
     wait: bool = True,
-    listener: Listener = lambda left: None,
+    listener: OnRemaining = lambda left: None,
 ) -> list[Outcome]:
     """Delete the JobSets of runs that have not ended; their pods get SIGTERM and time to save.
 
@@ -107,7 +109,7 @@ def set_active(
     """
     verb = "resumed" if active else "paused"
     alive = [one for one in selection.jobsets if _movable(phase(one))]
-    unqueued = [one for one in alive if not one["metadata"].get("labels", {}).get(QUEUE_LABEL)]
+    unqueued = [one for one in alive if not one["metadata"].get("labels", {}).get(kueue.QUEUE_LABEL)]
     if unqueued:
         raise SpecError(
             f"run {annotation(unqueued[0], 'run')}: not queued by Kueue, so it cannot be {verb}",
@@ -186,7 +188,7 @@ def _delete(cluster: Cluster, jobset: Document) -> bool:
 def going(
     cluster: Cluster,
     jobsets: Collection[Document],
-    listener: Listener = lambda left: None,
+    listener: OnRemaining = lambda left: None,
     timeout_s: float = GONE_WITHIN_S,
 ) -> Iterable[list[Document]]:
     """Yield JobSets that are being deleted as they and their pods are gone; one list call per look.
@@ -206,7 +208,7 @@ def going(
             name = left[0]["metadata"]["name"]
             raise ClusterError(
                 f"{len(left)} JobSets are still being deleted after {timeout_s:.0f} s, e.g. {name}",
-                f"`kubectl -n {cluster.namespace} get pods -l jobset.sigs.k8s.io/jobset-name={name}` shows what is"
+                f"`kubectl -n {cluster.namespace} get pods -l {jobset_api.NAME_KEY}={name}` shows what is"
                 " left of it; the same command continues.",
             )
         if left:

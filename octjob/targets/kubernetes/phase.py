@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from octjob.targets.kubernetes.documents.manifest import QUEUE_LABEL
+from octjob.targets.kubernetes import jobset as jobset_api
+from octjob.targets.kubernetes import kueue
 from octjob.targets.kubernetes.observation.conditions import condition, true
 
 if TYPE_CHECKING:
@@ -53,7 +54,6 @@ _REASONS: dict[PhaseName, str] = {
     "queued": "is queued",
     "running": "is running",
 }
-_TIME_LIMIT = ("MaximumExecutionTimeExceeded", "maximum execution time")
 
 
 @dataclass(frozen=True)
@@ -136,26 +136,26 @@ def phase(jobset: Document | None, workload: Document | None = None, *, has_resu
     if "deletionTimestamp" in jobset["metadata"]:
         return Phase("ending")
     terminal = jobset.get("status", {}).get("terminalState")
-    if true(jobset, "Failed") or terminal == "Failed":
+    if true(jobset, jobset_api.FAILED) or terminal == jobset_api.FAILED:
         return Phase("failed")
-    if true(jobset, "Completed") or terminal == "Completed":
+    if true(jobset, jobset_api.COMPLETED) or terminal == jobset_api.COMPLETED:
         return Phase("no result")
     if workload is not None and not workload["spec"].get("active", True):
         return _inactive(workload)
     suspended = bool(jobset["spec"].get("suspend"))
-    if suspended and workload is None and QUEUE_LABEL not in jobset["metadata"].get("labels", {}):
+    if suspended and workload is None and kueue.QUEUE_LABEL not in jobset["metadata"].get("labels", {}):
         return Phase("held")
-    waits = suspended or (workload is not None and not true(workload, "Admitted"))
+    waits = suspended or (workload is not None and not true(workload, kueue.ADMITTED))
     return Phase("queued" if waits else "running")
 
 
 def _inactive(workload: Document) -> Phase:
     """Paused by hand, or put out by Kueue for good."""
-    evicted = condition(workload, "Evicted") or {}
+    evicted = condition(workload, kueue.EVICTED) or {}
     reason, message = evicted.get("reason", ""), evicted.get("message", "")
-    if any(words in text for words in _TIME_LIMIT for text in (reason, message)):
+    if any(words in text for words in kueue.TIME_LIMIT for text in (reason, message)):
         return Phase("out of time")
-    if reason.startswith("Deactivated") and reason != "Deactivated":
+    if reason.startswith(kueue.DEACTIVATED) and reason != kueue.DEACTIVATED:
         return Phase("put out", message)
     return Phase("paused")
 

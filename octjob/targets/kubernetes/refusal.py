@@ -21,6 +21,7 @@ class ClusterError(AccessError):
     def __init__(self, message: str, hint: str = "", status: int | None = None) -> None:
         super().__init__(message, hint)
         self.status = status
+        self.no_answer = status is None or status >= 500
 
 
 class Unreachable(ClusterError):

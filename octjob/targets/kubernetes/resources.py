@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from octjob.targets.kubernetes import jobset, kueue
+
 
 @dataclass(frozen=True)
 class Resource:
@@ -33,7 +35,7 @@ class Resource:
         return "/" + "/".join([*parts, name] if name else parts)
 
 
-JOBSETS = Resource("jobset.x-k8s.io/v1alpha2", "jobsets", "JobSet")
+JOBSETS = Resource(jobset.GROUP_VERSION, "jobsets", "JobSet")
 JOBS = Resource("batch/v1", "jobs", "Job")
 PODS = Resource("v1", "pods", "Pod")
 EVENTS = Resource("v1", "events", "Event")
@@ -44,13 +46,13 @@ NODES = Resource("v1", "nodes", "Node", namespaced=False)
 CRDS = Resource(
     "apiextensions.k8s.io/v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False
 )
-# v1beta2 is stored and served from Kueue 0.14 on, and `Cluster` reads v1beta1 where only that is served.
-WORKLOADS = Resource("kueue.x-k8s.io/v1beta2", "workloads", "Workload")
-LOCAL_QUEUES = Resource("kueue.x-k8s.io/v1beta2", "localqueues", "LocalQueue")
-CLUSTER_QUEUES = Resource("kueue.x-k8s.io/v1beta2", "clusterqueues", "ClusterQueue", namespaced=False)
-RESOURCE_FLAVORS = Resource("kueue.x-k8s.io/v1beta2", "resourceflavors", "ResourceFlavor", namespaced=False)
+# `Cluster` reads an earlier version where only that is served.
+WORKLOADS = Resource(kueue.GROUP_VERSION, "workloads", "Workload")
+LOCAL_QUEUES = Resource(kueue.GROUP_VERSION, "localqueues", "LocalQueue")
+CLUSTER_QUEUES = Resource(kueue.GROUP_VERSION, "clusterqueues", "ClusterQueue", namespaced=False)
+RESOURCE_FLAVORS = Resource(kueue.GROUP_VERSION, "resourceflavors", "ResourceFlavor", namespaced=False)
 PRIORITY_CLASSES = Resource(
-    "kueue.x-k8s.io/v1beta2", "workloadpriorityclasses", "WorkloadPriorityClass", namespaced=False
+    kueue.GROUP_VERSION, "workloadpriorityclasses", "WorkloadPriorityClass", namespaced=False
 )
 ACCESS_REVIEWS = Resource(
     "authorization.k8s.io/v1", "selfsubjectaccessreviews", "SelfSubjectAccessReview", namespaced=False

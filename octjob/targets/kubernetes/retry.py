@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 from octjob.errors import SpecError
 from octjob.records.layout import RESULT, read_sweep, run_key
 from octjob.storage.base import ObjectNotFoundError, ObjectStore
+from octjob.targets.kubernetes import kueue
 from octjob.targets.kubernetes.control import (
     NUM_THREADS,
-    Listener,
+    OnRemaining,
     Outcome,
     delete_all,
     going,
@@ -26,7 +27,6 @@ from octjob.targets.kubernetes.control import (
     outcome,
     uid_of,
 )
-from octjob.targets.kubernetes.documents.manifest import QUEUE_LABEL
 from octjob.targets.kubernetes.phase import Handle, Phase, phase
 from octjob.targets.kubernetes.resources import JOBSETS
 from octjob.targets.kubernetes.select import Selection, annotation
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
 RETRY = "retry.json"
 _SERVER_METADATA = ("name", "namespace", "labels", "annotations")
-# What Kueue writes into a pod template when it admits a run (kueue pkg/podset, Merge).
-_INJECTED = ("nodeSelector", "tolerations", "schedulingGates")
 
 # From an ended JobSet to the document to create in its place.
 Remake = Callable[["Document"], "Document"]
@@ -49,7 +47,7 @@ def retry(
     selection: Selection,
     store: ObjectStore,
     remake: Remake | None = None,
-    listener: Listener = lambda left: None,
+    listener: OnRemaining = lambda left: None,
 ) -> list[Outcome]:
     """Run those of the selected runs again whose JobSet has ended without a result, in whatever way; they continue
     from their resume state.
@@ -197,7 +195,7 @@ def original(jobset: Document, workload: Document | None) -> Document:
             "spec": {key: value for key, value in jobset["spec"].items() if key != "suspend"},
         }
     )
-    if QUEUE_LABEL in metadata.get("labels", {}):
+    if kueue.QUEUE_LABEL in metadata.get("labels", {}):
         if workload is None:
             raise SpecError(
                 f"run {annotation(jobset, 'run')}: its Kueue Workload is gone, so what Kueue has changed in JobSet"
@@ -215,7 +213,7 @@ def _restore(jobset: Document, workload: Document) -> None:
         pod, before = replicated["template"]["spec"]["template"], templates[replicated["name"]]
         for live, kept, keys in (
             (pod.setdefault("metadata", {}), before.get("metadata", {}), ("labels", "annotations")),
-            (pod["spec"], before["spec"], _INJECTED),
+            (pod["spec"], before["spec"], kueue.INJECTED),
         ):
             for key in keys:
                 live.pop(key, None)

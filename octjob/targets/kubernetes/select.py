@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from octjob.errors import AccessError, SpecError
+from octjob.records.find import matching_runs
+from octjob.records.schema import RunEntry
+from octjob.spec.file import is_sweep_file
 from octjob.targets.kubernetes.documents.names import label_value
 from octjob.targets.kubernetes.resources import JOBSETS
 
@@ -21,7 +24,6 @@ if TYPE_CHECKING:
     from octjob.targets.kubernetes.api import Cluster, Document
 
 OURS = "app.kubernetes.io/name=octjob"
-SWEEP_FILES = (".yaml", ".yml")
 _NAME = r"[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?"
 _TARGET = re.compile(rf"(?:(?P<in_sweep>{_NAME})/)?(?P<run>{_NAME}\.[a-z0-9_.-]+)|(?P<sweep>{_NAME})")
 _NUM_NEAREST = 3
@@ -70,7 +72,7 @@ class Selection:
 
 def is_store(text: str) -> bool:
     """Whether `text` is a URI or a directory, which means the object store only."""
-    if text.endswith(SWEEP_FILES):
+    if is_sweep_file(text):
         return False
     return not _TARGET.fullmatch(text) or (Path(text) / "sweep.json").is_file()
 
@@ -96,7 +98,7 @@ def parse_target(text: str) -> Target:
 
     Raises `SpecError` for an invalid sweep file and for what cannot be a name.
     """
-    if text.endswith(SWEEP_FILES):
+    if is_sweep_file(text):
         from octjob.spec.expand import locate_sweep
 
         sweep, output = locate_sweep(Path(text))
@@ -123,7 +125,7 @@ def choose(target: Target, jobsets: Iterable[Document]) -> Selection:
     if target.output:
         named = [one for one in named if annotation(one, "output") == target.output]
     if target.run:
-        named = _runs(target.run, named)
+        named = matching_runs(target.run, named, entry_of)
     if not named:
         if target.file is not None:
             return Selection(target.sweep, target.output, [], file=target.file)
@@ -133,6 +135,15 @@ def choose(target: Target, jobsets: Iterable[Document]) -> Selection:
     first = named[0]
     return Selection(
         annotation(first, "sweep"), annotation(first, "output"), named, not target.run, target.file
+    )
+
+
+def entry_of(jobset: Document) -> RunEntry:
+    """The names of a JobSet's run."""
+    return RunEntry(
+        run_id=annotation(jobset, "run"),
+        checkpoint=annotation(jobset, "checkpoint"),
+        config=annotation(jobset, "config"),
     )
 
 
@@ -157,20 +168,6 @@ def not_found(target: Target, everything: Sequence[Document], namespace: str, co
     return NoSuchTarget(
         message, f"`kubectl{flags} -n {namespace} get jobsets -l {OURS}` lists what is there."
     )
-
-
-def _runs(text: str, jobsets: list[Document]) -> list[Document]:
-    """JobSets of the run that `text` names: by id, by checkpoint and config, else by a prefix of the id."""
-    tests: tuple[Callable[[Document], bool], ...] = (
-        lambda one: annotation(one, "run") == text,
-        lambda one: f"{annotation(one, 'checkpoint')}.{annotation(one, 'config')}" == text,
-        lambda one: annotation(one, "run").startswith(text),
-    )
-    for test in tests:
-        found = [one for one in jobsets if test(one)]
-        if found:
-            return found
-    return []
 
 
 def _require_one(target: Target, jobsets: Sequence[Document]) -> None:

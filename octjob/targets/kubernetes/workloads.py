@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from octjob.targets.kubernetes import kueue
 from octjob.targets.kubernetes.refusal import NotServed
 from octjob.targets.kubernetes.resources import WORKLOADS
 
 if TYPE_CHECKING:
     from octjob.targets.kubernetes.api import Cluster, Document
-
-JOB_UID = "kueue.x-k8s.io/job-uid"
 
 
 def list_workloads(cluster: Cluster, selector: str = "") -> list[Document]:
@@ -28,7 +27,7 @@ def by_jobset(workloads: Iterable[Document]) -> dict[str, Document]:
     for workload in workloads:
         metadata = workload["metadata"]
         owners = [owner["uid"] for owner in metadata.get("ownerReferences", []) if owner["kind"] == "JobSet"]
-        for uid in {metadata.get("labels", {}).get(JOB_UID), *owners} - {None}:
+        for uid in {metadata.get("labels", {}).get(kueue.JOB_UID_LABEL), *owners} - {None}:
             found[uid] = workload
     return found
 

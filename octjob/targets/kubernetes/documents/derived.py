@@ -11,11 +11,9 @@ import copy
 import hashlib
 from typing import Any
 
+from octjob.targets.kubernetes import jobset as jobset_api
 from octjob.targets.kubernetes.documents.manifest import Manifest
 from octjob.targets.kubernetes.documents.names import job_name, pod_name
-
-_PREFIX = "jobset.sigs.k8s.io/"
-_EXCLUSIVE = "alpha.jobset.sigs.k8s.io/exclusive-topology"
 
 
 def child_job(jobset: Manifest, namespace: str) -> Manifest:
@@ -59,17 +57,17 @@ def _mark(
     metadata: dict[str, Any], jobset: Manifest, replicated: dict[str, Any], job: str, namespace: str
 ) -> None:
     keys = {
-        "jobset-name": jobset["metadata"]["name"],
-        "replicatedjob-name": replicated["name"],
-        "replicatedjob-replicas": str(replicated["replicas"]),
-        "global-replicas": str(replicated["replicas"]),
-        "restart-attempt": "0",
-        "job-index": "0",
-        "job-global-index": "0",
-        "job-key": hashlib.sha1(f"{namespace}/{job}".encode()).hexdigest(),
+        jobset_api.NAME_KEY: jobset["metadata"]["name"],
+        jobset_api.REPLICATED_JOB_KEY: replicated["name"],
+        jobset_api.REPLICAS_KEY: str(replicated["replicas"]),
+        jobset_api.GLOBAL_REPLICAS_KEY: str(replicated["replicas"]),
+        jobset_api.RESTART_KEY: "0",
+        jobset_api.JOB_INDEX_KEY: "0",
+        jobset_api.JOB_GLOBAL_INDEX_KEY: "0",
+        jobset_api.JOB_KEY: hashlib.sha1(f"{namespace}/{job}".encode()).hexdigest(),
     }
     for kind in ("labels", "annotations"):
-        metadata.setdefault(kind, {}).update({f"{_PREFIX}{key}": value for key, value in keys.items()})
-    exclusive = jobset["metadata"]["annotations"].get(_EXCLUSIVE)
+        metadata.setdefault(kind, {}).update(keys)
+    exclusive = jobset["metadata"]["annotations"].get(jobset_api.EXCLUSIVE_KEY)
     if exclusive:
-        metadata["annotations"][_EXCLUSIVE] = exclusive
+        metadata["annotations"][jobset_api.EXCLUSIVE_KEY] = exclusive

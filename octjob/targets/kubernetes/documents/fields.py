@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from octjob.targets.kubernetes.documents.manifest import Manifest
+from octjob.targets.kubernetes.jobset import MESSAGE_PATTERNS_FIELD
 
 Schema = dict[str, Any]
 
@@ -42,7 +43,7 @@ def knows_message_patterns(schema: Schema) -> bool:
     node = schema
     for key in ("spec", "failurePolicy", "rules"):
         node = node.get("properties", {}).get(key, {})
-    return "onJobFailureMessagePatterns" in node.get("items", {}).get("properties", {})
+    return MESSAGE_PATTERNS_FIELD in node.get("items", {}).get("properties", {})
 
 
 def differing_fields(live: Any, wanted: Any, path: str = "") -> list[str]:

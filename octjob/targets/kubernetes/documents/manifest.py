@@ -11,7 +11,11 @@ from typing import Any
 import jinja2
 import yaml
 
+from octjob import env
+from octjob.records.layout import run_uri
 from octjob.spec.run import Run
+from octjob.targets.kubernetes import gke, kueue
+from octjob.targets.kubernetes import jobset as jobset_api
 from octjob.targets.kubernetes.documents.names import REPLICATED_JOB, jobset_name, label_value
 from octjob.targets.kubernetes.documents.policy import jobset_rules, pod_rules
 from octjob.targets.kubernetes.documents.settings import Settings
@@ -23,17 +27,9 @@ GRACE_PERIOD_S = 120
 SHM_SIZE = "16Gi"
 SPEC_HASH = "octjob.dev/spec-hash"
 OUTPUT = "octjob.dev/output"
-QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
-PRIORITY_LABEL = "kueue.x-k8s.io/priority-class"
-MAX_EXEC_LABEL = "kueue.x-k8s.io/max-exec-time-seconds"
 
 # libyaml parses twenty times faster; both read the same.
 _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-def run_uri(run: Run) -> str:
-    """What `octjob train --run` gets."""
-    return f"{run.output}/runs/{run.run_id}"
 
 
 def run_labels(run: Run) -> dict[str, str]:
@@ -80,9 +76,9 @@ def base_hash(document: Manifest, settings: Settings) -> str:
     rest = copy.deepcopy(document)
     rest["metadata"].pop("namespace", None)
     rest["metadata"]["annotations"].pop(SPEC_HASH, None)
-    for label in (QUEUE_LABEL, PRIORITY_LABEL):
+    for label in (kueue.QUEUE_LABEL, kueue.PRIORITY_LABEL):
         rest["metadata"]["labels"].pop(label, None)
-    rest["metadata"]["labels"][MAX_EXEC_LABEL] = str(settings.max_runtime_s)
+    rest["metadata"]["labels"][kueue.MAX_EXEC_LABEL] = str(settings.max_runtime_s)
     pod = rest["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
     del pod["containers"][0]["image"]
     text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
@@ -95,10 +91,14 @@ def _render(run: Run, settings: Settings, message_patterns: bool) -> Manifest:
         labels=run_labels(run),
         annotations=run_annotations(run),
         output=run.output,
-        run_uri=run_uri(run),
+        run_uri=run_uri(run.output, run.run_id),
         settings=settings,
         compute=settings.compute,
         slice=settings.slice,
+        env=env,
+        gke=gke,
+        jobset_api=jobset_api,
+        kueue=kueue,
         replicated_job=REPLICATED_JOB,
         container=CONTAINER,
         grace_period_s=GRACE_PERIOD_S,

@@ -17,10 +17,15 @@ from __future__ import annotations
 from typing import Any
 
 from octjob.errors import AccessError, DataError, Interrupted, SpecError
+from octjob.targets.kubernetes import jobset as jobset_api
 
 SIGTERM_EXIT = 128 + 15
 RESTART_CODES = (Interrupted.exit_code, SIGTERM_EXIT)
 NO_RETRY_CODES = (SpecError.exit_code, DataError.exit_code, AccessError.exit_code)
+# Rules of the failure policy that restart; JobSet gives their names in its conditions.
+DISRUPTED = "disrupted"
+RESTART_ME = "restart_me"
+INTERRUPTED = "interrupted"
 
 Rules = list[dict[str, Any]]
 
@@ -47,19 +52,19 @@ def jobset_rules(container: str, *, message_patterns: bool = True) -> Rules:
     counted, so that even 2, 3 and 4 are tried `max_restarts` times again.
     """
     if not message_patterns:
-        return [_rule("interrupted", "RestartJobSetAndIgnoreMaxRestarts")]
+        return [_rule(INTERRUPTED, jobset_api.RESTART_UNCOUNTED)]
     return [
         _rule(
-            "disrupted",
-            "RestartJobSetAndIgnoreMaxRestarts",
+            DISRUPTED,
+            jobset_api.RESTART_UNCOUNTED,
             r"^Pod \S+ has condition DisruptionTarget matching FailJob rule at index 0$",
         ),
         _rule(
-            "restart_me",
-            "RestartJobSetAndIgnoreMaxRestarts",
+            RESTART_ME,
+            jobset_api.RESTART_UNCOUNTED,
             _exit_pattern(container, RESTART_CODES, index=1),
         ),
-        _rule("do_not_retry", "FailJobSet", _exit_pattern(container, NO_RETRY_CODES, index=2)),
+        _rule("do_not_retry", jobset_api.FAIL, _exit_pattern(container, NO_RETRY_CODES, index=2)),
     ]
 
 
@@ -76,4 +81,4 @@ def _exit_pattern(container: str, codes: tuple[int, ...], index: int) -> str:
 
 def _rule(name: str, action: str, *patterns: str) -> dict[str, Any]:
     rule: dict[str, Any] = {"name": name, "action": action, "onJobFailureReasons": ["PodFailurePolicy"]}
-    return {**rule, "onJobFailureMessagePatterns": list(patterns)} if patterns else rule
+    return {**rule, jobset_api.MESSAGE_PATTERNS_FIELD: list(patterns)} if patterns else rule

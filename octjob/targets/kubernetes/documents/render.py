@@ -11,10 +11,8 @@ from typing import Any, Literal
 from octjob import __version__
 from octjob.errors import SpecError
 from octjob.spec.expand import Plan
+from octjob.targets.kubernetes import kueue
 from octjob.targets.kubernetes.documents.manifest import (
-    MAX_EXEC_LABEL,
-    PRIORITY_LABEL,
-    QUEUE_LABEL,
     SPEC_HASH,
     base_hash,
     render_jobset,
@@ -132,11 +130,11 @@ def _template_lines(line: str, indent: str, key: str, base: str) -> Iterable[str
         return [f"{indent}{key}: {{{{ .Values.image | quote }}}}"]
     if line.endswith(_placeholder("namespace")):
         return _optional("namespace", f"{indent}{key}")
-    if key == QUEUE_LABEL:
+    if key == kueue.QUEUE_LABEL:
         return [f"{indent}{{{{- if .Values.queue }}}}", f"{indent}{key}: {{{{ .Values.queue | quote }}}}"]
-    if key == PRIORITY_LABEL:
+    if key == kueue.PRIORITY_LABEL:
         return _optional("priority", f"{indent}{key}")
-    if key == MAX_EXEC_LABEL:
+    if key == kueue.MAX_EXEC_LABEL:
         return [line, f"{indent}{{{{- end }}}}"]
     if key == SPEC_HASH:
         values = " ".join(f".Values.{name}" for name in _VALUES)

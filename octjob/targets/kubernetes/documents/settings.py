@@ -5,21 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
+from octjob.env import SET_BY_MANIFEST
 from octjob.errors import SpecError
 from octjob.spec.accelerator import Slice, parse_accelerator
 from octjob.spec.expand import Plan
 from octjob.spec.sweep import Compute
 from octjob.spec.yaml import Document
+from octjob.targets.kubernetes import gke
 
-# Set in every pod by the manifest; `compute.env` may not set them too.
-OWN_ENV = (
-    "OCTJOB_ATTEMPT",
-    "OCTJOB_CHIPS_PER_HOST",
-    "OCTJOB_NODE",
-    "OCTJOB_NUM_HOSTS",
-    "OCTJOB_POD",
-    "OCTJOB_TERMINATION_MESSAGE",
-)
 _DIGEST = re.compile(r".+@sha256:[0-9a-f]{64}")
 
 
@@ -56,12 +49,12 @@ class Settings:
         """Labels of the nodes a run may use."""
         selector = self.slice.node_selector
         if self.compute.spot:
-            selector["cloud.google.com/gke-spot"] = "true"
+            selector[gke.SPOT_LABEL] = "true"
         if self.compute.reservation:
             project, _, name = self.compute.reservation.rpartition("/")
-            selector["cloud.google.com/reservation-name"] = name
+            selector[gke.RESERVATION_LABEL] = name
             if project:
-                selector["cloud.google.com/reservation-project"] = project
+                selector[gke.RESERVATION_PROJECT_LABEL] = project
         return selector
 
 
@@ -78,7 +71,7 @@ def resolve_settings(compute: Compute, document: Document | None = None) -> Sett
     if compute.image is None:
         example = "e.g. europe-docker.pkg.dev/my-project/octjob/octjob@sha256:<digest>"
         raise _error(document, "image", "is required by target kubernetes and missing", example)
-    for name in OWN_ENV:
+    for name in SET_BY_MANIFEST:
         if name in compute.env:
             raise _error(document, "env", f"{name} is set by octjob itself", "Remove it")
     if compute.queue is None:

@@ -15,9 +15,10 @@ from queue import Empty, Full, Queue
 from typing import TYPE_CHECKING
 
 from octjob.records.textlog import Line
+from octjob.targets.kubernetes import jobset as jobset_api
+from octjob.targets.kubernetes import kueue
 from octjob.targets.kubernetes.documents.manifest import CONTAINER
 from octjob.targets.kubernetes.observation.pods import (
-    JOBSET_NAME,
     container_state,
     has_begun,
     restart,
@@ -26,7 +27,7 @@ from octjob.targets.kubernetes.observation.pods import (
 from octjob.targets.kubernetes.phase import phase
 from octjob.targets.kubernetes.refusal import ClusterError
 from octjob.targets.kubernetes.resources import JOBSETS, PODS
-from octjob.targets.kubernetes.workloads import JOB_UID, by_jobset, list_workloads
+from octjob.targets.kubernetes.workloads import by_jobset, list_workloads
 
 if TYPE_CHECKING:
     from octjob.targets.kubernetes.api import Cluster, Document
@@ -146,7 +147,7 @@ class PodLogs:
         workload = None
         if jobset["spec"].get("suspend") and not self._busy():
             uid = jobset["metadata"]["uid"]
-            workload = by_jobset(list_workloads(self.cluster, f"{JOB_UID}={uid}")).get(uid)
+            workload = by_jobset(list_workloads(self.cluster, f"{kueue.JOB_UID_LABEL}={uid}")).get(uid)
         return phase(jobset, workload).ended
 
     def _describe(self, text: str) -> None:
@@ -155,7 +156,7 @@ class PodLogs:
         self._described = text
 
     def _list(self) -> list[Document]:
-        pods = self.cluster.list(PODS, f"{JOBSET_NAME}={self.jobset}")
+        pods = self.cluster.list(PODS, f"{jobset_api.NAME_KEY}={self.jobset}")
         return [one for one in pods if self.only is None or worker(one) == self.only]
 
     def _attach(self, pods: Sequence[Document]) -> None:

@@ -8,14 +8,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from octjob.targets.kubernetes import jobset as jobset_api
 from octjob.targets.kubernetes.documents.manifest import CONTAINER
 from octjob.targets.kubernetes.observation.conditions import condition, seconds, true
 
 if TYPE_CHECKING:
     from octjob.targets.kubernetes.api import Document
 
-JOBSET_NAME = "jobset.sigs.k8s.io/jobset-name"
-RESTART_ATTEMPT = "jobset.sigs.k8s.io/restart-attempt"
 INDEX = "batch.kubernetes.io/job-completion-index"
 
 MEANING = {
@@ -81,7 +80,7 @@ def worker(pod: Document) -> int:
 
 def restart(pod: Document) -> int:
     """The restart of the JobSet that the pod belongs to, from 0."""
-    return int(pod["metadata"].get("labels", {}).get(RESTART_ATTEMPT) or 0)
+    return int(pod["metadata"].get("labels", {}).get(jobset_api.RESTART_KEY) or 0)
 
 
 def is_ready(pod: Document) -> bool:

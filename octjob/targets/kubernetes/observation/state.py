@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from octjob.records.status import STALLED_AFTER_S, RunState, RunStatus
-from octjob.targets.kubernetes.documents.manifest import QUEUE_LABEL
+from octjob.targets.kubernetes import jobset as jobset_api
+from octjob.targets.kubernetes import kueue
+from octjob.targets.kubernetes.documents import policy
 from octjob.targets.kubernetes.observation import pods as podlist
 from octjob.targets.kubernetes.observation.conditions import condition, seconds, true
 from octjob.targets.kubernetes.observation.waiting import Place, Wait, waits_for
@@ -27,9 +29,9 @@ SETTLED_AFTER_S = 15.0
 SILENT_AFTER_S = 60.0
 _SUPERSEDED = "superseded: a later submission no longer has it"
 _RESTART_CAUSES = {
-    "FailurePolicy_disrupted": "its machine was taken or drained (not counted)",
-    "FailurePolicy_restart_me": "it saved and asked to be started again (not counted)",
-    "FailurePolicy_interrupted": "it was interrupted (not counted)",
+    jobset_api.restart_reason(policy.DISRUPTED): "its machine was taken or drained (not counted)",
+    jobset_api.restart_reason(policy.RESTART_ME): "it saved and asked to be started again (not counted)",
+    jobset_api.restart_reason(policy.INTERRUPTED): "it was interrupted (not counted)",
 }
 # What says nothing against the Job itself; a starting API server knows nobody's rights for a moment.
 _PASSING = (
@@ -113,13 +115,13 @@ def _state(known: RunStatus, seen: Seen, found: Phase, now: float, run: Handle) 
 def wants_events(seen: Seen, now: float) -> bool:
     """Whether only events can say what is wrong: there are no Jobs, or no pods, and time has passed."""
     jobset = seen.jobset
-    if jobset is None or true(jobset, "Failed") or true(jobset, "Completed"):
+    if jobset is None or true(jobset, jobset_api.FAILED) or true(jobset, jobset_api.COMPLETED):
         return False
     if seen.without_jobs:
         return _age(jobset, now) > SETTLED_AFTER_S
     if seen.pods or jobset["spec"].get("suspend"):
         return False
-    admitted = true(seen.workload, "Admitted")
+    admitted = true(seen.workload, kueue.ADMITTED)
     since = seconds(admitted["lastTransitionTime"]) if admitted else now - _age(jobset, now)
     return now - since > SETTLED_AFTER_S
 
@@ -132,7 +134,7 @@ def _with_facts(known: RunStatus, jobset: Document, pods: Sequence[Document]) ->
         restarts_counted=status.get("restartsCountTowardsMax", 0),
         max_restarts=jobset["spec"].get("failurePolicy", {}).get("maxRestarts", 0),
         nodes=podlist.nodes(pods),
-        queue=jobset["metadata"].get("labels", {}).get(QUEUE_LABEL, ""),
+        queue=jobset["metadata"].get("labels", {}).get(kueue.QUEUE_LABEL, ""),
     )
 
 
@@ -212,11 +214,11 @@ def _suspended(one: RunStatus, seen: Seen, now: float) -> RunStatus:
             reason = f"Kueue has made no Workload of it and has done nothing for {silent_s:.0f} s"
             hint = "`kubectl -n kueue-system get pods` shows its controller; once it works the run is queued."
         return _put(one, "Interrupted" if begun else "Queued", reason=reason, hint=hint)
-    evicted = true(seen.workload, "Evicted")
-    if true(seen.workload, "Admitted") and not evicted:
+    evicted = true(seen.workload, kueue.EVICTED)
+    if true(seen.workload, kueue.ADMITTED) and not evicted:
         return _put(one, "Starting", reason="admitted, its pods are being created")
     # An evicted run holds its quota until its pods have left.
-    wait = Wait("") if evicted and true(seen.workload, "QuotaReserved") else waits_for(seen.workload)
+    wait = Wait("") if evicted and true(seen.workload, kueue.QUOTA_RESERVED) else waits_for(seen.workload)
     place = seen.place
     reason = "; ".join(
         text for text in (_evicted(evicted, seen.preemptor) if evicted else "", wait.reason) if text
@@ -237,12 +239,12 @@ def _suspended(one: RunStatus, seen: Seen, now: float) -> RunStatus:
 def _evicted(found: Mapping[str, str], preemptor: str) -> str:
     reason, message = found.get("reason", ""), found.get("message", "")
     words = {
-        "Preempted": f"preempted by {preemptor or 'a run of higher priority'}",
-        "PodsReadyTimeout": "put back, its pods were not ready in time",
-        "ClusterQueueStopped": "put back, its queue was stopped",
-        "LocalQueueStopped": "put back, its queue was stopped",
-        "NodeFailures": "put back, a node failed",
-        "Deactivated": "was paused",
+        kueue.PREEMPTED: f"preempted by {preemptor or 'a run of higher priority'}",
+        kueue.PODS_READY_TIMEOUT: "put back, its pods were not ready in time",
+        kueue.CLUSTER_QUEUE_STOPPED: "put back, its queue was stopped",
+        kueue.LOCAL_QUEUE_STOPPED: "put back, its queue was stopped",
+        kueue.NODE_FAILURES: "put back, a node failed",
+        kueue.DEACTIVATED: "was paused",
     }
     return words.get(reason) or f"put back ({reason}): {message}"
 
@@ -282,13 +284,13 @@ def _admitted(one: RunStatus, seen: Seen, now: float, run: Handle) -> RunStatus:
 
 def _is_restarting(jobset: Document, restarts: int) -> bool:
     """JobSet says so from 0.12 on; before, a restart is told from a resumed run by nothing."""
-    found = condition(jobset, "RestartingJobSet")
+    found = condition(jobset, jobset_api.RESTARTING)
     return found["status"] == "True" if found else restarts > 0
 
 
 def _restarting(one: RunStatus, seen: Seen, failed: podlist.End | None, run: Handle) -> RunStatus:
     """Between an attempt that failed and the pods of the next."""
-    found = condition(seen.jobset, "RestartingJobSet")
+    found = condition(seen.jobset, jobset_api.RESTARTING)
     cause = _RESTART_CAUSES.get(found["reason"], "") if found else ""
     if not cause and failed is not None:
         cause = failed.text
@@ -322,9 +324,11 @@ def _running(one: RunStatus, pods: Sequence[Document], now: float) -> RunStatus:
 
 def _failed(one: RunStatus, seen: Seen, run: Handle) -> RunStatus:
     """Why: the container that failed first, else the run's own last words, else JobSet's."""
-    found = true(seen.jobset, "Failed") or {}
+    found = true(seen.jobset, jobset_api.FAILED) or {}
     end = podlist.first_failure(seen.pods)
-    after = f"after {one.restarts} restarts: " if found.get("reason") == "ReachedMaxRestarts" else ""
+    after = (
+        f"after {one.restarts} restarts: " if found.get("reason") == jobset_api.REACHED_MAX_RESTARTS else ""
+    )
     if end is not None:
         own = one.hint if one.state == "Failed" else ""
         return _put(
@@ -359,8 +363,7 @@ def _mended(own: str, run: Handle) -> str:
 def _has_jobs(jobset: Document) -> bool:
     """JobSet counts Jobs, also suspended ones; before the first there is no status at all."""
     counts = jobset.get("status", {}).get("replicatedJobsStatus") or []
-    kinds = ("ready", "succeeded", "failed", "active", "suspended")
-    return any(one.get(kind, 0) for one in counts for kind in kinds)
+    return any(one.get(kind, 0) for one in counts for kind in jobset_api.JOB_COUNTS)
 
 
 def _num_pods(jobset: Document) -> int:

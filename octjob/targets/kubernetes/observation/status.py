@@ -6,6 +6,7 @@ queue depends on all), pods. A fourth, of events, only where a run has no Jobs o
 
 from __future__ import annotations
 
+import copy
 import shlex
 import time
 from collections import defaultdict
@@ -14,27 +15,32 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from octjob.records.schema import RunEntry
 from octjob.records.status import RunStatus, sweep_status
 from octjob.storage import open_store
 from octjob.storage.base import ObjectNotFoundError
+from octjob.targets.kubernetes import jobset as jobset_api
 from octjob.targets.kubernetes.control import uid_of
 from octjob.targets.kubernetes.documents.names import job_name
 from octjob.targets.kubernetes.observation.conditions import last_sign
-from octjob.targets.kubernetes.observation.pods import JOBSET_NAME
 from octjob.targets.kubernetes.observation.state import Seen, run_state, wants_events
 from octjob.targets.kubernetes.observation.waiting import Place, places, preemptor
 from octjob.targets.kubernetes.phase import Handle
 from octjob.targets.kubernetes.resources import EVENTS, PODS
-from octjob.targets.kubernetes.select import NoSuchTarget, Selection, annotation, parse_target, select
+from octjob.targets.kubernetes.select import (
+    NoSuchTarget,
+    Selection,
+    annotation,
+    entry_of,
+    parse_target,
+    select,
+)
 from octjob.targets.kubernetes.workloads import by_jobset, list_workloads
 
 if TYPE_CHECKING:
     from octjob.storage.base import ObjectStore
     from octjob.targets.kubernetes.api import Cluster, Document
 
-_EVENT_REASONS = ("JobCreationFailed", "HeadlessServiceCreationFailed", "FailedCreate")
-_JOBSET_UID = "jobset.sigs.k8s.io/jobset-uid"
+_EVENT_REASONS = (jobset_api.JOB_CREATION_FAILED, jobset_api.SERVICE_CREATION_FAILED, "FailedCreate")
 _TO_THE_SECOND = len("2026-01-31T00:00:00")
 
 
@@ -63,6 +69,16 @@ class SweepView:
         self._store: ObjectStore | None = None
         self._selection: Selection | None = None
         self._before: list[RunStatus] = []
+
+    def select(self) -> Selection:
+        """What the target means, without a look at more than JobSets; raises as `select` does."""
+        return select(self.cluster, self.target.text)
+
+    def hurried(self) -> SweepView:
+        """The same view for one who tries again himself: transient faults are raised at once."""
+        other = copy.copy(self)
+        other.cluster = self.cluster.hurried()
+        return other
 
     def look(self, now: float | None = None) -> Look:
         """The runs' states now. `now`: seconds since the epoch, default the clock's.
@@ -111,7 +127,7 @@ class SweepView:
         signs = last_sign(selection.jobsets), last_sign(workloads)
         of_name = defaultdict(list)
         for pod in pods:
-            of_name[pod["metadata"].get("labels", {}).get(JOBSET_NAME)].append(pod)
+            of_name[pod["metadata"].get("labels", {}).get(jobset_api.NAME_KEY)].append(pod)
         return {
             annotation(jobset, "run"): replace(
                 _seen(jobset, of_jobset, place, of_name[jobset["metadata"]["name"]]),
@@ -146,10 +162,7 @@ class SweepView:
             self._store = self._open_at(selection.output)
         on_cluster = {annotation(one, "run"): one for one in selection.jobsets}
         only = (set(on_cluster) or {one.run_id for one in self._before}) if self.target.run else None
-        also = [
-            RunEntry(run_id=run, checkpoint=annotation(one, "checkpoint"), config=annotation(one, "config"))
-            for run, one in on_cluster.items()
-        ]
+        also = [entry_of(one) for one in on_cluster.values()]
         try:
             return sweep_status(self._store, now, self._before, only, also)
         except ObjectNotFoundError:
@@ -169,7 +182,7 @@ def _seen(
     uid = uid_of(jobset)
     workload = of_jobset.get(uid)
     # Pods of an earlier JobSet of this name may still be ending.
-    own = [pod for pod in pods if pod["metadata"]["labels"].get(_JOBSET_UID, uid) == uid]
+    own = [pod for pod in pods if pod["metadata"]["labels"].get(jobset_api.UID_KEY, uid) == uid]
     return Seen(jobset, workload, own, place.get(workload["metadata"]["uid"]) if workload else None)
 
 

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from octjob.targets.kubernetes.gke import TPU
 from octjob.targets.kubernetes.resources import CLUSTER_QUEUES, LOCAL_QUEUES
-from octjob.targets.kubernetes.submission.admission import TPU, quantity, readable
+from octjob.targets.kubernetes.submission.admission import quantity, readable
 
 if TYPE_CHECKING:
     from octjob.targets.kubernetes.api import Cluster, Document

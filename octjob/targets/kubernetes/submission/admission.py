@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from octjob.targets.kubernetes import kueue
+from octjob.targets.kubernetes.gke import TPU
 from octjob.targets.kubernetes.refusal import ClusterError, Forbidden
 from octjob.targets.kubernetes.resources import (
     CLUSTER_QUEUES,
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-TPU = "google.com/tpu"
 _SUFFIXES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 _QUANTITY = re.compile(r"(\d+(?:\.\d+)?)(m|[kMGT]?|[KMGT]i)")
@@ -180,8 +181,8 @@ def _missing_queue(cluster: Cluster, name: str, there: list[str]) -> ClusterErro
 
 
 def _stopped(queue: Document, kind: str) -> list[str]:
-    policy = queue["spec"].get("stopPolicy", "None")
-    if policy == "None":
+    policy = queue["spec"].get("stopPolicy", kueue.NOT_STOPPED)
+    if policy == kueue.NOT_STOPPED:
         return []
     return [
         f"{kind} {queue['metadata']['name']} is stopped (stopPolicy {policy}): runs wait until it goes on"
@@ -193,7 +194,7 @@ def _inactive(queue: Document, kind: str) -> list[str]:
     return [
         f"{kind} {queue['metadata']['name']} is not active: {condition['reason']}: {condition['message']}"
         for condition in queue.get("status", {}).get("conditions", [])
-        if condition["type"] == "Active" and condition["status"] == "False"
+        if condition["type"] == kueue.ACTIVE and condition["status"] == "False"
     ]
 
 
@@ -278,7 +279,7 @@ def _require_quota(
             f" runs wait until cohort {cohort} lends the rest"
         ]
     raise ClusterError(
-        f"ExceedsMaxQuota: a run needs {chips} {TPU}, ClusterQueue {name} has at most {nominal}"
+        f"{kueue.EXCEEDS_MAX_QUOTA}: a run needs {chips} {TPU}, ClusterQueue {name} has at most {nominal}"
         f" for it ({', '.join(quotas)}), so it would never be admitted",
         "Choose a smaller compute.accelerator or another compute.queue, or raise the quota:"
         f" `{kubectl(cluster, '')} edit clusterqueue {name}`.",

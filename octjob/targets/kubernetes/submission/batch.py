@@ -17,7 +17,7 @@ U = TypeVar("U")
 NUM_THREADS = 16
 
 # What is being done, how often it was done, out of how often.
-Listener = Callable[[str, int, int], None]
+OnBatch = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Outcome(Generic[U]):
     problem: OctjobError | KeyboardInterrupt | None
 
 
-def in_parallel(call: Callable[[T], U], items: Sequence[T], what: str, listener: Listener) -> Outcome[U]:
+def in_parallel(call: Callable[[T], U], items: Sequence[T], what: str, listener: OnBatch) -> Outcome[U]:
     """`call(item)` for all items on a few threads; after a problem no further call is begun."""
     problem: OctjobError | KeyboardInterrupt | None = None
     with ThreadPoolExecutor(NUM_THREADS) as pool:
@@ -62,7 +62,7 @@ def in_waves(
     call: Callable[[T], U],
     items: Sequence[T],
     what: str,
-    listener: Listener,
+    listener: OnBatch,
     wave_s: float = WAVE_S,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Outcome[U]:
@@ -85,5 +85,5 @@ def in_waves(
     return Outcome(results, None)
 
 
-def _counting_from(start: int, items: Sequence[object], listener: Listener) -> Listener:
+def _counting_from(start: int, items: Sequence[object], listener: OnBatch) -> OnBatch:
     return lambda what, done, _: listener(what, start + done, len(items))

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 from octjob.errors import SpecError
 from octjob.spec.accelerator import ACCELERATOR_LABEL, TOPOLOGY_LABEL
 from octjob.spec.expand import Plan
+from octjob.targets.kubernetes import gke
 from octjob.targets.kubernetes.documents.fields import Schema, check_fields
 from octjob.targets.kubernetes.documents.manifest import Manifest
 from octjob.targets.kubernetes.documents.settings import Settings
+from octjob.targets.kubernetes.jobset import NEEDED_VERSION
 from octjob.targets.kubernetes.refusal import ClusterError, Forbidden
 from octjob.targets.kubernetes.resources import (
     JOBS,
@@ -41,8 +43,6 @@ if TYPE_CHECKING:
     from octjob.targets.kubernetes.api import Cluster, Document
 
 MAX_RUN_ID = 200
-_SPOT = "cloud.google.com/gke-spot"
-_JOBSET_NEEDED = "0.10"
 # Dry runs need the right that the real thing needs; JobSet's controller creates Jobs and pods, we only try.
 _RIGHTS: tuple[tuple[str, Resource], ...] = (
     ("list", JOBSETS),
@@ -120,7 +120,7 @@ def check_schema(jobset: Manifest, schema: Schema, server: str) -> None:
         more = f" and {len(unknown) - 1} more fields" if len(unknown) > 1 else ""
         raise ClusterError(
             f"the JobSet served by {server} does not know {unknown[0]}{more}",
-            f"octjob needs JobSet {_JOBSET_NEEDED} or later: upgrade it as docs/platform.md says.",
+            f"octjob needs JobSet {NEEDED_VERSION} or later: upgrade it as docs/platform.md says.",
         )
 
 
@@ -247,7 +247,7 @@ def _described(selector: Mapping[str, str]) -> str:
 
 def _pools(labels: Sequence[Document]) -> str:
     counts = Counter(
-        (each.get(ACCELERATOR_LABEL, "?"), each.get(TOPOLOGY_LABEL, "?"), each.get(_SPOT) == "true")
+        (each.get(ACCELERATOR_LABEL, "?"), each.get(TOPOLOGY_LABEL, "?"), each.get(gke.SPOT_LABEL) == "true")
         for each in labels
     )
     return ", ".join(

@@ -19,10 +19,11 @@ from octjob.targets.kubernetes.control import delete_all
 from octjob.targets.kubernetes.documents.fields import knows_message_patterns
 from octjob.targets.kubernetes.documents.manifest import Manifest, render_jobset
 from octjob.targets.kubernetes.documents.settings import Settings, warnings
+from octjob.targets.kubernetes.jobset import NEEDED_VERSION
 from octjob.targets.kubernetes.refusal import ClusterError, Forbidden
 from octjob.targets.kubernetes.resources import JOBSETS
 from octjob.targets.kubernetes.submission.admission import kubectl
-from octjob.targets.kubernetes.submission.batch import WAVE_S, Listener, in_parallel, in_waves
+from octjob.targets.kubernetes.submission.batch import WAVE_S, OnBatch, in_parallel, in_waves
 from octjob.targets.kubernetes.submission.dryrun import dry_run, shape
 from octjob.targets.kubernetes.submission.existing import sort_out
 from octjob.targets.kubernetes.submission.preflight import check_names, check_schema, preflight
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
     from octjob.targets.kubernetes.api import Cluster, Document
 
 _OLD_JOBSET = (
-    "this cluster's JobSet is older than 0.10: it cannot tell exit codes apart, so a wrong spec or unusable data is"
-    " tried compute.max_restarts times again"
+    f"this cluster's JobSet is older than {NEEDED_VERSION}: it cannot tell exit codes apart, so a wrong spec or"
+    " unusable data is tried compute.max_restarts times again"
 )
 _SAME_COMMAND = "The same command continues."
 
@@ -70,7 +71,7 @@ def submit(
     only_check: bool = False,
     file: str = "",
     give_up: Callable[[Sequence[Document]], bool] = lambda superseded: False,
-    listener: Listener = lambda what, done, total: None,
+    listener: OnBatch = lambda what, done, total: None,
     wave_s: float | None = WAVE_S,
 ) -> Submitted:
     """Create the JobSets of the plan's runs that have neither a result nor a JobSet, in the cluster's namespace.
@@ -148,7 +149,7 @@ def render_plan(plan: Plan, cluster: Cluster, settings: Settings) -> tuple[dict[
 
 
 def _check(
-    cluster: Cluster, settings: Settings, todo: Sequence[tuple[Run, Manifest]], listener: Listener
+    cluster: Cluster, settings: Settings, todo: Sequence[tuple[Run, Manifest]], listener: OnBatch
 ) -> list[str]:
     """Preflight and dry runs of all runs; warnings. Nothing is created."""
     found = preflight(cluster, settings, todo[0][1], len(todo))
@@ -170,7 +171,7 @@ def _check(
     return notes
 
 
-def _create(cluster: Cluster, jobsets: Sequence[Manifest], listener: Listener, wave_s: float | None) -> None:
+def _create(cluster: Cluster, jobsets: Sequence[Manifest], listener: OnBatch, wave_s: float | None) -> None:
     def create(jobset: Manifest) -> Document:
         return cluster.apply(JOBSETS, jobset)
 

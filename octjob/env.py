@@ -1,0 +1,29 @@
+"""The environment variables of octjob's own: the launcher sets some that the trainer reads, a user the others."""
+
+from __future__ import annotations
+
+# Set in every pod by the manifest, so `compute.env` may not set them too.
+# JobSet's count of restarts of the run, from 0.
+RESTART = "OCTJOB_ATTEMPT"
+# The node that the pod is on.
+NODE = "OCTJOB_NODE"
+# How many hosts the slice has; without it there is one.
+NUM_HOSTS = "OCTJOB_NUM_HOSTS"
+# The pod's name.
+POD = "OCTJOB_POD"
+# The file that takes the container's last words.
+TERMINATION_MESSAGE = "OCTJOB_TERMINATION_MESSAGE"
+SET_BY_MANIFEST = (RESTART, NODE, NUM_HOSTS, POD, TERMINATION_MESSAGE)
+
+# Set by a user, also through `compute.env`.
+# The device to compute on, `cpu` or `cuda`; default CUDA where there is one.
+DEVICE = "OCTJOB_DEVICE"
+# For how long transient faults of a store are retried in one operation, in seconds.
+STORAGE_RETRY_S = "OCTJOB_STORAGE_RETRY_S"
+# How long one request to a store may be silent, in seconds.
+STORAGE_TIMEOUT_S = "OCTJOB_STORAGE_TIMEOUT_S"
+# For how long transient faults of a cluster are retried in one request, in seconds.
+CLUSTER_RETRY_S = "OCTJOB_CLUSTER_RETRY_S"
+
+# Set by the completion script of a shell, in the name that click derives from the program's.
+COMPLETE = "_OCTJOB_COMPLETE"
