@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from octjob import env
 from octjob.cli.outputs import output_to
 from octjob.errors import FailedRunsError, Interrupted, SpecError
 from octjob.signals import stop_signals, stop_with
@@ -75,7 +76,7 @@ def _train_in_turn(run_uris: Sequence[str], logs: Path | None, *, patient: bool)
     host = read_host(os.environ)
     if host.num_hosts > 1:
         raise SpecError(
-            f"{len(run_uris)} runs, but there are {host.num_hosts} hosts (OCTJOB_NUM_HOSTS)",
+            f"{len(run_uris)} runs, but there are {host.num_hosts} hosts ({env.NUM_HOSTS})",
             "Several hosts carry out one run: give --run once.",
         )
     tally, stop = Tally(len(run_uris)), Stop()

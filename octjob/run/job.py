@@ -16,7 +16,6 @@ import torch
 from octjob.catalog import METRICS
 from octjob.data.cohort import Cohort, Volume, check_cohort
 from octjob.data.quarantine import Quarantine
-from octjob.errors import Interrupted
 from octjob.evaluate import effective_prior, evaluate
 from octjob.models.checkpoint import LoadedEncoder
 from octjob.records.layout import (
@@ -31,22 +30,18 @@ from octjob.records.layout import run_uri as uri_of_run
 from octjob.records.predictions import write_predictions
 from octjob.records.schema import Result
 from octjob.run.alone import only_attempt
-from octjob.run.attempt_log import keep_attempt_log
+from octjob.run.attempt import attempt
 from octjob.run.facts import data_facts, training_facts
-from octjob.run.heartbeat import Heartbeat
 from octjob.run.hosts import Host, Listener
 from octjob.run.inputs import load_cohort, load_encoder, read_inputs
-from octjob.run.resume import ResumeStore
 from octjob.run.session import Session
-from octjob.run.stop import Stop, catch_signals
-from octjob.runtime.device import environment, make_deterministic, select_device
+from octjob.run.stop import Stop
+from octjob.runtime.device import environment
 from octjob.runtime.isolation import isolated
 from octjob.spec.experiment import Experiment
-from octjob.spec.run import Run
 from octjob.storage.base import AlreadyExistsError, ObjectStore
 from octjob.storage.open import open_store
 from octjob.storage.temporary import temporary_folder
-from octjob.tracking.tracker import NoTracker, Tracker, open_tracker
 from octjob.train.scoring import Scorer, concatenate
 from octjob.train.trainers import Inputs, Trained, make_trainer
 from octjob.train.units import Unit, make_units
@@ -82,51 +77,11 @@ def run_job(
         if result is not None:
             log.info("run %s is finished; nothing to do", run_id)
             return result
-        with isolated():
-            return _attempt_at(run, store, listener, host, stop or Stop())
+        with isolated(), attempt(run, store, listener, host, stop or Stop()) as session:
+            return _carry_out(session)
 
 
-def _attempt_at(run: Run, store: ObjectStore, listener: Listener, host: Host | None, stop: Stop) -> Result:
-    run_id = run.run_id
-    with catch_signals(stop):
-        heartbeat = Heartbeat(store, run_id, listener, host)
-        with keep_attempt_log(store, run_id, heartbeat.progress.attempt, host.index if host else 0) as kept:
-            heartbeat.listeners.append(kept.listen)
-            log.info("run %s, attempt %d", run_id, heartbeat.progress.attempt)
-            return _carry_out(run, store, heartbeat, stop)
-
-
-def _carry_out(run: Run, store: ObjectStore, heartbeat: Heartbeat, stop: Stop) -> Result:
-    """The attempt, with its end in the heartbeat and in W&B."""
-    tracker: Tracker = NoTracker()
-    try:
-        make_deterministic()
-        device = select_device()
-        tracker = open_tracker(run)
-        session = Session(
-            run=run,
-            store=store,
-            cache=open_store(run.cache),
-            heartbeat=heartbeat,
-            stop=stop,
-            resume=ResumeStore(store, run.run_id),
-            tracker=tracker,
-            device=device,
-        )
-        result = _attempt(session)
-    except Interrupted:
-        heartbeat.ended("interrupted")
-        tracker.finish({}, failed=True)
-        raise
-    except BaseException as error:
-        heartbeat.failed(error)
-        tracker.finish({}, failed=True)
-        raise
-    heartbeat.ended("finished")
-    return result
-
-
-def _attempt(session: Session) -> Result:
+def _carry_out(session: Session) -> Result:
     run, heartbeat = session.run, session.heartbeat
     session.continue_from_saved()
     heartbeat.stage("data")

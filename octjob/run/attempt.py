@@ -1,0 +1,65 @@
+"""The frame of an attempt: signals, heartbeat, log and tracker, and what they say of its end."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from octjob.errors import Interrupted
+from octjob.run.attempt_log import keep_attempt_log
+from octjob.run.heartbeat import Heartbeat
+from octjob.run.hosts import Host, Listener
+from octjob.run.resume import ResumeStore
+from octjob.run.session import Session
+from octjob.run.stop import Stop, catch_signals
+from octjob.runtime.device import make_deterministic, select_device
+from octjob.spec.run import Run
+from octjob.storage.base import ObjectStore
+from octjob.storage.open import open_store
+from octjob.tracking.tracker import NoTracker, Tracker, open_tracker
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def attempt(
+    run: Run, store: ObjectStore, listener: Listener, host: Host | None, stop: Stop
+) -> Iterator[Session]:
+    """The session of one attempt; how the block ends is written to its log, its heartbeat and W&B."""
+    with catch_signals(stop):
+        heartbeat = Heartbeat(store, run.run_id, listener, host)
+        number = heartbeat.progress.attempt
+        with keep_attempt_log(store, run.run_id, number, host.index if host else 0) as kept:
+            heartbeat.listeners.append(kept.listen)
+            log.info("run %s, attempt %d", run.run_id, number)
+            with _session(run, store, heartbeat, stop) as session:
+                yield session
+
+
+@contextmanager
+def _session(run: Run, store: ObjectStore, heartbeat: Heartbeat, stop: Stop) -> Iterator[Session]:
+    tracker: Tracker = NoTracker()
+    try:
+        make_deterministic()
+        device = select_device()
+        tracker = open_tracker(run)
+        yield Session(
+            run=run,
+            store=store,
+            cache=open_store(run.cache),
+            heartbeat=heartbeat,
+            stop=stop,
+            resume=ResumeStore(store, run.run_id),
+            tracker=tracker,
+            device=device,
+        )
+    except Interrupted:
+        heartbeat.ended("interrupted")
+        tracker.finish({}, failed=True)
+        raise
+    except BaseException as error:
+        heartbeat.failed(error)
+        tracker.finish({}, failed=True)
+        raise
+    heartbeat.ended("finished")
