@@ -80,6 +80,10 @@ def _looks_secret(name: str) -> bool:
     return any(part.removesuffix("S").endswith(_SECRET_WORDS) for part in name.upper().split("_"))
 
 
+# Kubernetes' quantities of whole bytes; no `m`, which is a thousandth of one.
+_MEMORY = re.compile(r"[1-9]\d{0,14}([KMGTPE]i|[kMGTPE])?")
+
+
 class Compute(Section):
     """Where runs are carried out. Nothing here can change a result."""
 
@@ -103,6 +107,11 @@ class Compute(Section):
         None, description="kubernetes: Kueue LocalQueue; without it runs start at once."
     )
     priority: str | None = Field(None, description="kubernetes: Kueue WorkloadPriorityClass; needs `queue`.")
+    memory: str | None = Field(
+        None,
+        description="kubernetes: host memory that each pod asks for and may not exceed, e.g. 300Gi; default none "
+        "asked for. The queue must cover the resource `memory`.",
+    )
     spot: bool = Field(False, description="kubernetes: run on Spot node pools.")
     reservation: str | None = Field(
         None, description="kubernetes: run on this reservation, <name> or <project>/<name>."
@@ -158,6 +167,13 @@ class Compute(Section):
     def _kubernetes_name(cls, value: str | None) -> str | None:
         if value is not None and not _KUBERNETES_NAME.fullmatch(value):
             raise ValueError(f"{value!r} is no name of a Kubernetes object: at most 63 of a-z, 0-9, - and .")
+        return value
+
+    @field_validator("memory")
+    @classmethod
+    def _amount_of_memory(cls, value: str | None) -> str | None:
+        if value is not None and not _MEMORY.fullmatch(value):
+            raise ValueError(f"{value!r} is no amount of memory; write it like 300Gi")
         return value
 
     @field_validator("image", "reservation")

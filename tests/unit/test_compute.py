@@ -48,6 +48,11 @@ compute:
             "  image: x\n  accelerator: v4-32\n  env: {OCTJOB_ATTEMPT: '1'}\n",
             r"compute.env: OCTJOB_ATTEMPT is set by",
         ),
+        (
+            "  memory: lots\n",
+            r"sweep.yaml:7: compute.memory: 'lots' is no amount of memory; write it like 300Gi",
+        ),
+        ("  memory: 500m\n", r"sweep.yaml:7: compute.memory: "),
         ("  image: two words\n", r"sweep.yaml:7: compute.image: expected one word"),
         ("  queue: My_Queue\n", r"sweep.yaml:7: compute.queue: 'My_Queue' is no name"),
         (

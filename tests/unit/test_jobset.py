@@ -143,6 +143,11 @@ def test_trap_nothing_but_chips_is_requested(accelerator: str) -> None:
     assert "initContainers" not in pod_spec(document)
 
 
+def test_memory_is_asked_for_where_the_sweep_says_so() -> None:
+    resources = container(jobset(memory="300Gi"))["resources"]
+    assert resources["requests"] == resources["limits"] == {"google.com/tpu": "4", "memory": "300Gi"}
+
+
 def test_trap_octjob_gets_sigterm_itself() -> None:
     uri = "gs://bucket/octjob/phase3/runs/multi_domain.linear_probe-0bc93113"
     assert container(jobset())["command"] == ["octjob", "train", "--run", uri]
