@@ -4,36 +4,37 @@ Where another module has the test, it is named here; `unit`, `e2e` and `cluster`
 
  1. restartPolicy left out: JobSet is accepted, its Job refused
         here; cluster/test_submit.py::test_a_job_that_is_refused_later_is_found
-        unit/test_jobset.py::test_trap_restart_policy_is_never_where_there_is_a_pod_failure_policy
+        unit/targets/test_jobset.py::test_trap_restart_policy_is_never_where_there_is_a_pod_failure_policy
  2. CPU or memory requested in a queue that covers chips only: never admitted
         here; cluster/test_preflight.py::test_cpu_that_the_queue_does_not_cover
-        unit/test_jobset.py::test_trap_nothing_but_chips_is_requested
+        unit/targets/test_jobset.py::test_trap_nothing_but_chips_is_requested
  3. exit 0 on SIGTERM: the index counts as done, the slice hangs after it is resumed
         e2e/test_kill_and_resume.py::test_a_polite_signal_is_answered_with_75_and_the_state_saved
-        unit/test_hosts.py::test_a_signal_before_the_end_is_75
+        unit/run/test_hosts.py::test_a_signal_before_the_end_is_75
         cluster/test_faults.py::test_preempted_by_a_higher_priority_it_saves_waits_and_finishes
  4. hostNetwork: loses Workload Identity
-        unit/test_jobset.py::test_trap_no_host_network; the namespaces of the cluster tests refuse it (`restricted`)
+        unit/targets/test_jobset.py::test_trap_no_host_network; the namespaces of the cluster tests refuse it
+        (`restricted`)
  5. Kueue's preemption counts towards maxRestarts
         cluster/test_faults.py::test_preempted_by_a_higher_priority_it_saves_waits_and_finishes
  6. completions left out: pod names unchecked, and the Job refused
-        here; unit/test_jobset.py::test_trap_completions_are_explicit
+        here; unit/targets/test_jobset.py::test_trap_completions_are_explicit
  7. labels of a JobSet do not reach its pods
-        here; unit/test_jobset.py::test_trap_labels_are_on_job_and_pod_too
+        here; unit/targets/test_jobset.py::test_trap_labels_are_on_job_and_pod_too
  8. onPodConditions without status: refused by JobSet 0.10
-        unit/test_jobset.py::test_trap_pod_conditions_name_their_status (the JobSet of these tests is newer)
+        unit/targets/test_jobset.py::test_trap_pod_conditions_name_their_status (the JobSet of these tests is newer)
  9. a restart deletes pods and what `kubectl logs` knew
         cluster/test_faults.py::test_killed_processes_count_and_the_run_goes_on
 10. a JobSet cannot be changed
         here; cluster/test_submit.py::test_a_changed_image_says_so_and_touches_nothing
 11. a v4-32 is 32 cores, 16 chips, 4 hosts
-        here; unit/test_accelerator.py::test_a_v4_32_is_16_chips_in_4_hosts
+        here; unit/spec/test_accelerator.py::test_a_v4_32_is_16_chips_in_4_hosts
 12. TPU_WORKER_ID 0 need not be the leader
-        here; unit/test_jobset.py::test_trap_the_cluster_alone_says_which_worker_a_pod_is
+        here; unit/targets/test_jobset.py::test_trap_the_cluster_alone_says_which_worker_a_pod_is
 13. "follower pod node selector not set" is the symptom of a leader that is Pending
         here
 14. rule names with a hyphen are refused; patterns that are no regular expression are accepted
-        here; unit/test_jobset.py::test_trap_rule_names_and_patterns_are_what_jobset_accepts
+        here; unit/targets/test_jobset.py::test_trap_rule_names_and_patterns_are_what_jobset_accepts
         cluster/test_faults.py, where every kind of end has to find its rule
 15. Spot gives 15 s, whatever the grace period says
         e2e/test_kill_and_resume.py::test_a_polite_signal_is_answered_with_75_and_the_state_saved (within 5 s)

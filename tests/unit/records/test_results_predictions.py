@@ -39,7 +39,7 @@ ROW = st.tuples(
 )
 
 
-OLD_FILE = Path(__file__).parents[1] / "doubles/predictions-v1.parquet"
+OLD_FILE = Path(__file__).parents[2] / "doubles/predictions-v1.parquet"
 
 
 def table(rows: list[tuple[object, ...]]) -> Predictions:

@@ -10,7 +10,7 @@ from docs.hooks import PAGES, from_top, to_top
 from docs.selfcontained import check
 from docs.way import WayError, table_rows
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 
 from octjob import env
 
-PACKAGE = Path(__file__).parents[2] / "octjob"
+PACKAGE = Path(__file__).parents[3] / "octjob"
 TEMPLATES = PACKAGE / "targets/kubernetes/documents/templates"
 KUBERNETES = PACKAGE / "targets/kubernetes"
 

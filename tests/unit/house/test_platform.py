@@ -17,8 +17,8 @@ from tests.cluster.charts import helm_template, kubeconform
 
 pytestmark = pytest.mark.chart
 
-K8S = Path(__file__).parents[2] / "k8s"
-PINS = (Path(__file__).parents[1] / "cluster/tools/kubernetes/go.mod").read_text()
+K8S = Path(__file__).parents[3] / "k8s"
+PINS = (Path(__file__).parents[2] / "cluster/tools/kubernetes/go.mod").read_text()
 NODES = ("--project", "p", "--cluster", "c", "--location", "us-central2", "--zone", "us-central2-b")
 
 

@@ -18,7 +18,7 @@ import pytest
 from octjob.cli import COMMANDS, cli
 from octjob.cli import run as octjob
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 HEAVY = {"torch", "pandas", "sklearn", "scipy", "pydicom", "wandb", "kubernetes", "google.cloud", "b2sdk"}
 
 

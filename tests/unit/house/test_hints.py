@@ -12,7 +12,7 @@ import pytest
 
 from octjob.cli import cli
 
-PACKAGE = Path(__file__).parents[2] / "octjob"
+PACKAGE = Path(__file__).parents[3] / "octjob"
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z]")
 COMMAND = re.compile(r"octjob ((?:[a-z][a-z-]* ?){1,2})([^`]*)")
 # Programs of others, whose options are theirs.

@@ -22,7 +22,7 @@ from octjob.spec.sweep import Sweep
 from octjob.spec.validate import all_keys, validate
 from octjob.spec.yaml import Document, Mark, load
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+CONFIGS = Path(__file__).parents[3] / "configs"
 
 
 def write(folder: Path, text: str, name: str = "c.yaml") -> Path:

@@ -14,7 +14,7 @@ from octjob.spec.effects import unused_keys
 from octjob.spec.original import HINTS, PRETRAINING
 from octjob.spec.yaml import Document, loads, subdocument
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs/migration.md").read_text()
 ROWS = re.findall(r"^\| `([\w.]+): ([^`]+)` \| (read|note|refused) \| ", PAGE, re.MULTILINE)
 

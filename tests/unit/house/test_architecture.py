@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from docs.layout import crossings, place
 from docs.rooms import House, RoomError, implied, purposes, read_house, rooms_svg
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs/architecture.md"
 NAMED = sorted(set(re.findall(r"`((?:\w+/)*\w+\.(?:py|yaml))(?::([\w.]+))?`", PAGE.read_text())))
 

@@ -11,7 +11,7 @@ import pytest
 from docs import generate
 from docs.adr import DecisionError, decisions_page, read_decision, read_decisions
 
-FOLDER = Path(__file__).parents[2] / "docs/decisions"
+FOLDER = Path(__file__).parents[3] / "docs/decisions"
 GOOD = """\
 # 0042 What was decided
 

@@ -20,7 +20,7 @@ from tests.cluster.charts import HelmError, helm, helm_template, kubeconform
 
 pytestmark = pytest.mark.chart
 
-GOLDEN = Path(__file__).parents[1] / "golden"
+GOLDEN = Path(__file__).parents[2] / "golden"
 
 Documents = dict[str, dict[str, Any]]
 

@@ -17,7 +17,7 @@ from octjob.errors import SpecError
 from octjob.spec.expand import Plan, plan_sweep
 from octjob.spec.experiment import Classes
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def sweep(tmp_path: Path, **changes: object) -> Path:

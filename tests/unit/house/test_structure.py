@@ -19,7 +19,7 @@ from benchmarks.structure import (
     table,
 )
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def package(folder: Path, **files: str) -> Path:

@@ -28,7 +28,7 @@ from octjob.spec.original import HINTS
 from octjob.spec.sweep import Checkpoint, ConfigEntry, Pair, Sweep
 from octjob.spec.validate import all_keys, submodel
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "docs"
 GENERATED = tuple(DOCS / name for name in ("reference/cli.md", "reference/keys.md", "decisions/index.md"))
 WRITTEN = sorted({*DOCS.rglob("*.md")} - {*GENERATED})

@@ -15,7 +15,7 @@ from octjob.targets.kubernetes.documents.derived import child_job, child_pod
 from octjob.targets.kubernetes.documents.manifest import SPEC_HASH, render_jobset
 from octjob.targets.kubernetes.documents.yamltext import to_yaml
 
-GOLDEN = Path(__file__).parents[1] / "golden"
+GOLDEN = Path(__file__).parents[2] / "golden"
 MACHINE = {"v6e-8": "ct6e-standard-8t"}
 ACCELERATORS = ("v4-32", "v5litepod-16", "v5p-16", "v6e-8", "tpu7x-8")
 FINETUNE = {
