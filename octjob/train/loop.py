@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from octjob.data.sampling import epoch_order, sample_weights
 from octjob.errors import DataError
 from octjob.spec.experiment import Experiment
+from octjob.train.classifier import Classifier
 from octjob.train.loss import make_loss
 from octjob.train.optimizer import make_optimizer
 from octjob.train.schedule import lr_factor
@@ -53,7 +54,7 @@ class Task:
 
 
 class Loop:
-    """Trains `model` (its `encoder` included, where it has one) on `source` as `task` says."""
+    """Trains `model`, a head or a `Classifier` with its encoder, on `source` as `task` says."""
 
     def __init__(
         self, model: nn.Module, source: Source, task: Task, experiment: Experiment, device: torch.device
@@ -67,7 +68,7 @@ class Loop:
             None if task.class_weight_K is None else torch.tensor(task.class_weight_K, dtype=torch.float32)
         )
         self.loss = make_loss(experiment.train, None if weight is None else weight.to(device))
-        self.encoder = getattr(model, "encoder", None)
+        self.encoder = model.encoder if isinstance(model, Classifier) else None
         self.optimizer = make_optimizer(self.model, experiment.train)
         self.epoch = 0
         self.batch = 0

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from octjob.spec.experiment import Train
+from octjob.train.classifier import Classifier
 
 Opt = TypeVar("Opt", bound=torch.optim.Optimizer)
 
@@ -31,18 +32,17 @@ SGD = _uncompiled(torch.optim.SGD)
 
 
 def make_optimizer(model: nn.Module, train: Train) -> torch.optim.Optimizer:
-    """Parts `head` and, where the model has one, `encoder`, each with its `base_lr`, in up to two groups.
+    """Parts `head` and, of a `Classifier`, `encoder`, each with its `base_lr`, in up to two groups.
 
     Weight decay pulls towards 0, which is no neutral value of a bias, a norm's scale, a position or a query:
     a part's second group, `<part>_no_decay`, holds those. That is the custom since ViT, as in MAE's fine-tuning
     (He et al. 2022, arXiv:2111.06377). All groups are there from the first step on, so that the schedule holds
     when the encoder is unfrozen.
     """
-    encoder = getattr(model, "encoder", None)
-    head = model if encoder is None else model.get_submodule("head")
+    head = model.head if isinstance(model, Classifier) else model
     groups = _groups("head", head, train.lr_head, train.weight_decay)
-    if encoder is not None:
-        groups += _groups("encoder", encoder, train.lr_encoder, train.weight_decay)
+    if isinstance(model, Classifier):
+        groups += _groups("encoder", model.encoder, train.lr_encoder, train.weight_decay)
     if train.optimizer == "SGD":
         return SGD(groups, lr=train.lr_head, momentum=0.9, weight_decay=train.weight_decay)
     return AdamW(groups, lr=train.lr_head, weight_decay=train.weight_decay)
