@@ -29,6 +29,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slow tests begin first, so that no worker is left alone with them at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    _skip_charts_without_go(items)
+
+
+def _skip_charts_without_go(items: list[pytest.Item]) -> None:
     """Tests marked `chart` are skipped on a machine without Go; CI insists on them."""
     from tests.cluster.build import OF_CHARTS, BuildError, NoCompilerError, tool
 

@@ -59,6 +59,7 @@ def beats_chance(result: Result) -> bool:
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.slow
 def test_without_a_class_effect_no_configuration_beats_chance_by_more_than_its_interval_says(
     tmp_path: Path,
 ) -> None:
@@ -74,6 +75,7 @@ def test_without_a_class_effect_no_configuration_beats_chance_by_more_than_its_i
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.slow
 def test_with_the_demos_class_effect_a_small_demo_does(tmp_path: Path) -> None:
     recipe = small_recipe(1, load_recipe().synthesis.class_effect, num_train=400, steps=200)
     assert beats_chance(run_demo(tmp_path, recipe, only="logistic")["logistic"])
