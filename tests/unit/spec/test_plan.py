@@ -281,8 +281,9 @@ INCLUDE_X = {"checkpoint": "a", "config": "x"}
     ],
 )
 def test_nothing_is_planned_twice(tmp_path: Path, changes: dict[str, object], message: str) -> None:
-    with pytest.raises(SpecError, match=message):
+    with pytest.raises(SpecError) as caught:
         plan_sweep(sweep(tmp_path, **changes), tmp_path)
+    assert re.search(message, caught.value.message)
 
 
 def test_long_values_make_no_long_names(tmp_path: Path) -> None:
