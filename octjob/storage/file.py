@@ -32,6 +32,7 @@ from octjob.storage.temporary import is_temporary, remove_dead, temporary_file
 
 T = TypeVar("T")
 
+_FOLDER_TRIES = 3
 # What network file systems answer while their server is away, or has forgotten us.
 _TRANSIENT = (errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EINTR, errno.ETIMEDOUT)
 
@@ -96,8 +97,16 @@ class FileStore:
         return True
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False, if_version: str | None = None) -> str:
-        with self._errors(key), contextlib.ExitStack() as stack:
+        with self._errors(key):
             path = self._path(key)
+            for _ in range(_FOLDER_TRIES - 1):
+                # Its folder may be removed under our hands; the next try makes it anew.
+                with contextlib.suppress(FileNotFoundError):
+                    return self._put(key, path, data, if_absent=if_absent, if_version=if_version)
+            return self._put(key, path, data, if_absent=if_absent, if_version=if_version)
+
+    def _put(self, key: str, path: Path, data: bytes, *, if_absent: bool, if_version: str | None) -> str:
+        with contextlib.ExitStack() as stack:
             self._persist(lambda: self._sweep(path.parent))
             new = self._persist(lambda: _written(stack, path.parent, data))
             if if_absent:

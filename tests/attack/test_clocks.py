@@ -19,7 +19,7 @@ from octjob.features.lease import DURATION_S, Lease
 from octjob.records.layout import PREDICTIONS, read_progress, run_key
 from octjob.records.status import sweep_status
 from octjob.records.wait import look_in_store
-from octjob.run import job
+from octjob.run import attempt
 from octjob.run.alone import only_attempt
 from octjob.run.heartbeat import Heartbeat
 from octjob.run.job import run_job
@@ -139,7 +139,7 @@ def test_a_run_whose_clock_jumps_at_every_look_ends_with_the_same_bytes(
             clock = jumping_time(np.random.default_rng(7), count)
             monkeypatch.setattr(time, "time", clock)
             monkeypatch.setattr(time, "time_ns", lambda clock=clock: int(clock() * 1e9))
-            monkeypatch.setattr(job, "Heartbeat", partial(Heartbeat, clock=clock))
+            monkeypatch.setattr(attempt, "Heartbeat", partial(Heartbeat, clock=clock))
         result = run_job(uri_of(run), lambda progress: None)
         assert 0 < result.duration_s < 300
         found.append(store.get(run_key(run.run_id, PREDICTIONS)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -161,3 +162,22 @@ def test_folders_are_no_objects_and_objects_no_folders(file_store: ObjectStore) 
     with pytest.raises(AccessError, match="too long"):
         file_store.put("x" * 300, b"two")
     assert [info.key for info in file_store.list()] == ["folder/a"]
+
+
+@pytest.mark.parametrize("call", ["link", "replace"])
+def test_a_folder_removed_during_a_write_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    store = FileStore(f"file://{tmp_path}")
+    real, removed = getattr(os, call), []
+
+    def after_a_removal(source: object, target: object) -> None:
+        if not removed:
+            removed.append(True)
+            shutil.rmtree(tmp_path / "a")
+        real(source, target)
+
+    monkeypatch.setattr(os, call, after_a_removal)
+    store.put("a/b", b"x", if_absent=call == "link")
+    assert removed
+    assert store.get("a/b") == b"x"
