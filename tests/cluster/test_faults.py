@@ -143,7 +143,7 @@ def test_preempted_by_a_higher_priority_it_saves_waits_and_finishes(
         )
         saving = low.status
         assert saving["state"] == "Interrupted"
-        assert "preempted by a run of higher priority" in saving["reason"]
+        assert f"preempted by JobSet {high.jobset['metadata']['name']} of higher priority" in saving["reason"]
         low.go_on_to_end(leader)
         high.finished(attempts=1, counted=0)
         assert "state saved" in read_attempt_log(low.store, low.run_id, 1)

@@ -25,7 +25,7 @@ if attempt == "0":
     if index == "2":
         sys.exit(1)
     signal.pause()
-time.sleep(1)
+time.sleep(3)
 sys.exit(3 if index == "0" else 0)
 """
 COUNTS = """\

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from octjob.targets.kubernetes.api import Cluster, Document
 
 POLL_S = 2.0
+GRACE_S = 2.0
 MAX_LINES_WAITING = 1000
 _STAMP = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)) ?")
 _NAP_S = 0.2
@@ -78,6 +79,7 @@ class PodLogs:
         self._queue: Queue[Line] = Queue(max_waiting)
         self._readers: dict[str, _Reader] = {}
         self._stop = threading.Event()
+        self._bare_since: float | None = None
         self._silent_since: float | None = None
         self._described = ""
 
@@ -129,7 +131,8 @@ class PodLogs:
         """The JobSet and its pods; None where the cluster does not answer now."""
         try:
             pods, jobset = self._list(), self.cluster.get(JOBSETS, self.jobset)
-            if jobset is not None and not any(has_begun(one) for one in pods) and not self._busy():
+            waits = jobset is not None and not any(has_begun(one) for one in pods) and not self._busy()
+            if self._has_waited(waits):
                 self._describe(describe())
         except ClusterError as error:
             now = time.monotonic()
@@ -149,6 +152,13 @@ class PodLogs:
             uid = jobset["metadata"]["uid"]
             workload = by_jobset(list_workloads(self.cluster, f"{kueue.JOB_UID_LABEL}={uid}")).get(uid)
         return phase(jobset, workload).ended
+
+    def _has_waited(self, waits: bool) -> bool:
+        """Whether there has been nothing to read for a while: finding out why takes calls, in which the pods of a
+        restart may come and go."""
+        now = time.monotonic()
+        self._bare_since = (self._bare_since or now) if waits else None
+        return self._bare_since is not None and now - self._bare_since >= GRACE_S
 
     def _describe(self, text: str) -> None:
         if text and text != self._described:
