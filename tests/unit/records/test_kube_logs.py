@@ -49,6 +49,7 @@ class Kubelet:
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(podlogs, "POLL_S", 0.02)
+    monkeypatch.setattr(podlogs, "GRACE_S", 0.02)
     monkeypatch.setattr(podlogs, "_NAP_S", 0.01)
 
 
