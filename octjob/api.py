@@ -225,6 +225,18 @@ class Sweep:
             )
         return result
 
+    def history(self, run: str) -> pd.DataFrame:
+        """One row per epoch of every unit: seed, repeat, fold, epoch, train/loss, eval/accuracy ...
+
+        Empty for a run without epochs, such as logistic regression. run: as for `result`; it need not be finished.
+        """
+        import pandas as pd
+
+        from octjob.records.find import find_run
+        from octjob.records.history import read_history
+
+        return pd.DataFrame(read_history(self.store, find_run(self.store, run)))
+
     def predictions(self, run: str) -> pd.DataFrame:
         """One row per scored volume: participant, eye, device, site, split, fold, seed, repeat, label, logit_0 ...
 

@@ -14,9 +14,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -170,12 +168,6 @@ def read_result(store: ObjectStore, run_id: str) -> Result | None:
 def finished_runs(store: ObjectStore) -> set[str]:
     """Ids of the runs that have a result, from one listing."""
     return {info.key.split("/")[1] for info in store.list("runs/") if info.key.endswith(f"/{RESULT}")}
-
-
-def write_history(store: ObjectStore, run_id: str, lines: Iterable[dict[str, Any]]) -> None:
-    """One JSON line per epoch, the whole history each time (object stores do not append)."""
-    text = "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines)
-    store.put(run_key(run_id, HISTORY), text.encode())
 
 
 @dataclass(frozen=True, order=True)

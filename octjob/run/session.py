@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from octjob.errors import DataError, Interrupted
-from octjob.records.layout import SPEC, run_key, write_history
+from octjob.records.history import write_history
+from octjob.records.layout import SPEC, run_key
 from octjob.run.heartbeat import Heartbeat
 from octjob.run.resume import ResumeStore
 from octjob.run.stop import Stop

@@ -38,6 +38,10 @@ def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert table["macro_auroc"].between(0, 1).all()
     assert [column for column in rows if column.startswith("logit_")] == [f"logit_{k}" for k in range(4)]
     assert len(rows) == 12
+    curves = names["curves"]
+    assert isinstance(curves, pd.DataFrame)
+    assert curves["epoch"].tolist() == [0, 1]
+    assert curves["train/loss"].notna().all()
     assert feature.shape == (32,)  # type: ignore[attr-defined]
 
 
