@@ -180,7 +180,11 @@ def _line_printer(store: ObjectStore) -> Listener:
                 progress = _progress_of(store, item.run.run_id)
                 failure = progress.failure if progress else None
                 text += f" (exit {item.exit_code})" + (
-                    f": {failure.message}" if failure else f": see {item.log}"
+                    f": {failure.message}"
+                    if failure
+                    else f": see {item.log}"
+                    if item.log
+                    else ": it left no log"
                 )
             click.echo(f"[{number}/{len(items)}] {item.run.run_id}: {text}", err=True)
 

@@ -134,6 +134,8 @@ class LocalTarget:
             item.state = "running"
         attempts = [num_attempts(item.uri) for item in items] if len(items) > 1 else []
         with _opened(self.log_dir / f"{items[0].run.run_id}.log") as log:
+            if log.name == os.devnull:
+                items[0].log = None
             return _Bundle(items, self._spawn(command, log), attempts)
 
     def _spawn(self, command: list[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
@@ -255,7 +257,8 @@ def _conclude(outcome: Sequence[Attempted]) -> None:
     failed = [item for item in outcome if item.state == "failed"]
     if failed:
         names = ", ".join(item.run.run_id for item in failed[:3])
+        where = f"See {failed[0].log}, or `octjob status`" if failed[0].log else "`octjob status` says why"
         raise FailedRunsError(
             f"{len(failed)} of {len(outcome)} runs failed: {names}{', ...' if len(failed) > 3 else ''}",
-            f"See {failed[0].log}, or `octjob status`; the same command tries them again.",
+            f"{where}; the same command tries them again.",
         )

@@ -385,6 +385,23 @@ def test_failed_runs_leave_the_others_alone_and_a_second_submit_takes_only_them(
     assert say("collect", path).code == 0
 
 
+def test_a_log_that_cannot_be_kept_is_not_pointed_at(
+    folder: Path, say: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = sweep_file(folder, {"x": QUICK}, compute={"max_restarts": 0})
+    (folder / "out" / "tiny").mkdir(parents=True, exist_ok=True)
+    (folder / "out" / "tiny" / "logs").write_text("a file where the folder of the logs should be")
+
+    def dies(self: LocalTarget, command: list[str], log: Any) -> Any:
+        return subprocess.Popen([sys.executable, "-c", "raise SystemExit(1)"], stderr=log)
+
+    monkeypatch.setattr(LocalTarget, "_spawn", dies)
+    said = say("submit", "-f", path)
+    assert said.code == FailedRunsError.exit_code
+    assert "failed (exit 1): it left no log" in said.err
+    assert said.err.splitlines()[-1] == "hint: `octjob status` says why; the same command tries them again."
+
+
 @pytest.mark.slow
 def test_ctrl_c_lets_the_runs_save_leaves_no_process_and_the_same_command_continues(
     folder: Path, say: Callable[..., Said]
