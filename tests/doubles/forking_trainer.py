@@ -6,8 +6,10 @@ Requests and answers are JSON lines on standard input and output:
     ->  {"exit": code or -signal, "events": m, "answered_s": seconds}
 
 The child reports each of its events (a write to a store, an encoded volume, a training step) through a pipe;
-after the n-th the parent sends the signal, so that it strikes at a chosen point of the work, whatever the
-machine's speed. `after` null: the attempt is left alone. Several runs share the child, as they share a command.
+after the n-th the parent sends the signal, so that it strikes at about a chosen share of the work, whatever the
+machine's speed. Some writes are due by the clock, so the n-th event is not the same one each time: `after` may also
+be the end of a key, and the child sends itself the signal once that is written. `after` null: the attempt is left
+alone. Several runs share the child, as they share a command.
 """
 
 from __future__ import annotations
@@ -47,6 +49,19 @@ def report(function: Callable[..., Any], pipe: int) -> Callable[..., Any]:
     return reporting
 
 
+def strike_after(put: Callable[..., Any], end: str, number: int) -> Callable[..., Any]:
+    """`FileStore.put`, with which the process sends itself signal `number` once a key that ends so is written."""
+
+    @functools.wraps(put)
+    def striking(store: FileStore, key: str, *args: Any, **kwargs: Any) -> Any:
+        value = put(store, key, *args, **kwargs)
+        if key.endswith(end):
+            os.kill(os.getpid(), number)
+        return value
+
+    return striking
+
+
 def child(request: dict[str, Any], pipe: int) -> int:
     """One attempt, in the forked process."""
     torch.set_num_threads(request.get("threads", 1))
@@ -55,6 +70,8 @@ def child(request: dict[str, Any], pipe: int) -> int:
     os.dup2(file, 2)
     for owner, name in EVENTS:
         setattr(owner, name, report(getattr(owner, name), pipe))
+    if isinstance(request["after"], str):
+        FileStore.put = strike_after(FileStore.put, request["after"], request["signal"])  # type: ignore[method-assign]
     return octjob.cli.run(["train", *(word for uri in request["uris"] for word in ("--run", uri))])
 
 

@@ -26,11 +26,13 @@ class Trainers:
     def attempt(
         self,
         runs: Run | Sequence[Run],
-        after: int | None = None,
+        after: int | str | None = None,
         number: int = signal.SIGKILL,
         threads: int = 1,
     ) -> dict[str, Any]:
-        """One attempt at a run, or several in one process, struck by signal `number` after the `after`-th event."""
+        """One attempt at a run, or several in one process, struck by signal `number` after the `after`-th event,
+        or the write of a key that ends in `after`.
+        """
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         several = [runs] if isinstance(runs, Run) else runs

@@ -186,8 +186,8 @@ def test_a_signal_after_the_last_step_of_one_run_still_stops_the_next(
 ) -> None:
     """The run that is writing its result finishes; the signal is not forgotten with it."""
     store, (first, middle, last) = apart.again(tmp_path)
-    # Its last event is the heartbeat that says finished.
-    assert trainers.attempt((first, middle, last), apart.num_events[0], signal.SIGTERM)["exit"] == 75
+    struck_at = f"{first.run_id}/{RESULT}"
+    assert trainers.attempt((first, middle, last), struck_at, signal.SIGTERM)["exit"] == 75
     assert_same(store, (first,), apart)
     assert read_progress(store, middle.run_id) is None
 
