@@ -168,11 +168,11 @@ class Encoder:
 
         Raises `DataError` for a volume without contrast.
         """
-        import torch
 
         from octjob.data.preprocess import NoContrastError, preprocess_volume
         from octjob.errors import DataError
         from octjob.features.encode import Encoding
+        from octjob.runtime.single import Single
         from octjob.spec.experiment import Data, Experiment, Model
 
         experiment = Experiment(data=Data(profile=profile), model=Model(pool_method=pool))
@@ -182,7 +182,7 @@ class Encoder:
             raise DataError(
                 f"volume {volume.sop_instance_uid}: {error}", "There is nothing in it to encode."
             ) from None
-        return Encoding(self.loaded, experiment, torch.device(self.device)).encode(x_DHW)
+        return Encoding(self.loaded, experiment, Single(self.device)).encode([x_DHW])[0]
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,8 +16,10 @@ TERMINATION_MESSAGE = "OCTJOB_TERMINATION_MESSAGE"
 SET_BY_MANIFEST = (RESTART, NODE, NUM_HOSTS, POD, TERMINATION_MESSAGE)
 
 # Set by a user, also through `compute.env`.
-# The device to compute on, `cpu` or `cuda`; default CUDA where there is one.
+# The device to compute on, `cpu`, `cuda` or `xla`; default CUDA where there is one.
 DEVICE = "OCTJOB_DEVICE"
+# Where the processes of a run meet, host:port of the first.
+COORDINATOR = "OCTJOB_COORDINATOR"
 # For how long transient faults of a store are retried in one operation, in seconds.
 STORAGE_RETRY_S = "OCTJOB_STORAGE_RETRY_S"
 # How long one request to a store may be silent, in seconds.

@@ -6,8 +6,9 @@ Shapes: D, H, W voxels; N tokens; E embedding; T pooled tokens.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +23,12 @@ from octjob.features.lease import Lease
 from octjob.features.store import FeatureKey, Features, FeatureStore
 from octjob.models.checkpoint import LoadedEncoder
 from octjob.models.pooling import PROBE_GRID, pool_tokens, token_grid
+from octjob.runtime.base import Runtime
 from octjob.spec.experiment import Augment, Experiment
 from octjob.storage.base import ObjectStore
 from octjob.tick import Tick
+
+Volume3D = npt.NDArray[np.float32]
 
 # A shard is written when it is full or this old, so that a killed run loses little.
 _SHARD_VOLUMES = 64
@@ -38,7 +42,7 @@ class Encoding:
 
     loaded: LoadedEncoder
     experiment: Experiment
-    device: torch.device
+    runtime: Runtime
 
     def key(self, view: int) -> FeatureKey:
         """The content address of one view's features."""
@@ -63,20 +67,24 @@ class Encoding:
         method = self.experiment.model.pool_method
         return f"grid-{'x'.join(map(str, self.grid))}" if method == "attentive" else method
 
-    def encode(self, x_DHW: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """One volume's feature: (E) for mean and max, (T, E) for attentive.
+    def encode(self, volumes: Sequence[Volume3D]) -> list[npt.NDArray[np.float32]]:
+        """The features of at most `own_shards` volumes (D, H, W): (E) for mean and max, (T, E) for attentive.
 
-        One volume at a time, so that a feature never depends on its neighbours in a batch.
+        One volume a device, so that a feature never depends on its neighbours in a batch. Every process of the
+        runtime calls this as often as the others, with nothing where it has no more.
         """
-        x_BCDHW = torch.from_numpy(np.ascontiguousarray(x_DHW))[None, None].to(self.device)
+        blank = np.zeros(self.loaded.encoder.geometry.volume_size, np.float32)
+        padding = [blank] * (self.runtime.own_shards - len(volumes))
+        x_bCDHW = torch.from_numpy(np.stack([*volumes, *padding]))[:, None]
         bf16 = self.experiment.train.precision == "bf16"
-        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
-            tokens_BNE = self.loaded.encoder(x_BCDHW).float()
+        with torch.no_grad(), self.runtime.autocast(bf16):
+            tokens_BNE = self.loaded.encoder(self.runtime.batch(x_bCDHW)).float()
         if self.experiment.model.pool_method == "attentive":
             pooled = token_grid(tokens_BNE, self.loaded.encoder.geometry, self.grid)
         else:
             pooled = pool_tokens(tokens_BNE, self.experiment.model.pool_method)
-        return np.asarray(pooled[0].cpu().numpy(), dtype=np.float32)
+        own = self.runtime.gather(pooled)[self.runtime.rows(self.runtime.num_shards)]
+        return list(own[: len(volumes)].numpy())
 
 
 def view_name(config: Augment, view: int) -> str:
@@ -162,6 +170,21 @@ def encode_volumes(
     return features
 
 
+def in_step(
+    loaded: Iterator[tuple[Volume, Volume3D]], runtime: Runtime
+) -> Iterator[list[tuple[str, Volume3D]]]:
+    """UIDs and voxels, a volume for each device of this process at a time; empty where only others have some left."""
+    while True:
+        chunk = [(v.record.sop_instance_uid, x_DHW) for v, x_DHW in islice(loaded, runtime.own_shards)]
+        if not runtime.agree(bool(chunk)):
+            return
+        yield chunk
+
+
+def _augmented(x_DHW: Volume3D, config: Augment, view: int, uid: str) -> Volume3D:
+    return x_DHW if view == IDENTITY else augment(x_DHW, config, augment_seed(0, view, uid))
+
+
 def _encode(
     encoding: Encoding,
     reader: VolumeReader,
@@ -177,12 +200,12 @@ def _encode(
     shard: Features = {}
     written_at = time.monotonic()
     try:
-        for volume, x_DHW in load_volumes(reader, volumes, data.num_workers, quarantine):
-            uid = volume.record.sop_instance_uid
-            if view != IDENTITY:
-                x_DHW = augment(x_DHW, data.augment, augment_seed(0, view, uid))
-            features[uid] = shard[uid] = encoding.encode(x_DHW)
-            if len(shard) == _SHARD_VOLUMES or time.monotonic() - written_at > _SHARD_S:
+        for chunk in in_step(load_volumes(reader, volumes, data.num_workers, quarantine), encoding.runtime):
+            inputs = [_augmented(x_DHW, data.augment, view, uid) for uid, x_DHW in chunk]
+            made = dict(zip((uid for uid, _ in chunk), encoding.encode(inputs), strict=True))
+            features |= made
+            shard |= made
+            if len(shard) >= _SHARD_VOLUMES or time.monotonic() - written_at > _SHARD_S:
                 store.write(shard)
                 shard, written_at = {}, time.monotonic()
             progress(len(features))

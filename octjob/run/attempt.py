@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,7 +14,8 @@ from octjob.run.hosts import Host, Listener
 from octjob.run.resume import ResumeStore
 from octjob.run.session import Session
 from octjob.run.stop import Stop, catch_signals
-from octjob.runtime.device import make_deterministic, select_device
+from octjob.runtime.environment import make_deterministic
+from octjob.runtime.select import open_runtime
 from octjob.spec.run import Run
 from octjob.storage.base import ObjectStore
 from octjob.storage.open import open_store
@@ -42,7 +44,7 @@ def _session(run: Run, store: ObjectStore, heartbeat: Heartbeat, stop: Stop) -> 
     tracker: Tracker = NoTracker()
     try:
         make_deterministic()
-        device = select_device()
+        runtime = open_runtime(os.environ)
         tracker = open_tracker(run)
         yield Session(
             run=run,
@@ -52,7 +54,7 @@ def _session(run: Run, store: ObjectStore, heartbeat: Heartbeat, stop: Stop) -> 
             stop=stop,
             resume=ResumeStore(store, run.run_id),
             tracker=tracker,
-            device=device,
+            runtime=runtime,
         )
     except Interrupted:
         heartbeat.ended("interrupted")

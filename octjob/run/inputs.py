@@ -17,6 +17,7 @@ from octjob.data.volumes import VolumeReader, load_volumes
 from octjob.errors import DataError, SpecError
 from octjob.features.encode import Encoding, encode_views
 from octjob.models.checkpoint import LoadedEncoder, read_checkpoint
+from octjob.runtime.base import Runtime
 from octjob.spec.experiment import OPEN_TEST_HINT, Experiment
 from octjob.spec.run import Run
 from octjob.storage.base import ObjectStore
@@ -120,7 +121,7 @@ def read_inputs(
     loaded: LoadedEncoder,
     cohort: Cohort,
     cache: ObjectStore,
-    device: torch.device,
+    runtime: Runtime,
     quarantine: Quarantine,
     tick: Tick,
     augmented: Collection[str] = (),
@@ -136,13 +137,14 @@ def read_inputs(
     reader = make_reader(run, loaded)
     data = run.config.data
     if run.config.mode == "probe":
-        encoding = Encoding(loaded, run.config, device)
+        runtime.place(loaded.encoder)
+        encoding = Encoding(loaded, run.config, runtime)
         x_VN = encode_views(encoding, cache, reader, cohort.volumes, augmented, quarantine, run.run_id, tick)
         return _readable(cohort, quarantine, data.max_corrupt), torch.from_numpy(x_VN)
     for done, _ in enumerate(load_volumes(reader, cohort.volumes, data.num_workers, quarantine), 1):
         tick(done, len(cohort.volumes))
     readable = _readable(cohort, quarantine, data.max_corrupt)
-    return readable, VolumeSource(reader, readable.volumes, run.config, device)
+    return readable, VolumeSource(reader, readable.volumes, run.config)
 
 
 def _readable(cohort: Cohort, quarantine: Quarantine, max_corrupt: float) -> Cohort:

@@ -36,7 +36,7 @@ from octjob.run.hosts import Host, Listener
 from octjob.run.inputs import load_cohort, load_encoder, read_inputs
 from octjob.run.session import Session
 from octjob.run.stop import Stop
-from octjob.runtime.device import environment
+from octjob.runtime.environment import environment
 from octjob.runtime.isolation import isolated
 from octjob.spec.experiment import Experiment
 from octjob.storage.base import AlreadyExistsError, ObjectStore
@@ -87,14 +87,13 @@ def _carry_out(session: Session) -> Result:
     heartbeat.stage("data")
     with temporary_folder() as workdir:
         loaded = load_encoder(run, workdir, session.tick)
-    loaded.encoder.to(session.device)
     session.require_same("checkpoint weights", loaded.report.weights_digest)
     session.check_stop()
     quarantine = Quarantine()
     cohort, inputs = _read(session, loaded, quarantine)
     session.require_same("cohort", _cohort_digest(cohort.volumes))
     scorer = Scorer(cohort.volumes, run.config)
-    trainer = make_trainer(run.config, scorer, loaded, inputs, session.device)
+    trainer = make_trainer(run.config, scorer, loaded, inputs, session.runtime)
     heartbeat.stage("training")
     units = make_units(cohort.volumes, run.config, run.passes, run.folds, run.fold_seed)
     for unit, trained in trainer.train([unit for unit in units if unit.name not in session.done], session):
@@ -113,7 +112,7 @@ def _read(session: Session, loaded: LoadedEncoder, quarantine: Quarantine) -> tu
     evaluated = None if run.folds else run.config.data.eval_split
     augmented = {v.record.sop_instance_uid for v in cohort.volumes if v.participant.split != evaluated}
     readable, inputs = read_inputs(
-        run, loaded, cohort, session.cache, session.device, quarantine, session.tick, augmented
+        run, loaded, cohort, session.cache, session.runtime, quarantine, session.tick, augmented
     )
     check_cohort(readable, run.config, run.folds)
     return readable, inputs
@@ -188,7 +187,7 @@ def _finish(
         data=data_facts(cohort, quarantine, num_classes),
         checkpoint_report=loaded.report.to_dict(),
         training=training_facts(config.train, [outcome["used"] for outcome in outcomes]),
-        environment=environment(session.device),
+        environment=environment(session.runtime),
         notes=run.notes,
         started_at=progress.started_at,
         finished_at=now,

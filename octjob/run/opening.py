@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -29,7 +30,8 @@ from octjob.records.schema import Result
 from octjob.run.facts import data_facts
 from octjob.run.inputs import check_test_cohort, load_encoder, load_test_cohort
 from octjob.run.restored import StoredWeights, predict, read_weights, restore
-from octjob.runtime.device import environment, make_deterministic, select_device
+from octjob.runtime.environment import environment, make_deterministic
+from octjob.runtime.select import open_runtime
 from octjob.spec.run import RESULT_VERSION, Run
 from octjob.storage.base import ObjectStore
 from octjob.storage.open import open_store
@@ -67,15 +69,14 @@ def open_test(
     run, result = _finished(store, run_id)
     weights = read_weights(store, run)
     make_deterministic()
-    device = select_device()
+    runtime = open_runtime(os.environ)
     cohort, everyone = load_test_cohort(run)
     _require_same_participants(run, result, everyone)
     with temporary_folder() as workdir:
         loaded = load_encoder(run, workdir, tick)
     _require_same_weights(run, result, loaded)
-    loaded.encoder.to(device)
     quarantine = Quarantine()
-    readable, apply = restore(run, loaded, cohort, open_store(run.cache), device, quarantine, tick)
+    readable, apply = restore(run, loaded, cohort, open_store(run.cache), runtime, quarantine, tick)
     check_test_cohort(readable, run.config)
 
     before = read_openings(store)
@@ -89,7 +90,7 @@ def open_test(
         opening=number,
         evaluation=evaluation.to_dict(),
         data=facts,
-        environment=environment(device),
+        environment=environment(runtime),
     )
     write_scores(store, scored, predictions)
     return Opened(number, evaluation)

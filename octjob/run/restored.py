@@ -13,7 +13,6 @@ from typing import Literal
 
 import numpy as np
 import safetensors.torch
-import torch
 from torch import Tensor, nn
 
 from octjob.data.augment import IDENTITY
@@ -24,6 +23,7 @@ from octjob.evaluate import Predictions
 from octjob.models.checkpoint import LoadedEncoder
 from octjob.records.layout import SPEC, run_key
 from octjob.run.inputs import read_inputs
+from octjob.runtime.base import Runtime
 from octjob.spec.run import Run
 from octjob.storage.base import ObjectStore
 from octjob.tick import Tick
@@ -105,7 +105,7 @@ def restore(
     loaded: LoadedEncoder,
     cohort: Cohort,
     cache: ObjectStore,
-    device: torch.device,
+    runtime: Runtime,
     quarantine: Quarantine,
     tick: Tick,
 ) -> tuple[Cohort, Apply]:
@@ -114,10 +114,10 @@ def restore(
     Unreadable volumes are put into `quarantine`; `tick(done, total)` is called after each volume.
     Raises `DataError` for more of them than `data.max_corrupt`.
     """
-    readable, inputs = read_inputs(run, loaded, cohort, cache, device, quarantine, tick)
+    readable, inputs = read_inputs(run, loaded, cohort, cache, runtime, quarantine, tick)
     if isinstance(inputs, Tensor):
-        return readable, _probe(run, inputs, device)
-    return readable, _network(run, loaded, inputs, device)
+        return readable, _probe(run, inputs, runtime)
+    return readable, _network(run, loaded, inputs, runtime)
 
 
 def predict(run: Run, volumes: Sequence[Volume], apply: Apply, weights: Mapping[str, Weights]) -> Predictions:
@@ -131,7 +131,7 @@ def predict(run: Run, volumes: Sequence[Volume], apply: Apply, weights: Mapping[
     )
 
 
-def _probe(run: Run, x_VN: Tensor, device: torch.device) -> Apply:
+def _probe(run: Run, x_VN: Tensor, runtime: Runtime) -> Apply:
     """Heads on features (V, N, E) or (V, N, T, E)."""
 
     def apply(unit: Unit, weights: Weights) -> Logits:
@@ -142,24 +142,24 @@ def _probe(run: Run, x_VN: Tensor, device: torch.device) -> Apply:
             model = Logistic(head_weights["weight"].numpy(), head_weights["bias"].numpy(), {})
             return model.logits(scaled_VN[IDENTITY].double().numpy()[unit.eval_N])
         head = make_head(run.config, scaled_VN.shape[-1], unit.seed)
-        return _forward(run, unit, head, head_weights, FeatureSource(scaled_VN.to(device)), device)
+        return _forward(run, unit, head, head_weights, FeatureSource(scaled_VN), runtime)
 
     return apply
 
 
-def _network(run: Run, loaded: LoadedEncoder, source: Source, device: torch.device) -> Apply:
+def _network(run: Run, loaded: LoadedEncoder, source: Source, runtime: Runtime) -> Apply:
     """Whole fine-tuned networks."""
 
     def apply(unit: Unit, weights: Weights) -> Logits:
         head = make_head(run.config, loaded.report.geometry.embed_dim, unit.seed)
         model = Classifier(copy.deepcopy(loaded.encoder), head, run.config.model.pool_method)
-        return _forward(run, unit, model, weights, source, device)
+        return _forward(run, unit, model, weights, source, runtime)
 
     return apply
 
 
 def _forward(
-    run: Run, unit: Unit, model: nn.Module, weights: Weights, source: Source, device: torch.device
+    run: Run, unit: Unit, model: nn.Module, weights: Weights, source: Source, runtime: Runtime
 ) -> Logits:
     """By the loop that predicted in training, so that nothing about it can differ."""
     try:
@@ -170,4 +170,4 @@ def _forward(
             "They are of another version of octjob; open the test split with the version that wrote them.",
         ) from None
     task = Task(unit, label_N=_NONE, class_weight_K=None, scores=lambda positions, logits_NK: {})
-    return Loop(model, source, task, run.config, device).predict(unit.eval_N, lambda: None)
+    return Loop(model, source, task, run.config, runtime).predict(unit.eval_N, lambda: None)

@@ -16,6 +16,7 @@ from octjob.records.layout import SPEC, run_key
 from octjob.run.heartbeat import Heartbeat
 from octjob.run.resume import ResumeStore
 from octjob.run.stop import Stop
+from octjob.runtime.base import Runtime
 from octjob.spec.run import Run
 from octjob.storage.base import ObjectNotFoundError, ObjectStore
 from octjob.tracking.tracker import Tracker
@@ -39,7 +40,7 @@ class Session:
     stop: Stop
     resume: ResumeStore
     tracker: Tracker
-    device: torch.device
+    runtime: Runtime
     done: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)

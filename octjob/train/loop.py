@@ -1,12 +1,12 @@
 """The optimisation loop of one unit, for heads on features and for whole networks alike.
 
-Everything the next step depends on is in `Loop.state()`: stopped after any step and continued from that state,
-the loop ends with the same weights, bit for bit on the CPU. Shapes: N volumes, B batch, K classes.
+Everything the next step depends on is in `Loop.state()`: stopped anywhere and continued from that state, the loop
+ends with the same weights, bit for bit on one kind of device. Shapes: N volumes, B padded batch, b this process's
+rows of it, K classes.
 """
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ from torch import Tensor, nn
 
 from octjob.data.sampling import epoch_order, sample_weights
 from octjob.errors import DataError
+from octjob.runtime.base import Runtime
 from octjob.spec.experiment import Experiment
-from octjob.train.classifier import Classifier
-from octjob.train.loss import make_loss
-from octjob.train.optimizer import make_optimizer
 from octjob.train.schedule import lr_factor
 from octjob.train.source import Source
+from octjob.train.step import Step
 from octjob.train.units import Indices, Unit
 
+Mask = npt.NDArray[np.bool_]
 Scores = Callable[[Indices, npt.NDArray[np.float64]], dict[str, float]]
 State = dict[str, Any]
 
@@ -57,24 +57,17 @@ class Loop:
     """Trains `model`, a head or a `Classifier` with its encoder, on `source` as `task` says."""
 
     def __init__(
-        self, model: nn.Module, source: Source, task: Task, experiment: Experiment, device: torch.device
+        self, model: nn.Module, source: Source, task: Task, experiment: Experiment, runtime: Runtime
     ) -> None:
-        self.model = model.to(device)
         self.source = source
         self.task = task
         self.experiment = experiment
-        self.device = device
-        weight = (
-            None if task.class_weight_K is None else torch.tensor(task.class_weight_K, dtype=torch.float32)
-        )
-        self.loss = make_loss(experiment.train, None if weight is None else weight.to(device))
-        self.encoder = model.encoder if isinstance(model, Classifier) else None
-        self.optimizer = make_optimizer(self.model, experiment.train)
+        self.runtime = runtime
+        self.train_step = Step(model, experiment, runtime, self.step_size)
+        self.model, self.optimizer = self.train_step.model, self.train_step.optimizer
+        self.encoder = self.train_step.encoder
         self.epoch = 0
-        self.batch = 0
         self.step = 0
-        self.loss_sum = 0.0
-        self.num_correct = 0
         self.best_metric: float | None = None
         self.best_epoch: int | None = None
         self.best_weights: State | None = None
@@ -99,32 +92,45 @@ class Loop:
     def run(self, hooks: Hooks) -> State:
         """Train to the end, leaving the weights to evaluate in the model; returns those of the last epoch."""
         train = self.experiment.train
-        if self.epoch == self.batch == 0:
-            torch.manual_seed(self.task.unit.seed)
         while self.epoch < train.epochs and not self.stopped_early:
             self._train_epoch(hooks)
             record = self._end_epoch(lambda: hooks.after_step(self))
             hooks.after_epoch(self, record)
-        last = copy.deepcopy(self.model.state_dict())
+        last = self.weights()
         if self.best_weights is not None:
             self.model.load_state_dict(self.best_weights)
+            self.runtime.end_step()
         return last
 
+    def weights(self) -> State:
+        """The model's weights now, on the CPU."""
+        return self.runtime.to_host(dict(self.model.state_dict()))
+
     def _train_epoch(self, hooks: Hooks) -> None:
-        unit, data = self.task.unit, self.experiment.data
+        """All steps that are left of the epoch. Interrupted within one, that step is taken anew."""
         self.model.train()
         if self.encoder is not None:
             self.encoder.requires_grad_(self._encoder_trains)
-        order = unit.train_N[self._order()]
-        batches = [order[i : i + data.batch_size] for i in range(0, len(order), data.batch_size)]
-        left = batches[self.batch :]
-        inputs = self.source.train_batches(left, self.epoch, unit.seed)
-        for batch, x_B in zip(left, inputs, strict=True):
-            self._accumulate(x_B, torch.from_numpy(self.task.label_N[batch]).to(self.device))
-            self.batch += 1
-            if self.batch % self.experiment.train.accumulate == 0 or self.batch == len(batches):
-                self._optimiser_step()
+        size, accumulate = self.experiment.data.batch_size, self.experiment.train.accumulate
+        batches = cut(self.task.unit.train_N[self._order()], size)
+        first = self.step * accumulate
+        padded = [self._pad(batch) for batch in batches[first:]]
+        inputs = self.source.train_batches([own for own, _ in padded], self.epoch, self.task.unit.seed)
+        for number, ((own, real), x_b) in enumerate(zip(padded, inputs, strict=True), first + 1):
+            self.runtime.seed(self.task.unit.seed, self.epoch, number)
+            self._add(own, real, x_b)
+            if number % accumulate == 0 or number == len(batches):
+                self._apply()
+            else:
+                self.runtime.end_step()
             hooks.after_step(self)
+
+    def _pad(self, batch: Indices) -> tuple[Indices, Mask]:
+        """This process's positions of a batch, and which of them are not padding (by the batch's first position)."""
+        num_padded = self.runtime.padded(len(batch), self.experiment.data.batch_size)
+        padding = np.full(num_padded - len(batch), batch[0])
+        rows = self.runtime.rows(num_padded)
+        return np.concatenate([batch, padding])[rows], (np.arange(num_padded) < len(batch))[rows]
 
     @property
     def _encoder_trains(self) -> bool:
@@ -137,68 +143,65 @@ class Loop:
         weights = sample_weights(labels, self.experiment.classes.num_classes) if weighted else None
         return epoch_order(self.num_samples, unit.seed, self.epoch, weights)
 
-    def _accumulate(self, x_B: Tensor, label_B: Tensor) -> None:
-        """Add a batch's share to the gradient of the step under way.
+    def _add(self, own: Indices, real: Mask, x_b: Tensor) -> None:
+        label = self.task.label_N[own]
+        weight = real.astype(np.float32)
+        if self.task.class_weight_K is not None:
+            weight *= self.task.class_weight_K[label].astype(np.float32)
+        batch = self.runtime.batch
+        self.train_step.add(batch(x_b), batch(torch.from_numpy(label)), batch(torch.from_numpy(weight)))
 
-        Divided by the samples of a full step, whatever the batch holds: every sample of an epoch weighs the
-        same, one in a short last step included, and the epoch's gradients, summed and multiplied by
-        `step_size / num_samples`, are the gradient of the mean over all samples.
-        """
-        logits_BK = self._forward(x_B)
-        loss = self.loss(logits_BK, label_B).sum()
-        (loss / self.step_size).backward()  # type: ignore[no-untyped-call]
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise DataError(
-                f"training loss became {value} in epoch {self.epoch}, step {self.step}",
-                "Lower train.lr_head and train.lr_encoder, or set train.grad_clip.",
-            )
-        self.loss_sum += value
-        self.num_correct += int((logits_BK.detach().argmax(dim=1) == label_B).sum())
-
-    def _optimiser_step(self) -> None:
+    def _apply(self) -> None:
         train = self.experiment.train
         step = self.epoch * self.steps_per_epoch + self.step
-        factor = lr_factor(step, self.steps_per_epoch, train.epochs, train.warmup_epochs, train.scheduler)
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["base_lr"] * factor
-        if train.grad_clip:
-            nn.utils.clip_grad_norm_(self.model.parameters(), train.grad_clip)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.train_step.apply(
+            lr_factor(step, self.steps_per_epoch, train.epochs, train.warmup_epochs, train.scheduler)
+        )
         self.step += 1
-
-    def _forward(self, x_B: Tensor) -> Tensor:
-        bf16 = self.experiment.train.precision == "bf16" and self.encoder is not None
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
-            logits_BK: Tensor = self.model(x_B)
-        return logits_BK.float()
 
     def predict(self, positions: Indices, check: Callable[[], None]) -> npt.NDArray[np.float64]:
         """Logits (N, K) of unaugmented volumes with the model as it is now.
 
-        `check` is called after every batch and may raise to stop.
+        `check` is called after every batch and may raise to stop. Raises `AssertionError` where what the devices
+        give back is not one row for each position, in order.
         """
         self.model.eval()
-        size = self.experiment.data.val_batch_size
-        batches = [positions[i : i + size] for i in range(0, len(positions), size)]
-        with torch.inference_mode():
-            logits = []
-            for x_B in self.source.eval_batches(batches):
-                logits.append(self._forward(x_B).double().cpu().numpy())
+        batches = cut(positions, self.experiment.data.val_batch_size)
+        padded = [self._pad(batch) for batch in batches]
+        logits = [np.zeros((0, self.experiment.classes.num_classes))]
+        with torch.no_grad():
+            for batch, (own, _), x_b in zip(
+                batches, padded, self.source.eval_batches([own for own, _ in padded]), strict=True
+            ):
+                logits.append(self._scored(batch, own, x_b))
                 check()
-        return np.concatenate(logits) if logits else np.zeros((0, self.experiment.classes.num_classes))
+        return np.concatenate(logits)
+
+    def _scored(self, batch: Indices, own: Indices, x_b: Tensor) -> npt.NDArray[np.float64]:
+        """A batch's logits, each with the position that it is of on its way through the devices."""
+        logits_BK = self.train_step.forward(self.runtime.batch(x_b))
+        position_B1 = self.runtime.batch(torch.from_numpy(own).float()[:, None])
+        rows = self.runtime.gather(torch.cat([logits_BK, position_B1], dim=1))[: len(batch)]
+        if not np.array_equal(rows[:, -1].numpy(), batch.astype(np.float32)):
+            raise AssertionError(f"{self.task.unit.name}: rows were lost or mixed up among the devices")
+        return rows[:, :-1].double().numpy()
 
     def _end_epoch(self, check: Callable[[], None]) -> dict[str, Any]:
         unit, stopping = self.task.unit, self.experiment.train.early_stopping
+        loss_sum, num_correct = self.runtime.to_host(self.train_step.sums).tolist()
+        if not math.isfinite(loss_sum):
+            raise DataError(
+                f"training loss became {loss_sum} in epoch {self.epoch}",
+                "Lower train.lr_head and train.lr_encoder, or set train.grad_clip.",
+            )
         record: dict[str, Any] = {
             "seed": unit.seed,
             "repeat": unit.repeat,
             "fold": unit.fold,
             "epoch": self.epoch,
-            "lr": {group["part"]: group["lr"] for group in self.optimizer.param_groups},
-            "train/loss": self.loss_sum / self.num_samples,
-            "train/accuracy": self.num_correct / self.num_samples,
+            "lr": {group["part"]: group["last_lr"] for group in self.optimizer.param_groups},
+            "train/loss": loss_sum / self.num_samples,
+            "train/accuracy": num_correct / self.num_samples,
         }
         scored = self.task.scores(unit.eval_N, self.predict(unit.eval_N, check))
         record |= {f"eval/{name}": value for name, value in scored.items()}
@@ -209,8 +212,8 @@ class Loop:
             if self.encoder is None or self._encoder_trains:
                 self._early_stopping(held_out[stopping.metric])
         self.epoch += 1
-        self.batch = self.step = 0
-        self.loss_sum, self.num_correct = 0.0, 0
+        self.step = 0
+        self.train_step.forget()
         return record
 
     def _early_stopping(self, value: float) -> None:
@@ -218,33 +221,30 @@ class Loop:
         sign = -1.0 if stopping.metric == "loss" else 1.0
         if self.best_metric is None or sign * (value - self.best_metric) > stopping.min_delta:
             self.best_metric, self.best_epoch, self.bad_epochs = value, self.epoch, 0
-            self.best_weights = copy.deepcopy(self.model.state_dict())
+            self.best_weights = self.weights()
         else:
             self.bad_epochs += 1
             self.stopped_early = self.bad_epochs >= stopping.patience
 
     def state(self) -> State:
-        """Everything the next step depends on, as tensors and plain values."""
-        return {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "gradient": {n: p.grad for n, p in self.model.named_parameters() if p.grad is not None},
-            "torch_rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
-            **{name: getattr(self, name) for name in _PROGRESS},
-        }
+        """Everything that follows from the steps taken, as tensors of the CPU and plain values."""
+        return self.runtime.to_host(
+            {
+                "model": dict(self.model.state_dict()),
+                "optimizer": self.optimizer.state_dict(),
+                "sums": self.train_step.sums,
+                **{name: getattr(self, name) for name in _PROGRESS},
+            }
+        )
 
     def load_state(self, state: State) -> None:
         """Continue from `state()`."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        for name, gradient in state["gradient"].items():
-            self.model.get_parameter(name).grad = gradient.to(self.device)
-        torch.set_rng_state(state["torch_rng"].cpu())
-        if state["cuda_rng"] is not None:
-            torch.cuda.set_rng_state(state["cuda_rng"].cpu(), self.device)
         for name in _PROGRESS:
             setattr(self, name, state[name])
+        self.train_step.sums = self.runtime.constant(state["sums"])
+        self.runtime.end_step()
 
     def used(self) -> dict[str, Any]:
         """The values really used, for the log and the result."""
@@ -261,19 +261,13 @@ class Loop:
             "epochs_run": self.epoch,
             "scored_epoch": self.best_epoch if self.best_epoch is not None else self.epoch - 1,
             "stopped_early": self.stopped_early,
-            "groups": [
-                {"name": g["name"], "base_lr": g["base_lr"], "last_lr": g["lr"], "num_parameters": _count(g)}
-                for g in self.optimizer.param_groups
-            ],
+            "groups": [_facts(group) for group in self.optimizer.param_groups],
         }
 
 
 _PROGRESS = (
     "epoch",
-    "batch",
     "step",
-    "loss_sum",
-    "num_correct",
     "best_metric",
     "best_epoch",
     "best_weights",
@@ -282,5 +276,15 @@ _PROGRESS = (
 )
 
 
-def _count(group: dict[str, Any]) -> int:
-    return sum(parameter.numel() for parameter in group["params"])
+def cut(positions: Indices, size: int) -> list[Indices]:
+    """Batches of `size`; the last may have fewer."""
+    return [positions[i : i + size] for i in range(0, len(positions), size)]
+
+
+def _facts(group: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": group["name"],
+        "base_lr": group["base_lr"],
+        "last_lr": group.get("last_lr", group["base_lr"]),
+        "num_parameters": sum(parameter.numel() for parameter in group["params"]),
+    }

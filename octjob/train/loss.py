@@ -13,19 +13,17 @@ from octjob.spec.experiment import Train
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
-def make_loss(train: Train, class_weight_K: Tensor | None) -> Loss:
-    """The configured loss of (logits_BK, label_B), sample by sample (B,): each times its class's weight.
+def make_loss(train: Train) -> Loss:
+    """The configured loss of (logits_BK, label_B), sample by sample (B,), before any weight.
 
-    A mean over samples is for whoever sums to take, by a count that does not depend on their weights. Torch's
-    own weighted mean divides by the batch's sum of weights, in which the weight of a single sample cancels.
+    A weighted sum is for whoever sums to take, over a count that does not depend on the weights. Torch's own weighted
+    mean divides by the batch's sum of weights, in which the weight of a single sample cancels.
     Focal: (1 - p)^gamma times the cross-entropy, Lin et al. 2017, arXiv:1708.02002.
     """
     gamma = train.focal_gamma if train.loss == "focal" else 0.0
 
     def loss(logits_BK: Tensor, label_B: Tensor) -> Tensor:
         loss_B = F.cross_entropy(logits_BK, label_B, reduction="none")
-        if gamma:
-            loss_B = (-torch.expm1(-loss_B)) ** gamma * loss_B
-        return loss_B if class_weight_K is None else class_weight_K[label_B] * loss_B
+        return (-torch.expm1(-loss_B)) ** gamma * loss_B if gamma else loss_B
 
     return loss

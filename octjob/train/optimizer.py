@@ -31,13 +31,15 @@ AdamW = _uncompiled(torch.optim.AdamW)
 SGD = _uncompiled(torch.optim.SGD)
 
 
-def make_optimizer(model: nn.Module, train: Train) -> torch.optim.Optimizer:
+def make_optimizer(model: nn.Module, train: Train, *, compiled: bool = False) -> torch.optim.Optimizer:
     """Parts `head` and, of a `Classifier`, `encoder`, each with its `base_lr`, in up to two groups.
 
     Weight decay pulls towards 0, which is no neutral value of a bias, a norm's scale, a position or a query:
     a part's second group, `<part>_no_decay`, holds those. That is the custom since ViT, as in MAE's fine-tuning
     (He et al. 2022, arXiv:2111.06377). All groups are there from the first step on, so that the schedule holds
-    when the encoder is unfrozen.
+    when the encoder is unfrozen. compiled: as the runtime
+    says; AdamW's numbers are then tensors, and SGD has none that depend on the step but the learning rate, which
+    XLA takes as one.
     """
     head = model.head if isinstance(model, Classifier) else model
     groups = _groups("head", head, train.lr_head, train.weight_decay)
@@ -45,7 +47,7 @@ def make_optimizer(model: nn.Module, train: Train) -> torch.optim.Optimizer:
         groups += _groups("encoder", model.encoder, train.lr_encoder, train.weight_decay)
     if train.optimizer == "SGD":
         return SGD(groups, lr=train.lr_head, momentum=0.9, weight_decay=train.weight_decay)
-    return AdamW(groups, lr=train.lr_head, weight_decay=train.weight_decay)
+    return AdamW(groups, lr=train.lr_head, weight_decay=train.weight_decay, capturable=compiled)
 
 
 def _groups(part: str, module: nn.Module, lr: float, weight_decay: float) -> list[dict[str, Any]]:

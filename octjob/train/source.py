@@ -60,13 +60,10 @@ class FeatureSource:
 class VolumeSource:
     """Volumes read by `num_workers` threads, a few batches ahead."""
 
-    def __init__(
-        self, reader: VolumeReader, volumes: Sequence[Volume], experiment: Experiment, device: torch.device
-    ) -> None:
+    def __init__(self, reader: VolumeReader, volumes: Sequence[Volume], experiment: Experiment) -> None:
         self.reader = reader
         self.volumes = volumes
         self.experiment = experiment
-        self.device = device
 
     def train_batches(self, batches: Sequence[Indices], epoch: int, seed: int) -> Iterator[Tensor]:
         """Augmented anew each epoch."""
@@ -88,7 +85,7 @@ class VolumeSource:
                     if not pending:
                         return
                     x_BDHW = np.stack([future.result() for future in pending.popleft()])
-                    yield torch.from_numpy(x_BDHW)[:, None].to(self.device)
+                    yield torch.from_numpy(x_BDHW)[:, None]
             finally:
                 for futures in pending:
                     for future in futures:

@@ -20,6 +20,7 @@ from octjob.data.augment import IDENTITY
 from octjob.data.sampling import class_weights
 from octjob.models.checkpoint import LoadedEncoder
 from octjob.models.fingerprint import relative_distance
+from octjob.runtime.base import Runtime
 from octjob.spec.experiment import Experiment
 from octjob.train.classifier import Classifier, make_head
 from octjob.train.logistic import fit_logistic
@@ -90,24 +91,20 @@ def trained(loop: Loop, last: State, watch: Watch) -> Trained:
     return Trained(
         eval_logits_NK=loop.predict(unit.eval_N, watch.check_stop),
         train_logits_NK=loop.predict(unit.train_N, watch.check_stop),
-        weights=_on_cpu(loop.model.state_dict()),
-        last_weights=_on_cpu(last),
+        weights=loop.weights(),
+        last_weights=last,
         used=loop.used(),
     )
-
-
-def _on_cpu(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: x.detach().cpu().clone() for name, x in weights.items()}
 
 
 class ProbeTrainer:
     """Heads on features of a frozen encoder, float32 (V, N, E) or (V, N, T, E); view 0 is the volume itself."""
 
-    def __init__(self, experiment: Experiment, scorer: Scorer, x_VN: Tensor, device: torch.device) -> None:
+    def __init__(self, experiment: Experiment, scorer: Scorer, x_VN: Tensor, runtime: Runtime) -> None:
         self.experiment = experiment
         self.scorer = scorer
         self.x_VN = x_VN
-        self.device = device
+        self.runtime = runtime
 
     def train(self, units: Sequence[Unit], watch: Watch) -> Iterator[tuple[Unit, Trained]]:
         """One head after the other."""
@@ -126,7 +123,7 @@ class ProbeTrainer:
         head = make_head(self.experiment, x_VN.shape[-1], unit.seed)
         weight_K = class_weights_of(self.experiment, self.scorer, unit)
         task = Task(unit, self.scorer.label_N, weight_K, self.scorer.for_unit(unit))
-        return Loop(head, FeatureSource(x_VN.to(self.device)), task, self.experiment, self.device)
+        return Loop(head, FeatureSource(x_VN), task, self.experiment, self.runtime)
 
 
 class LogisticTrainer:
@@ -216,13 +213,13 @@ class FinetuneTrainer:
         scorer: Scorer,
         loaded: LoadedEncoder,
         source: VolumeSource,
-        device: torch.device,
+        runtime: Runtime,
     ) -> None:
         self.experiment = experiment
         self.scorer = scorer
         self.loaded = loaded
         self.source = source
-        self.device = device
+        self.runtime = runtime
 
     def train(self, units: Sequence[Unit], watch: Watch) -> Iterator[tuple[Unit, Trained]]:
         """One network after the other."""
@@ -231,8 +228,10 @@ class FinetuneTrainer:
             begin(loop, watch)
             last = loop.run(watch)
             one = trained(loop, last, watch)
-            encoder = loop.model.get_submodule("encoder")
-            change = relative_distance(encoder.state_dict(), self.loaded.encoder.state_dict())
+            encoder = {
+                n.removeprefix("encoder."): x for n, x in one.weights.items() if n.startswith("encoder.")
+            }
+            change = relative_distance(encoder, self.loaded.encoder.state_dict())
             yield unit, replace(one, used={**one.used, "encoder_change": change})
 
     def _loop(self, unit: Unit) -> Loop:
@@ -241,15 +240,15 @@ class FinetuneTrainer:
         model = Classifier(copy.deepcopy(self.loaded.encoder), head, experiment.model.pool_method)
         weight_K = class_weights_of(experiment, self.scorer, unit)
         task = Task(unit, self.scorer.label_N, weight_K, self.scorer.for_unit(unit))
-        return Loop(model, self.source, task, experiment, self.device)
+        return Loop(model, self.source, task, experiment, self.runtime)
 
 
 def make_trainer(
-    experiment: Experiment, scorer: Scorer, loaded: LoadedEncoder, inputs: Inputs, device: torch.device
+    experiment: Experiment, scorer: Scorer, loaded: LoadedEncoder, inputs: Inputs, runtime: Runtime
 ) -> Trainer:
     """What trains on these inputs: heads on features, the whole network on volumes."""
     if isinstance(inputs, Tensor):
         if experiment.train.optimizer == "LBFGS":
             return LogisticTrainer(experiment, scorer, inputs)
-        return ProbeTrainer(experiment, scorer, inputs, device)
-    return FinetuneTrainer(experiment, scorer, loaded, inputs, device)
+        return ProbeTrainer(experiment, scorer, inputs, runtime)
+    return FinetuneTrainer(experiment, scorer, loaded, inputs, runtime)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,13 @@ from octjob.features.encode import Encoding, encode_volumes
 from octjob.features.lease import DURATION_S, Lease
 from octjob.features.store import Features, FeatureStore
 from octjob.models.checkpoint import read_checkpoint
+from octjob.runtime.single import Single
 from octjob.spec.experiment import Experiment
 from octjob.storage.base import ObjectStore
 from octjob.storage.file import FileStore
 
 NUM_VOLUMES = 12
-CPU = torch.device("cpu")
+CPU = Single("cpu")
 
 
 class Bench:
@@ -71,9 +73,9 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     save_checkpoint(tmp_path / "a.pt")
     real = Encoding.encode
 
-    def counted(self: Encoding, x_DHW: np.ndarray) -> np.ndarray:
-        made.calls.append(float(x_DHW[0, 0, 0]))
-        return real(self, x_DHW)
+    def counted(self: Encoding, volumes: Sequence[np.ndarray]) -> list[np.ndarray]:
+        made.calls += [float(x_DHW[0, 0, 0]) for x_DHW in volumes]
+        return real(self, volumes)
 
     monkeypatch.setattr(Encoding, "encode", counted)
     return made

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import sklearn.metrics
-import torch
 from doubles.tiny_sweep import fill_bucket, prepared, save_checkpoint, submitted, sweep_file, uri_of
 
 from octjob.cli import run as octjob
@@ -25,6 +24,7 @@ from octjob.records.predictions import decode_predictions, read_predictions
 from octjob.run.inputs import load_cohort, load_encoder
 from octjob.run.job import run_job
 from octjob.run.restored import predict, read_weights, restore
+from octjob.runtime.single import Single
 from octjob.spec.run import Run
 from octjob.storage.base import ObjectStore
 from octjob.storage.open import open_store
@@ -79,7 +79,7 @@ def restored(store: ObjectStore, run: Run, folder: Path) -> Predictions:
         loaded,
         load_cohort(run),
         open_store(run.cache),
-        torch.device("cpu"),
+        Single("cpu"),
         Quarantine(),
         lambda done, total: None,
     )

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from octjob.models.encoder import EncoderGeometry, init_encoder
+from octjob.runtime.single import Single
 from octjob.spec.experiment import Experiment
 from octjob.train.classifier import Classifier, make_head
 from octjob.train.loop import Loop, Scores, Task
@@ -23,7 +24,7 @@ from octjob.train.units import Unit
 NUM_VOLUMES, WIDTH = 30, 6
 TRAIN, HOLDOUT, EVAL = np.arange(0, 20), np.arange(20, 24), np.arange(24, 30)
 LABELS = np.arange(NUM_VOLUMES) % 4
-CPU = torch.device("cpu")
+CPU = Single("cpu")
 
 
 class Stopped(Exception):

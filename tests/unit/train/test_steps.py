@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from octjob.data.sampling import class_weights
+from octjob.runtime.single import Single
 from octjob.spec.experiment import Experiment
 from octjob.train.classifier import make_head
 from octjob.train.loop import Loop, Task
 from octjob.train.source import FeatureSource
 from octjob.train.units import Unit
 
-WIDTH, CPU = 5, torch.device("cpu")
+WIDTH, CPU = 5, Single("cpu")
 # 13 training samples: no batch size but 1 and 13 divides them. Imbalanced about as the original's classes.
 LABELS = np.repeat(np.arange(4), (6, 3, 3, 1))
 N = len(LABELS)

@@ -1,0 +1,34 @@
+"""Determinism, and what a result was computed with."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from octjob import __version__
+from octjob.runtime.base import Runtime
+
+
+def make_deterministic() -> None:
+    """Same run, same machine kind, same result: refuse kernels that do not promise it."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+
+
+def environment(runtime: Runtime) -> dict[str, Any]:
+    """What a result was computed with."""
+    return {
+        "octjob": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": version("numpy"),
+        "scikit-learn": version("scikit-learn"),
+        "machine": platform.machine(),
+        "num_threads": torch.get_num_threads(),
+        **runtime.facts(),
+    }
