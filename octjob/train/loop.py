@@ -243,7 +243,9 @@ class Loop:
         self.optimizer.load_state_dict(state["optimizer"])
         for name in _PROGRESS:
             setattr(self, name, state[name])
-        self.train_step.sums = self.runtime.constant(state["sums"])
+        # Result version 2 kept two numbers, and a generator's state that nothing needs any more.
+        sums = state["sums"] if "sums" in state else torch.tensor([state["loss_sum"], state["num_correct"]])
+        self.train_step.sums = self.runtime.constant(sums.float())
         self.runtime.end_step()
 
     def used(self) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from octjob.features.encode import Encoding
 from octjob.storage.file import FileStore
 from octjob.train.loop import Loop
 
-EVENTS = ((FileStore, "put"), (Encoding, "encode"), (Loop, "_optimiser_step"))
+EVENTS = ((FileStore, "put"), (Encoding, "encode"), (Loop, "_apply"))
 
 
 def report(function: Callable[..., Any], pipe: int) -> Callable[..., Any]:
