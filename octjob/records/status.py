@@ -6,33 +6,17 @@ import time
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any
 
 from octjob.errors import DataError
 from octjob.records.layout import PROGRESS, RESULT, read_progress, read_result, read_sweep
 from octjob.records.schema import Progress, Result, RunEntry, is_constant
+from octjob.records.state import FINAL, STATES, RunState
 from octjob.storage.base import ObjectStore
 
 NUM_THREADS = 16
 # A heartbeat comes every epoch or batch of volumes; a run silent for longer may have lost its machine.
 STALLED_AFTER_S = 600.0
-
-# A store alone knows Pending, Running, Interrupted, Unreadable, Failed and Succeeded; a cluster the others too.
-RunState = Literal[
-    "Succeeded",
-    "Running",
-    "Restarting",
-    "Starting",
-    "Interrupted",
-    "Queued",
-    "Paused",
-    "Pending",
-    "Invalid",
-    "Unreadable",
-    "Failed",
-]
-STATES: tuple[RunState, ...] = get_args(RunState)
-FINAL: tuple[RunState, ...] = ("Failed", "Succeeded", "Invalid", "Unreadable")
 
 
 @dataclass(frozen=True)

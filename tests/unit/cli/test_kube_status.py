@@ -250,7 +250,7 @@ def test_wide_adds_nodes_and_reason(cluster: FakeCluster, store: ObjectStore) ->
 
 
 def test_every_state_has_a_colour_and_json(cluster: FakeCluster, store: ObjectStore) -> None:
-    from octjob.records.status import STATES
+    from octjob.records.state import STATES
 
     runs = [RunStatus(f"a.{state}", "a", "linear", state, reason="why") for state in STATES]
     with Console(width=110).capture():

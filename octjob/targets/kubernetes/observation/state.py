@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from octjob.records.status import STALLED_AFTER_S, RunState, RunStatus
+from octjob.records.state import RunState
+from octjob.records.status import STALLED_AFTER_S, RunStatus
 from octjob.targets.kubernetes import jobset as jobset_api
 from octjob.targets.kubernetes import kueue
 from octjob.targets.kubernetes.documents import policy
