@@ -128,11 +128,11 @@ def _report_unfinished(leaderboard: Leaderboard, sweep: str, seen: Standings | N
         click.echo(f"Without a result yet: {len(open_rows)} of {total} runs ({parts}).", err=True)
     unreadable = [row.run_id for row in leaderboard.in_state("unreadable")]
     failed = [row.run_id for row in leaderboard.in_state("failed")]
-    lost: list[str] = []
+    lost: Sequence[str] = ()
     if seen is not None:
         # A run that was killed could not say so in the store; the cluster knows.
-        failed = sorted({*failed, *seen.ids("failed")} - set(seen.ids("gone")))
-        lost = seen.ids("gone")
+        failed = sorted({*failed, *seen.failed} - set(seen.gone))
+        lost = seen.gone
     if failed:
         raise FailedRunsError(
             f"{len(failed)} of {total} runs failed: {_some(failed)}",

@@ -228,7 +228,7 @@ def test_status_shows_every_run_and_names_what_it_cannot_read(spoilt: ObjectStor
     assert (
         f"garbled.linear unreadable: {spoilt.uri(run_key(entry('garbled').run_id, RESULT))}" in result.stdout
     )
-    assert not look_in_store(spoilt).ids("open")
+    assert not look_in_store(spoilt).open
 
 
 def test_a_heartbeat_that_cannot_be_read_is_no_result(store: ObjectStore, folder: Path) -> None:
@@ -237,7 +237,7 @@ def test_a_heartbeat_that_cannot_be_read_is_no_result(store: ObjectStore, folder
     submit(store, [entry("base"), late], baseline="base")
     store.put(run_key(late.run_id, PROGRESS), b"?")
     assert [row.state for row in collect(store).rows] == ["ok", "unreadable"]
-    assert look_in_store(store).ids("open") == [late.run_id]
+    assert look_in_store(store).open == (late.run_id,)
 
 
 def test_every_table_says_how_often_the_test_split_was_opened(store: ObjectStore, folder: Path) -> None:

@@ -17,12 +17,12 @@ from octjob.cli import cli
 from octjob.errors import OctjobError
 from octjob.records.layout import RESULT, finished_runs, run_key
 from octjob.records.status import RunStatus
-from octjob.records.wait import Standing
+from octjob.records.wait import Standings
 from octjob.storage import ObjectStore
 from octjob.targets.kubernetes import control
 from octjob.targets.kubernetes.documents.manifest import render_jobset
 from octjob.targets.kubernetes.observation.state import Seen, run_state
-from octjob.targets.kubernetes.outlook.standing import standings
+from octjob.targets.kubernetes.outlook.standing import on_cluster
 from octjob.targets.kubernetes.phase import Command, Handle, PhaseName, phase
 from octjob.targets.kubernetes.retry import retry
 from octjob.targets.kubernetes.select import Selection
@@ -53,15 +53,15 @@ def ending() -> Document:
 Facts = tuple[Document | None, Document | None, bool]
 # What is there (JobSet, Workload, result); and so what each command does: the state that `status` shows, what
 # `submit` makes of the run, which of the others act, and what `collect --wait` waits for.
-CASES: dict[str, tuple[PhaseName, Facts, str, str, str, Standing]] = {
-    "result": ("finished", (completed(), admitted(), True), "Succeeded", "finished", "", "result"),
+CASES: dict[str, tuple[PhaseName, Facts, str, str, str, str]] = {
+    "result": ("finished", (completed(), admitted(), True), "Succeeded", "finished", "", "results"),
     "result, failed since": (
         "finished",
         (jobset("a", condition("Failed"), jobs="failed"), None, True),
         "Succeeded",
         "finished",
         "",
-        "result",
+        "results",
     ),
     "nothing": ("not submitted", (None, None, False), "Pending", "todo", "submit", "gone"),
     "being deleted": ("ending", (ending(), admitted(), False), "Pending", "refused", "cancel", "gone"),
@@ -132,7 +132,7 @@ CASES: dict[str, tuple[PhaseName, Facts, str, str, str, Standing]] = {
     ),
 }
 each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-Case = tuple[PhaseName, Facts, str, str, str, Standing]
+Case = tuple[PhaseName, Facts, str, str, str, str]
 
 
 class Server:
@@ -224,10 +224,10 @@ def test_status(case: Case) -> None:
 
 @each_case
 def test_collect_waits_as_long_as_status_is_not_final(case: Case) -> None:
-    *_, standing = case
+    *_, group = case
     one = status_of(case[1])
-    assert standings([one]).of == {RUN.run: standing}
-    assert one.final == (standing in ("result", "failed"))
+    assert on_cluster([one]) == Standings(**{group: (RUN.run,)})
+    assert one.final == (group in ("results", "failed"))
 
 
 @each_case
