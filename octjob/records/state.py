@@ -14,15 +14,20 @@ RunState = Literal[
     "Interrupted",
     "Queued",
     "Paused",
+    "PutOut",
+    "Held",
     "Pending",
+    "Ending",
     "Invalid",
     "Unreadable",
+    "OutOfTime",
+    "NoResult",
     "Failed",
 ]
 STATES: tuple[RunState, ...] = get_args(RunState)
 
 # Over without a result, with which it may be tried again.
-ENDED: tuple[RunState, ...] = ("Failed",)
+ENDED: tuple[RunState, ...] = ("Failed", "NoResult", "OutOfTime")
 # No result, and none will come by itself.
 FAILED: tuple[RunState, ...] = (*ENDED, "Invalid")
 # Nothing more happens without a new submission.

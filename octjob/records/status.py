@@ -30,9 +30,8 @@ class RunStatus:
 
     Of a cluster: reason: why it is in this state. stuck: waiting does not mend that. position, queue_length: its
     place among those that wait in its queue, from 1. restarts: so many, of which restarts_counted count towards
-    max_restarts. exit_code: of the container that failed first. nodes: of its pods, by worker. jobset: its name.
-    phase: what the commands go by (docs/kubernetes.md), empty where no cluster was asked. superseded: a later
-    submission of the sweep no longer has this run.
+    max_restarts. exit_code: of the container that failed first. nodes: of its pods, by worker. jobset: its name,
+    empty where it has none. superseded: a later submission of the sweep no longer has this run.
     """
 
     run_id: str
@@ -69,7 +68,6 @@ class RunStatus:
     max_restarts: int | None = None
     exit_code: int | None = None
     nodes: tuple[str, ...] = ()
-    phase: str = ""
     jobset: str = ""
     superseded: bool = False
 

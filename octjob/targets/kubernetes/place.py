@@ -125,7 +125,7 @@ class ClusterPlace:
     def num_to_cancel(self) -> int:
         """How many of the runs a cancel would stop."""
         phases = [phase(one) for one in self.selection.jobsets]
-        return sum(one.allows("cancel") and one.name != "ending" for one in phases)
+        return sum(one.allows("cancel") and one.state != "Ending" for one in phases)
 
     def cancel(self, *, wait: bool, listener: control.OnRemaining) -> list[Outcome]:
         """Delete the JobSets that have not ended, see `control.cancel`."""

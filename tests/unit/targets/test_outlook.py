@@ -107,9 +107,9 @@ def test_without_the_right_to_read_it_the_rest_is_shown() -> None:
 
 
 def test_the_store_decides_what_is_finished() -> None:
-    outlook = Outlook("c", "n", {"a": "failed", "b": "no result", "d": "running"}, None)
+    outlook = Outlook("c", "n", {"a": "Failed", "b": "NoResult", "d": "Running"}, None)
     states = [outlook.state(run, {"a"}) for run in "abcd"]
-    assert states == ["finished", "no result", "not submitted", "running"]
+    assert states == ["Succeeded", "NoResult", "Pending", "Running"]
 
 
 def looks(*seen: Standings) -> Iterator[Standings]:

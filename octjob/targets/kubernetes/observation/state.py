@@ -82,7 +82,7 @@ def run_state(known: RunStatus, seen: Seen, now: float, run: Handle) -> RunStatu
     """
     found = phase(seen.jobset, seen.workload, has_result=known.has_result)
     one = _state(known, seen, found, now, run)
-    if one.superseded and found.allows("cancel") and found.name != "ending":
+    if one.superseded and found.allows("cancel") and found.state != "Ending":
         reason = "; ".join(text for text in (_SUPERSEDED, one.reason) if text)
         return replace(one, reason=reason, hint=f"{run.command('cancel')} gives its place to the others.")
     return one
@@ -90,25 +90,25 @@ def run_state(known: RunStatus, seen: Seen, now: float, run: Handle) -> RunStatu
 
 def _state(known: RunStatus, seen: Seen, found: Phase, now: float, run: Handle) -> RunStatus:
     name = seen.jobset["metadata"]["name"] if seen.jobset else ""
-    known = replace(known, phase=found.name, jobset=name)
-    if found.name == "finished":
+    known = replace(known, jobset=name)
+    if found.state == "Succeeded":
         return replace(known, nodes=podlist.nodes(seen.pods))
     if seen.jobset is None:
         return _without_jobset(known, found, run)
     one = _with_facts(known, seen.jobset, seen.pods)
-    if found.name == "ending":
-        return _put_back(one, "is being deleted", "Pending", found.next_step(run))
-    if found.name == "failed":
+    if found.state == "Ending":
+        return _put(one, "Ending", reason="is being deleted", hint=found.next_step(run))
+    if found.state == "Failed":
         return _failed(one, seen, run)
     if found.ended:
-        return _put(one, "Failed", message=f"it {found.reason}", hint=found.next_step(run))
-    if found.name in ("paused", "put out"):
+        return _put(one, found.state, message=f"it {found.reason}", hint=found.next_step(run))
+    if found.state in ("Paused", "PutOut"):
         return _inactive(one, found, seen.pods, run)
+    if found.state == "Held":
+        return _put(one, "Held", stuck=True, reason=f"it {found.reason}", hint=found.next_step(run))
     if seen.without_jobs and _age(seen.jobset, now) > SETTLED_AFTER_S:
         return _without_jobs(one, seen, now, run)
-    if found.name == "held":
-        return _put(one, "Paused", stuck=True, reason=f"it {found.reason}", hint=found.next_step(run))
-    if found.name == "queued":
+    if found.state == "Queued":
         return _suspended(one, seen, now)
     return _admitted(one, seen, now, run)
 
@@ -157,20 +157,15 @@ def _without_jobset(known: RunStatus, found: Phase, run: Handle) -> RunStatus:
         return replace(known, hint=own + found.next_step(run))
     if known.state == "Pending":
         return replace(known, reason="not submitted, or cancelled before it began", hint=found.next_step(run))
-    return _put_back(known, "cancelled, or not submitted again", "Interrupted", found.next_step(run))
-
-
-def _put_back(one: RunStatus, reason: str, before_start: RunState, hint: str) -> RunStatus:
-    state: RunState = before_start if one.state == "Pending" else "Interrupted"
-    return _put(one, state, reason=reason, hint=hint)
+    return _put(known, "Interrupted", reason="cancelled, or not submitted again", hint=found.next_step(run))
 
 
 def _inactive(one: RunStatus, found: Phase, pods: Sequence[Document], run: Handle) -> RunStatus:
     """Paused by hand, or put out by Kueue for good."""
     left = sum(pod.get("status", {}).get("phase") in ("Pending", "Running") for pod in pods)
     saving = f", {left} pods are still ending" if left else ""
-    stuck = found.name == "put out"
-    return _put(one, "Paused", stuck=stuck, reason=f"{found.reason}{saving}", hint=found.next_step(run))
+    stuck = found.state == "PutOut"
+    return _put(one, found.state, stuck=stuck, reason=f"{found.reason}{saving}", hint=found.next_step(run))
 
 
 def _without_jobs(one: RunStatus, seen: Seen, now: float, run: Handle) -> RunStatus:
@@ -185,7 +180,7 @@ def _without_jobs(one: RunStatus, seen: Seen, now: float, run: Handle) -> RunSta
         return _put(one, "Starting", reason=f"JobSet has made no Job in {age:.0f} s: {text}")
     silent_s = _silent_s(seen.jobset, seen.jobset_sign, now)
     if silent_s <= SILENT_AFTER_S:
-        if phase(seen.jobset, seen.workload).name == "queued":
+        if phase(seen.jobset, seen.workload).state == "Queued":
             return _suspended(one, seen, now)
         return _put(one, "Starting", reason="JobSet has not come to it yet")
     return _put(

@@ -17,4 +17,4 @@ def on_cluster(runs: Iterable[RunStatus]) -> Standings:
 
 
 def _gone(one: RunStatus) -> bool:
-    return one.phase in ("not submitted", "ending")
+    return not one.jobset or one.state == "Ending"
