@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
+from octjob.records.schema import Stage
+
 # A store alone knows Pending, Running, Interrupted, Unreadable, Failed and Succeeded, the local target Restarting as
 # well; a cluster knows the others.
 RunState = Literal[
@@ -32,3 +34,10 @@ ENDED: tuple[RunState, ...] = ("Failed", "NoResult", "OutOfTime")
 FAILED: tuple[RunState, ...] = (*ENDED, "Invalid")
 # Nothing more happens without a new submission.
 FINAL: tuple[RunState, ...] = (*FAILED, "Succeeded", "Unreadable")
+
+
+def state_at(stage: Stage) -> RunState:
+    """Where a run without a result stands whose last heartbeat was at this stage."""
+    if stage == "failed":
+        return "Failed"
+    return "Interrupted" if stage == "interrupted" else "Running"

@@ -11,7 +11,7 @@ from typing import Any
 from octjob.errors import DataError
 from octjob.records.layout import PROGRESS, RESULT, read_progress, read_result, read_sweep
 from octjob.records.schema import Progress, Result, RunEntry, is_constant
-from octjob.records.state import FINAL, STATES, RunState
+from octjob.records.state import FINAL, STATES, RunState, state_at
 from octjob.storage.base import ObjectStore
 
 NUM_THREADS = 16
@@ -173,11 +173,7 @@ def _part(evaluation: dict[str, Any], name: str) -> dict[str, Any]:
 
 def unfinished(entry: RunEntry, progress: Progress, now: float) -> RunStatus:
     """The status of a run that has begun and has no result."""
-    state: RunState = "Running"
-    if progress.stage == "failed":
-        state = "Failed"
-    elif progress.stage == "interrupted":
-        state = "Interrupted"
+    state = state_at(progress.stage)
     # Clocks differ between machines: an age is never negative.
     age_s = max(0.0, now - progress.updated_at)
     failure = progress.failure if state == "Failed" else None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from octjob.errors import FailedRunsError, Interrupted, OctjobError
 from octjob.records.layout import RESULT, read_progress, run_key, split_run_uri
-from octjob.records.state import RunState
+from octjob.records.state import RunState, state_at
 from octjob.storage.open import open_store
 
 # An exit code, as of a process of its own; else Pending, where the run has not begun, or Unreadable, where only a
@@ -50,9 +50,10 @@ def trace_of(run_uri: str, pid: int, attempts_before: int) -> Trace:
     # The heartbeat may be an earlier attempt's, or another launcher's whose end the process was waiting for.
     if progress is None or progress.attempt <= attempts_before or progress.pid != pid:
         return Trace("Pending")
-    if progress.stage == "failed":
-        return Trace("Failed", progress.failure.exit_code if progress.failure else OctjobError.exit_code)
-    return Trace("Interrupted" if progress.stage == "interrupted" else "Running")
+    state = state_at(progress.stage)
+    if state == "Failed":
+        return Trace(state, progress.failure.exit_code if progress.failure else OctjobError.exit_code)
+    return Trace(state)
 
 
 def fates_of(traces: Sequence[Trace], exit_code: int) -> list[Fate]:
