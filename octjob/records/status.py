@@ -81,6 +81,17 @@ class RunStatus:
         """Whether a result is there, though perhaps not readable."""
         return self.state == "Succeeded" or (self.state == "Unreadable" and self.stage == "finished")
 
+    def put(self, state: RunState, **changes: object) -> RunStatus:
+        """The run in a state that its cluster says, without what the heartbeat said of another."""
+        cleared: dict[str, object] = {
+            "stalled": False,
+            "eta_s": None,
+            "message": "",
+            "hint": "",
+            "exit_code": None,
+        }
+        return replace(self, state=state, **{**cleared, **changes})  # type: ignore[arg-type]
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return asdict(self)

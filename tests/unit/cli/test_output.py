@@ -18,7 +18,8 @@ from octjob.cli.output import leaderboard_schema, plan_schema, status_schema
 from octjob.cli.status_table import status_json
 from octjob.records.status import RunStatus, sweep_status
 from octjob.storage import ObjectStore
-from octjob.targets.kubernetes.observation.state import Seen, run_state
+from octjob.targets.kubernetes.observation.seen import Seen
+from octjob.targets.kubernetes.observation.state import run_state
 from octjob.targets.kubernetes.phase import Handle
 
 Schema = dict[str, Any]

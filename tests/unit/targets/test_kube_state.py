@@ -27,7 +27,8 @@ from hypothesis import strategies as st
 
 from octjob.records.status import RunStatus
 from octjob.targets.kubernetes.observation.conditions import last_sign
-from octjob.targets.kubernetes.observation.state import Seen, run_state, wants_events
+from octjob.targets.kubernetes.observation.seen import Seen, wants_events
+from octjob.targets.kubernetes.observation.state import run_state
 from octjob.targets.kubernetes.observation.waiting import Place, places, preemptor, waits_for
 from octjob.targets.kubernetes.phase import Handle
 

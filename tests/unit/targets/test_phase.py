@@ -22,7 +22,8 @@ from octjob.records.wait import Standings
 from octjob.storage import ObjectStore
 from octjob.targets.kubernetes import control
 from octjob.targets.kubernetes.documents.manifest import render_jobset
-from octjob.targets.kubernetes.observation.state import Seen, run_state
+from octjob.targets.kubernetes.observation.seen import Seen
+from octjob.targets.kubernetes.observation.state import run_state
 from octjob.targets.kubernetes.outlook.standing import on_cluster
 from octjob.targets.kubernetes.phase import Command, Handle, Phase, phase
 from octjob.targets.kubernetes.retry import retry
