@@ -56,6 +56,11 @@ STATE_NAMES = {
     "restarting",
     "invalid",
     "cancelled",
+    "unreadable",
+    "held",
+    "putout",
+    "noresult",
+    "outoftime",
 }
 
 Trees = Mapping[Path, ast.Module]

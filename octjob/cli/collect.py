@@ -47,9 +47,9 @@ def collect(
     """Join the results of SWEEP into a leaderboard, print it and store it beside the runs.
 
     SWEEP is a sweep's URI or directory, its YAML file, or its name on a cluster. Every run has a row; those that
-    collapsed, have no signal, failed, cannot be read or are missing have no rank. The files go to SWEEP/leaderboard/
-    as CSV, Markdown, JSON and Parquet. Exits with 5 if runs failed or cannot be read, with 75 if --timeout passed
-    first.
+    collapsed, have no signal, failed, cannot be read or have no result yet have no rank. The files go to
+    SWEEP/leaderboard/ as CSV, Markdown, JSON and Parquet. Exits with 5 if runs failed or cannot be read, with 75 if
+    --timeout passed first.
 
     \b
     Example:
@@ -120,19 +120,17 @@ def _report_unfinished(leaderboard: Leaderboard, sweep: str, seen: Standings | N
     from octjob.errors import FailedRunsError
 
     total = len(leaderboard.rows)
-    open_rows = leaderboard.in_state("missing", "running", "interrupted")
-    if open_rows:
-        counts = {state: sum(row.state == state for row in open_rows) for state in ("missing", "running")}
-        counts["interrupted"] = len(open_rows) - sum(counts.values())
-        parts = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-        click.echo(f"Without a result yet: {len(open_rows)} of {total} runs ({parts}).", err=True)
-    unreadable = [row.run_id for row in leaderboard.in_state("unreadable")]
-    failed = [row.run_id for row in leaderboard.in_state("failed")]
-    lost: list[str] = []
+    still_open = [row.state for row in leaderboard.in_state("Pending", "Running", "Interrupted")]
+    if still_open:
+        parts = ", ".join(f"{still_open.count(state)} {state}" for state in dict.fromkeys(still_open))
+        click.echo(f"Without a result yet: {len(still_open)} of {total} runs ({parts}).", err=True)
+    unreadable = [row.run_id for row in leaderboard.in_state("Unreadable")]
+    failed = [row.run_id for row in leaderboard.in_state("Failed")]
+    lost: Sequence[str] = ()
     if seen is not None:
         # A run that was killed could not say so in the store; the cluster knows.
-        failed = sorted({*failed, *seen.ids("failed")} - set(seen.ids("gone")))
-        lost = seen.ids("gone")
+        failed = sorted({*failed, *seen.failed} - set(seen.gone))
+        lost = seen.gone
     if failed:
         raise FailedRunsError(
             f"{len(failed)} of {total} runs failed: {_some(failed)}",

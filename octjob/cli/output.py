@@ -10,7 +10,7 @@ from typing import Any
 
 from octjob.cli.status_table import STATUS_SCHEMA
 
-PLAN_SCHEMA = "octjob.plan/1"
+PLAN_SCHEMA = "octjob.plan/2"
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 Schema = dict[str, Any]
@@ -41,7 +41,9 @@ def plan_schema() -> Schema:
         "mode": {"enum": ["probe", "finetune"]},
         "jobset": _nullable("string", "Name of its JobSet; null for target local."),
         "finished": _nullable("boolean", "Whether it has a result; null where the store was not asked."),
-        "state": _nullable("string", "Its phase on the cluster, or finished or to do; null where unknown."),
+        "state": _nullable(
+            "string", "Where it stands; without a cluster Succeeded or Pending; null where unknown."
+        ),
     }
     run["required"] = list(run["properties"])
     answered = {

@@ -43,8 +43,8 @@ class _Known:
         if self.outlook is not None:
             return self.outlook.state(run_id, self.finished)
         if run_id in self.finished:
-            return "finished"
-        return None if self.problem else "to do"
+            return "Succeeded"
+        return None if self.problem else "Pending"
 
 
 @click.command()

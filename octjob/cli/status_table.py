@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from octjob.records.state import ENDED, RunState
 from octjob.records.status import RunStatus, summary
 from octjob.textgrid import column_widths, fitted_names, grid, num_fitting, shortened, span
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 # Raised where a key of `-o json` goes away or means something else (docs/output.md).
-STATUS_SCHEMA = "octjob.status/1"
+STATUS_SCHEMA = "octjob.status/2"
 WIDTH = 110
 _NOTHING = "-"
 _MAIN = ("CHECKPOINT", "CONFIG", "STATE", "PROGRESS", "BEST", "ETA", "HEARTBEAT")
@@ -25,16 +26,21 @@ _STATE = 2
 _MESSAGE_WIDTH = 400
 _REASON_WIDTH = 120
 _NUM_NAMED = 8
-_STYLES = {
+_STYLES: dict[RunState, str] = {
     "Pending": "dim",
     "Queued": "dim",
     "Paused": "yellow",
+    "PutOut": "yellow",
+    "Held": "yellow",
+    "Ending": "dim",
     "Starting": "blue",
     "Running": "cyan",
     "Restarting": "yellow",
     "Interrupted": "yellow",
     "Invalid": "bold red",
     "Unreadable": "bold red",
+    "OutOfTime": "bold red",
+    "NoResult": "bold red",
     "Failed": "bold red",
     "Succeeded": "green",
 }
@@ -156,9 +162,7 @@ def _messages(statuses: Sequence[RunStatus]) -> list[str]:
     for one in statuses:
         if not one.message:
             continue
-        what = {"Failed": "failed", "Invalid": "invalid", "Unreadable": "unreadable"}.get(
-            one.state, "collapsed"
-        )
+        what = "collapsed" if one.collapsed else "failed" if one.state in ENDED else one.state.lower()
         text = " ".join(one.message.split())
         lines.append(f"{one.checkpoint}.{one.config} {what}: {shortened(text, _MESSAGE_WIDTH)}")
         if one.hint:

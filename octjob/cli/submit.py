@@ -172,11 +172,11 @@ def _line_printer(store: ObjectStore) -> Listener:
     def show(items: Sequence[Attempted]) -> None:
         for number, item in enumerate(items, 1):
             state = f"{item.state}-{item.num_failures}"
-            if said.get(item.run.run_id, "waiting-0") == state:
+            if said.get(item.run.run_id, "Pending-0") == state:
                 continue
             said[item.run.run_id] = state
             text: str = item.state
-            if item.exit_code not in (None, 0) and item.state in ("failed", "waiting"):
+            if item.exit_code not in (None, 0) and item.state in ("Failed", "Restarting"):
                 progress = _progress_of(store, item.run.run_id)
                 failure = progress.failure if progress else None
                 text += f" (exit {item.exit_code})" + (
@@ -196,14 +196,14 @@ def _live_table(store: ObjectStore, items: Sequence[Attempted]) -> Table:
 
     table = Table("run", "state", "stage", "epoch", "done", box=None, pad_edge=False)
     for item in items:
-        progress = _progress_of(store, item.run.run_id) if item.state == "running" else None
+        progress = _progress_of(store, item.run.run_id) if item.state == "Running" else None
         cells = ["", "", ""]
         if progress is not None:
             epoch = f"{progress.epoch}/{progress.num_epochs}" if progress.epoch is not None else ""
             done = f"{progress.done / progress.total:.0%}" if progress.total else ""
             cells = [progress.stage, epoch, done]
-        if item.state in ("running", "failed"):
+        if item.state in ("Running", "Failed"):
             table.add_row(item.run.run_id, item.state, *cells)
-    num_done = sum(item.state == "succeeded" for item in items)
+    num_done = sum(item.state == "Succeeded" for item in items)
     table.caption = f"{num_done} of {len(items)} done"
     return table

@@ -18,15 +18,16 @@ from octjob.leaderboard.flat import class_labels, flat_fields, flat_row
 from octjob.leaderboard.footnotes import footnotes
 from octjob.leaderboard.outcome import Outcome, Scored
 from octjob.leaderboard.ranking import Ranking, comparable_groups, draw_all, signals, standing
-from octjob.leaderboard.rows import STATES, Row, RowState, make_row
+from octjob.leaderboard.rows import ORDER, Row, make_row
 from octjob.records.openings import Opening
 from octjob.records.schema import SweepRecord
+from octjob.records.state import RunState
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# 2: ranks are ranges, two families of comparisons, a caption.
-SCHEMA_VERSION = 2
+# 2: ranks are ranges, two families of comparisons, a caption. 3: the verdict is apart from the state.
+SCHEMA_VERSION = 3
 NUM_DRAWS = 2000
 
 
@@ -66,8 +67,8 @@ class Leaderboard:
         names = [name for name, _ in flat_fields(labels)]
         return pd.DataFrame([flat_row(row, labels) for row in self.rows], columns=names)
 
-    def in_state(self, *states: RowState) -> tuple[Row, ...]:
-        """The rows in one of these states."""
+    def in_state(self, *states: RunState) -> tuple[Row, ...]:
+        """The rows of runs that stand in one of these."""
         return tuple(row for row in self.rows if row.state in states)
 
 
@@ -191,7 +192,7 @@ def _ranked(
     fit = [
         row.run_id
         for row in rows
-        if row.state == "ok" and row.value(metric) is not None and row.run_id in main
+        if row.verdict == "ok" and row.value(metric) is not None and row.run_id in main
     ]
     stands = standing(main, fit, material.scores, material.observed, material.draws)
     return [_with_rank(row, stands, set(main), metric) for row in rows], stands
@@ -201,17 +202,17 @@ def _with_rank(row: Row, stands: Ranking, main: set[str], metric: str) -> Row:
     if row.metrics is not None and row.run_id not in main:
         reason = f"scored other participants, labels or classes than the {len(main)} runs that are compared"
         return replace(row, flags=(*row.flags, "unpaired"), reasons=(*row.reasons, reason))
-    if row.state == "ok" and row.value(metric) is None:
+    if row.verdict == "ok" and row.value(metric) is None:
         return replace(row, reasons=(*row.reasons, f"{metric} is not defined on what it scored"))
     return replace(row, rank=stands.ranks.get(row.run_id))
 
 
 def _order(row: Row, metric: str) -> tuple[int, int, float, str]:
-    """Ranked rows by value, so that the table reads from best to worst; then by state."""
+    """Ranked rows by value, so that the table reads from best to worst; then as `ORDER` says."""
     value = row.value(metric)
     return (
         row.rank is None,
-        STATES.index(row.state),
+        ORDER.index(row.shown),
         0.0 if value is None else -value,
         row.run_id,
     )

@@ -77,8 +77,8 @@ def _untrained(one: Scored) -> str:
 
 def _baseline(rows: Sequence[Row], baseline: str | None) -> Iterator[str]:
     for row in rows:
-        if row.checkpoint == baseline and row.state in ("collapsed", "no_signal"):
-            what = "collapsed" if row.state == "collapsed" else "has no signal"
+        if row.checkpoint == baseline and row.verdict in ("collapsed", "no_signal"):
+            what = "collapsed" if row.verdict == "collapsed" else "has no signal"
             yield f"The baseline {row.name} {what}: to be better than it is to be better than a constant."
 
 

@@ -108,8 +108,8 @@ def _names() -> list[Column]:
 
 
 def state_text(row: Row) -> str:
-    """The state, with a mark where a row is ok as a predictor and flagged all the same."""
-    return row.state.replace("_", " ") + (" ?" if row.state == "ok" and row.flags else "")
+    """The verdict or state, with a mark where a row is ok as a predictor and flagged all the same."""
+    return row.shown.replace("_", " ") + (" ?" if row.verdict == "ok" and row.flags else "")
 
 
 def _metric(name: str) -> Column:

@@ -115,7 +115,7 @@ def remarks(row: Row, *, every_reason: bool = False) -> list[str]:
     name = f"{row.checkpoint}.{row.config}"
     if row.error:
         return [f"{name}: failed: {row.error}"]
-    reasons = row.reasons if every_reason or row.state != "collapsed" else row.reasons[:1]
+    reasons = row.reasons if every_reason or row.verdict != "collapsed" else row.reasons[:1]
     return [f"{name}: {reason}" for reason in reasons]
 
 

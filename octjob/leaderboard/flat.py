@@ -16,7 +16,10 @@ def flat_fields(labels: Sequence[str]) -> list[tuple[str, str]]:
         *((name, "int") for name in ("rank_best", "rank_worst")),
         ("letters", "str"),
         ("p_best", "float"),
-        *((name, "str") for name in ("checkpoint", "config", "run_id", "state", "flags", "weights")),
+        *(
+            (name, "str")
+            for name in ("checkpoint", "config", "run_id", "state", "verdict", "flags", "weights")
+        ),
         *((name, "int") for name in ("n", "num_models")),
         *((f"{name}{bound}", "float") for name in RANKING for bound in ("", "_low", "_high")),
         *((name, "float") for name in ("p_signal", "p_signal_holm", *_OF_ROW)),
@@ -63,8 +66,8 @@ def flat_row(row: Row, labels: Sequence[str]) -> dict[str, Scalar]:
         "p_signal_holm": row.signal.p_holm if row.signal else None,
         "reasons": "; ".join(row.reasons),
     }
-    own = ("checkpoint", "config", "run_id", "state", "weights", "n", "num_models", "error", *_OF_ROW)
-    values |= {name: getattr(row, name) for name in own}
+    own = ("checkpoint", "config", "run_id", "state", "verdict", "weights", "n", "num_models", "error")
+    values |= {name: getattr(row, name) for name in (*own, *_OF_ROW)}
     for name in RANKING:
         estimate = row.metric(name)
         for bound, attribute in (("", "value"), ("_low", "low"), ("_high", "high")):

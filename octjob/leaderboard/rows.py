@@ -13,13 +13,13 @@ from octjob.leaderboard.comparison import Comparison
 from octjob.leaderboard.outcome import Outcome, Scored
 from octjob.leaderboard.ranking import AdjustedSignal
 from octjob.records.schema import Progress
+from octjob.records.state import RunState, state_at
 
-RowState = Literal[
-    "ok", "no_signal", "collapsed", "unreadable", "interrupted", "running", "failed", "missing"
-]
-# Unranked rows follow the ranked ones in this order.
-STATES: tuple[RowState, ...] = (
-    "ok", "no_signal", "collapsed", "unreadable", "interrupted", "running", "failed", "missing",
+# What a result is worth; empty where there is none.
+RowVerdict = Literal["ok", "no_signal", "collapsed", ""]
+# Unranked rows follow the ranked ones in this order: by verdict, then by where the run stands that has none.
+ORDER: tuple[RowVerdict | RunState, ...] = (
+    "ok", "no_signal", "collapsed", "Unreadable", "Interrupted", "Running", "Failed", "Pending",
 )  # fmt: skip
 SIGNIFICANT = 0.05
 # A fine-tuned encoder that moved less than this, relative to its own length, is the checkpoint's.
@@ -40,7 +40,8 @@ class Estimate:
 class Row:
     """One run.
 
-    rank: the ranks it may have at one 95 % level for all pairs; only rows whose state is `ok` have one.
+    rank: the ranks it may have at one 95 % level for all pairs; only rows whose verdict is `ok` have one.
+    state: where the run stands by its records; Succeeded wherever there is a verdict.
     weights: what the checkpoint's own weights say of their training.
     num_models: trained models behind the numbers, one for each seed and repeat (and fold of it).
     flags: the verdict's (`dominant_class`, `misses_class` ...), and `suspicious` (identical predictions from
@@ -62,7 +63,8 @@ class Row:
     checkpoint: str
     config: str
     run_id: str
-    state: RowState
+    state: RunState
+    verdict: RowVerdict = ""
     weights: str = ""
     num_models: int | None = None
     flags: tuple[str, ...] = ()
@@ -86,6 +88,11 @@ class Row:
         """As people write it."""
         return f"{self.checkpoint}.{self.config}"
 
+    @property
+    def shown(self) -> RowVerdict | RunState:
+        """What a table has room for: the verdict, else where the run stands."""
+        return self.verdict or self.state
+
     def metric(self, name: str) -> Estimate | None:
         """The estimate of a metric, None without a result."""
         return None if self.metrics is None else self.metrics[name]
@@ -103,7 +110,7 @@ def make_row(outcome: Outcome, metric: str, signal: AdjustedSignal | None) -> Ro
         return _finished(outcome, outcome.scored, metric, signal)
     if outcome.unreadable:
         said = (outcome.unreadable,)
-        return Row(None, entry.checkpoint, entry.config, entry.run_id, "unreadable", reasons=said)
+        return Row(None, entry.checkpoint, entry.config, entry.run_id, "Unreadable", reasons=said)
     state, error = _unfinished(outcome.progress)
     return Row(None, entry.checkpoint, entry.config, entry.run_id, state, error=error)
 
@@ -111,11 +118,11 @@ def make_row(outcome: Outcome, metric: str, signal: AdjustedSignal | None) -> Ro
 def _finished(outcome: Outcome, one: Scored, metric: str, signal: AdjustedSignal | None) -> Row:
     entry, evaluation = outcome.entry, one.evaluation
     found = [*_of_verdict(one), *_of_signal(metric, signal), *_of_records(one)]
-    state: RowState = "ok"
+    verdict: RowVerdict = "ok"
     if evaluation.verdict.constant:
-        state = "collapsed"
+        verdict = "collapsed"
     elif signal is not None and signal.p_holm >= SIGNIFICANT:
-        state = "no_signal"
+        verdict = "no_signal"
     value, train = _defined(one.values["balanced_accuracy"]), one.train_balanced_accuracy
     corrected = evaluation.prior_corrected
     return Row(
@@ -123,7 +130,8 @@ def _finished(outcome: Outcome, one: Scored, metric: str, signal: AdjustedSignal
         checkpoint=entry.checkpoint,
         config=entry.config,
         run_id=entry.run_id,
-        state=state,
+        state="Succeeded",
+        verdict=verdict,
         weights=one.weights_verdict,
         num_models=one.num_models,
         flags=tuple(dict.fromkeys(flag for flag, _ in found if flag)),
@@ -167,14 +175,13 @@ def _of_records(one: Scored) -> list[tuple[str, str]]:
     return found
 
 
-def _unfinished(progress: Progress | None) -> tuple[RowState, str]:
+def _unfinished(progress: Progress | None) -> tuple[RunState, str]:
     if progress is None:
-        return "missing", ""
-    if progress.stage == "failed":
-        return "failed", progress.failure.message if progress.failure else "no message was left"
-    if progress.stage == "interrupted":
-        return "interrupted", ""
-    return "running", ""
+        return "Pending", ""
+    state = state_at(progress.stage)
+    if state == "Failed":
+        return state, progress.failure.message if progress.failure else "no message was left"
+    return state, ""
 
 
 def _estimate(one: Scored, name: str) -> Estimate:

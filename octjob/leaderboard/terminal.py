@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from octjob.leaderboard.board import Leaderboard
 from octjob.leaderboard.columns import Column, cells, main_columns, wide_columns
 from octjob.leaderboard.export import remarks
-from octjob.leaderboard.rows import STATES, RowState
+from octjob.leaderboard.rows import ORDER, RowVerdict
+from octjob.records.state import RunState
 from octjob.textgrid import MIN_NAME, column_widths, fitted_names, grid, num_fitting, span
 
 if TYPE_CHECKING:
@@ -22,15 +23,15 @@ _NUM_KEPT = 6
 _NAMES = (1, 2)
 _STATE = 4
 _MAX_REMARKS = 12
-_STYLES: dict[RowState, str] = {
+_STYLES: dict[RowVerdict | RunState, str] = {
     "ok": "green",
     "no_signal": "yellow",
     "collapsed": "bold red",
-    "unreadable": "bold red",
-    "interrupted": "cyan",
-    "running": "cyan",
-    "failed": "bold red",
-    "missing": "dim",
+    "Unreadable": "bold red",
+    "Interrupted": "cyan",
+    "Running": "cyan",
+    "Failed": "bold red",
+    "Pending": "dim",
 }
 
 
@@ -58,7 +59,7 @@ def print_rich(leaderboard: Leaderboard, console: Console, *, wide: bool = False
     )
     for row, line in zip(leaderboard.rows, lines, strict=True):
         styled = Text(line)
-        styled.stylize(_STYLES[row.state], start, end)
+        styled.stylize(_STYLES[row.shown], start, end)
         console.print(styled, soft_wrap=True)
     for section, style in zip(below(leaderboard, every_reason=wide), ("yellow", "", "dim"), strict=True):
         if section:
@@ -67,9 +68,9 @@ def print_rich(leaderboard: Leaderboard, console: Console, *, wide: bool = False
 
 
 def title(leaderboard: Leaderboard) -> str:
-    """The sweep, what is ranked by, and how many runs are in which state."""
-    counts = {state: len(leaderboard.in_state(state)) for state in STATES}
-    states = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in counts.items() if count)
+    """The sweep, what is ranked by, and how many runs have which verdict or stand where."""
+    shown = [row.shown for row in leaderboard.rows]
+    states = ", ".join(f"{shown.count(word)} {word.replace('_', ' ')}" for word in ORDER if word in shown)
     ns = sorted({row.n for row in leaderboard.rows if row.n is not None})
     scored = f", n = {' and '.join(map(str, ns))}" if ns else ""
     return f"{leaderboard.sweep}: ranked by {leaderboard.metric}{scored} ({states or 'no runs'})"

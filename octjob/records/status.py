@@ -6,33 +6,17 @@ import time
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any
 
 from octjob.errors import DataError
 from octjob.records.layout import PROGRESS, RESULT, read_progress, read_result, read_sweep
 from octjob.records.schema import Progress, Result, RunEntry, is_constant
+from octjob.records.state import FINAL, STATES, RunState, state_at
 from octjob.storage.base import ObjectStore
 
 NUM_THREADS = 16
 # A heartbeat comes every epoch or batch of volumes; a run silent for longer may have lost its machine.
 STALLED_AFTER_S = 600.0
-
-# A store alone knows Pending, Running, Interrupted, Unreadable, Failed and Succeeded; a cluster the others too.
-RunState = Literal[
-    "Succeeded",
-    "Running",
-    "Restarting",
-    "Starting",
-    "Interrupted",
-    "Queued",
-    "Paused",
-    "Pending",
-    "Invalid",
-    "Unreadable",
-    "Failed",
-]
-STATES: tuple[RunState, ...] = get_args(RunState)
-FINAL: tuple[RunState, ...] = ("Failed", "Succeeded", "Invalid", "Unreadable")
 
 
 @dataclass(frozen=True)
@@ -46,9 +30,8 @@ class RunStatus:
 
     Of a cluster: reason: why it is in this state. stuck: waiting does not mend that. position, queue_length: its
     place among those that wait in its queue, from 1. restarts: so many, of which restarts_counted count towards
-    max_restarts. exit_code: of the container that failed first. nodes: of its pods, by worker. jobset: its name.
-    phase: what the commands go by (docs/kubernetes.md), empty where no cluster was asked. superseded: a later
-    submission of the sweep no longer has this run.
+    max_restarts. exit_code: of the container that failed first. nodes: of its pods, by worker. jobset: its name,
+    empty where it has none. superseded: a later submission of the sweep no longer has this run.
     """
 
     run_id: str
@@ -85,7 +68,6 @@ class RunStatus:
     max_restarts: int | None = None
     exit_code: int | None = None
     nodes: tuple[str, ...] = ()
-    phase: str = ""
     jobset: str = ""
     superseded: bool = False
 
@@ -98,6 +80,17 @@ class RunStatus:
     def has_result(self) -> bool:
         """Whether a result is there, though perhaps not readable."""
         return self.state == "Succeeded" or (self.state == "Unreadable" and self.stage == "finished")
+
+    def put(self, state: RunState, **changes: object) -> RunStatus:
+        """The run in a state that its cluster says, without what the heartbeat said of another."""
+        cleared: dict[str, object] = {
+            "stalled": False,
+            "eta_s": None,
+            "message": "",
+            "hint": "",
+            "exit_code": None,
+        }
+        return replace(self, state=state, **{**cleared, **changes})  # type: ignore[arg-type]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -191,11 +184,7 @@ def _part(evaluation: dict[str, Any], name: str) -> dict[str, Any]:
 
 def unfinished(entry: RunEntry, progress: Progress, now: float) -> RunStatus:
     """The status of a run that has begun and has no result."""
-    state: RunState = "Running"
-    if progress.stage == "failed":
-        state = "Failed"
-    elif progress.stage == "interrupted":
-        state = "Interrupted"
+    state = state_at(progress.stage)
     # Clocks differ between machines: an age is never negative.
     age_s = max(0.0, now - progress.updated_at)
     failure = progress.failure if state == "Failed" else None

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal
 
 from octjob.errors import Interrupted
-from octjob.records.status import sweep_status
+from octjob.records.state import FAILED
+from octjob.records.status import RunStatus, sweep_status
 from octjob.storage.base import ObjectStore
 
-# A run stands in one of these; the last three are final.
-Standing = Literal["open", "result", "failed", "gone"]
 LOOK_EVERY_S = 15.0
 # A run that is just being submitted or retried has no JobSet for a moment.
 _NUM_LOOKS_GONE = 3
@@ -20,44 +18,55 @@ _NUM_LOOKS_GONE = 3
 
 @dataclass(frozen=True)
 class Standings:
-    """How many runs stand where, by run id.
+    """Ids of the runs, in four groups of what one who waits may expect of them.
 
-    failed: gave up. gone: no result, and nothing on the cluster that could still bring one.
+    results: have one. open: may still get one. failed: gave up. gone: have none, and nothing is on the cluster that
+    could still bring it.
     """
 
-    of: dict[str, Standing]
-
-    def ids(self, standing: Standing) -> list[str]:
-        """Runs that stand there."""
-        return [run for run, one in self.of.items() if one == standing]
+    results: tuple[str, ...] = ()
+    open: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        words: tuple[tuple[Standing, str], ...] = (
-            ("result", "have a result"),
-            ("open", "to come"),
-            ("failed", "failed"),
-            ("gone", "without a JobSet"),
+        words = (
+            (self.results, "have a result"),
+            (self.open, "to come"),
+            (self.failed, "failed"),
+            (self.gone, "without a JobSet"),
         )
-        parts = [f"{len(self.ids(key))} {word}" for key, word in words if self.ids(key)]
-        return f"{len(self.of)} runs: {', '.join(parts)}"
+        total = sum(len(ids) for ids, _ in words)
+        return f"{total} runs: {', '.join(f'{len(ids)} {word}' for ids, word in words if ids)}"
 
 
 Look = Callable[[], Standings]
 
 
-def look_in_store(store: ObjectStore) -> Standings:
-    """Where the runs stand by the store alone; a run that has failed may be tried again by its target.
+def standings(runs: Iterable[RunStatus], gone: Callable[[RunStatus], bool] = lambda one: False) -> Standings:
+    """The groups that these runs are in. gone: whether a run without a result has nothing on its cluster.
 
-    A result that cannot be read is one: nothing more comes of that run by itself.
+    A result that cannot be read is one: nothing more comes of that run by itself. A damaged heartbeat says nothing,
+    the next one replaces it.
+    """
+    found: dict[str, list[str]] = {"results": [], "open": [], "failed": [], "gone": []}
+    for one in runs:
+        if one.has_result:
+            group = "results"
+        elif gone(one):
+            group = "gone"
+        else:
+            group = "failed" if one.state in FAILED else "open"
+        found[group].append(one.run_id)
+    return Standings(**{group: tuple(ids) for group, ids in found.items()})
+
+
+def look_in_store(store: ObjectStore) -> Standings:
+    """The groups by the store alone; a run that has failed may be tried again by its target.
 
     Raises `ObjectNotFoundError`: no sweep here.
     """
-    return Standings(
-        {
-            one.run_id: "result" if one.has_result else "failed" if one.state == "Failed" else "open"
-            for one in sweep_status(store)
-        }
-    )
+    return standings(sweep_status(store))
 
 
 def wait_for_results(
@@ -81,9 +90,9 @@ def wait_for_results(
         if str(seen) != said:
             said = str(seen)
             say(said)
-        if not seen.ids("open"):
+        if not seen.open:
             looks_gone += 1
-            if not seen.ids("gone") or looks_gone >= _NUM_LOOKS_GONE:
+            if not seen.gone or looks_gone >= _NUM_LOOKS_GONE:
                 return seen
         else:
             looks_gone = 0

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from octjob.errors import Interrupted
 from octjob.run.attempt_log import keep_attempt_log
 from octjob.run.heartbeat import Heartbeat
-from octjob.run.hosts import Host, Listener
+from octjob.run.hosts import Host, OnProgress
 from octjob.run.resume import ResumeStore
 from octjob.run.session import Session
 from octjob.run.stop import Stop, catch_signals
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def attempt(
-    run: Run, store: ObjectStore, listener: Listener, host: Host | None, stop: Stop
+    run: Run, store: ObjectStore, listener: OnProgress, host: Host | None, stop: Stop
 ) -> Iterator[Session]:
     """The session of one attempt; how the block ends is written to its log, its heartbeat and W&B."""
     with catch_signals(stop):

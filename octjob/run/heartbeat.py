@@ -16,7 +16,7 @@ from octjob.errors import OctjobError
 from octjob.records.layout import PROGRESS, encode, read_progress, run_key
 from octjob.records.schema import Failure, Progress, Stage
 from octjob.redact import Redactor
-from octjob.run.hosts import Host, Listener
+from octjob.run.hosts import Host, OnProgress
 from octjob.storage.base import ObjectStore
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ class Heartbeat:
         self,
         store: ObjectStore,
         run_id: str,
-        listener: Listener,
+        listener: OnProgress,
         host: Host | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,

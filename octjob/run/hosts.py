@@ -30,7 +30,7 @@ _NAP_S = 0.25
 # the one to look at.
 NUM_LOOKS_AFTER_FAILURE = 15
 
-Listener = Callable[[Progress], None]
+OnProgress = Callable[[Progress], None]
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def _number(environ: Mapping[str, str], name: str, least: int) -> int | None:
     return int(text)
 
 
-def follow_run(run_uri: str, listener: Listener, host: Host) -> Result:
+def follow_run(run_uri: str, listener: OnProgress, host: Host) -> Result:
     """What `run_job` is for the leader, for the other hosts.
 
     Raises as `follow` does, and `ObjectNotFoundError` where there is no such run.
@@ -113,7 +113,7 @@ class Follower:
         run_id: str,
         host: Host,
         stop: Stop,
-        listener: Listener,
+        listener: OnProgress,
         kept: AttemptLog | None = None,
         interval_s: float = INTERVAL_S,
         sleep: Callable[[float], None] = time.sleep,

@@ -32,7 +32,7 @@ from octjob.records.schema import Result
 from octjob.run.alone import only_attempt
 from octjob.run.attempt import attempt
 from octjob.run.facts import data_facts, training_facts
-from octjob.run.hosts import Host, Listener
+from octjob.run.hosts import Host, OnProgress
 from octjob.run.inputs import load_cohort, load_encoder, read_inputs
 from octjob.run.session import Session
 from octjob.run.stop import Stop
@@ -54,7 +54,7 @@ CROSS_VALIDATED = "cv"
 
 def run_job(
     run_uri: str,
-    listener: Listener,
+    listener: OnProgress,
     host: Host | None = None,
     *,
     patient: bool = False,

@@ -17,17 +17,16 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO
 
 from octjob.errors import AccessError, DataError, FailedRunsError, Interrupted, SpecError
 from octjob.records.layout import run_uri
+from octjob.records.state import FINAL, RunState
 from octjob.signals import stop_signals
 from octjob.spec.expand import Plan
 from octjob.spec.run import Run
 from octjob.targets.bundles import bundles
 from octjob.targets.traces import Fate, fates_of, num_attempts, trace_of
-
-State = Literal["waiting", "running", "succeeded", "failed", "interrupted"]
 
 _NO_RETRY = (SpecError.exit_code, DataError.exit_code, AccessError.exit_code)
 _POLL_S = 0.2
@@ -36,11 +35,14 @@ _MAX_CONCURRENCY = 8
 
 @dataclass
 class Attempted:
-    """A run and how it fares."""
+    """A run and where it stands: Pending until it is begun, Restarting between two attempts.
+
+    num_failures: attempts that count towards max_restarts. exit_code, log: of its last attempt.
+    """
 
     run: Run
     uri: str
-    state: State = "waiting"
+    state: RunState = "Pending"
     num_failures: int = 0
     exit_code: int | None = None
     log: Path | None = None
@@ -120,7 +122,7 @@ class LocalTarget:
                 signal.signal(number, handler)
         for items in waiting:
             for item in items:
-                item.state = "interrupted"
+                item.state = "Interrupted" if item.state == "Restarting" else item.state
         self._tell(attempted)
         return attempted
 
@@ -131,7 +133,7 @@ class LocalTarget:
         for item in items:
             command += ["--run", item.uri]
             item.log = self.log_dir / f"{item.run.run_id}.log"
-            item.state = "running"
+            item.state = "Running"
         attempts = [num_attempts(item.uri) for item in items] if len(items) > 1 else []
         with _opened(self.log_dir / f"{items[0].run.run_id}.log") as log:
             if log.name == os.devnull:
@@ -191,10 +193,11 @@ class LocalTarget:
                     again.append(item)
                 continue
             item.exit_code = None
-            item.state = "interrupted" if self._signals else "waiting"
-            if fate == "not begun":
+            if fate == "Pending":
+                item.state = fate
                 again.append(item)
             else:
+                item.state = "Restarting"
                 alone.append([item])
         return [again, *alone] if again else alone
 
@@ -202,19 +205,19 @@ class LocalTarget:
         """Note the exit code of an attempt; True where the run is to be started again."""
         item.exit_code = code
         if code == 0:
-            item.state = "succeeded"
+            item.state = "Succeeded"
             return False
         if self._signals:
-            item.state = "interrupted"
+            item.state = "Interrupted"
             return False
         if code == Interrupted.exit_code:
-            item.state = "waiting"
+            item.state = "Restarting"
             return True
         item.num_failures += 1
         if code in _NO_RETRY or item.num_failures > self.max_restarts:
-            item.state = "failed"
+            item.state = "Failed"
             return False
-        item.state = "waiting"
+        item.state = "Restarting"
         return True
 
 
@@ -249,12 +252,12 @@ def _log_dir(planned: Plan) -> Path:
 
 
 def _conclude(outcome: Sequence[Attempted]) -> None:
-    interrupted = [item for item in outcome if item.state == "interrupted"]
-    if interrupted:
+    unfinished = [item for item in outcome if item.state not in FINAL]
+    if unfinished:
         raise Interrupted(
-            f"{len(interrupted)} runs not finished, their state is saved", "The same command continues."
+            f"{len(unfinished)} runs not finished, their state is saved", "The same command continues."
         )
-    failed = [item for item in outcome if item.state == "failed"]
+    failed = [item for item in outcome if item.state == "Failed"]
     if failed:
         names = ", ".join(item.run.run_id for item in failed[:3])
         where = f"See {failed[0].log}, or `octjob status`" if failed[0].log else "`octjob status` says why"

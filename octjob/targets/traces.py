@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from octjob.errors import FailedRunsError, Interrupted, OctjobError
 from octjob.records.layout import RESULT, read_progress, run_key, split_run_uri
+from octjob.records.state import RunState, state_at
 from octjob.storage.open import open_store
 
-# "unknown": tried, but nothing says how it ended.
-State = Literal["finished", "failed", "interrupted", "under way", "not begun", "unknown"]
-# An exit code, as of a process of its own; or the run has not begun; or only a process of its own will tell.
-Fate = int | Literal["not begun", "unknown"]
+# An exit code, as of a process of its own; else Pending, where the run has not begun, or Unreadable, where only a
+# process of its own will tell how it ends.
+Fate = int | RunState
 
 
 @dataclass(frozen=True)
 class Trace:
-    """What a process left of one of its runs. exit_code: of one that failed."""
+    """What a process that has ended left of one of its runs.
 
-    state: State
+    state: Running where its last word was a sign of life, Pending where it left none, Unreadable where the store does
+    not say. exit_code: of one that failed.
+    """
+
+    state: RunState
     exit_code: int = 0
 
 
@@ -40,16 +43,17 @@ def trace_of(run_uri: str, pid: int, attempts_before: int) -> Trace:
     store = open_store(output)
     try:
         if store.exists(run_key(run_id, RESULT)):
-            return Trace("finished")
+            return Trace("Succeeded")
         progress = read_progress(store, run_id)
     except OctjobError:
-        return Trace("unknown")
+        return Trace("Unreadable")
     # The heartbeat may be an earlier attempt's, or another launcher's whose end the process was waiting for.
     if progress is None or progress.attempt <= attempts_before or progress.pid != pid:
-        return Trace("not begun")
-    if progress.stage == "failed":
-        return Trace("failed", progress.failure.exit_code if progress.failure else OctjobError.exit_code)
-    return Trace("interrupted" if progress.stage == "interrupted" else "under way")
+        return Trace("Pending")
+    state = state_at(progress.stage)
+    if state == "Failed":
+        return Trace(state, progress.failure.exit_code if progress.failure else OctjobError.exit_code)
+    return Trace(state)
 
 
 def fates_of(traces: Sequence[Trace], exit_code: int) -> list[Fate]:
@@ -59,20 +63,20 @@ def fates_of(traces: Sequence[Trace], exit_code: int) -> list[Fate]:
     """
     if exit_code == 0:
         return [0] * len(traces)
-    idle = all(trace.state == "not begun" for trace in traces)
+    idle = all(trace.state == "Pending" for trace in traces)
     return [_fate(trace, exit_code, idle=idle) for trace in traces]
 
 
 def _fate(trace: Trace, exit_code: int, *, idle: bool) -> Fate:
-    if trace.state == "finished":
+    if trace.state == "Succeeded":
         return 0
-    if trace.state == "failed":
+    if trace.state == "Failed":
         return trace.exit_code
-    if trace.state == "interrupted":
+    if trace.state == "Interrupted":
         return Interrupted.exit_code
-    if trace.state == "unknown" or exit_code == FailedRunsError.exit_code:
+    if trace.state == "Unreadable" or exit_code == FailedRunsError.exit_code:
         # It came to all of them: this one failed before its first heartbeat, or could not write its last.
-        return "unknown"
-    if trace.state == "under way" or idle:
+        return "Unreadable"
+    if trace.state == "Running" or idle:
         return exit_code
-    return "not begun"
+    return "Pending"

@@ -114,7 +114,7 @@ def test_a_silent_run_is_shown_as_such_and_still_waited_for(file_store: ObjectSt
     assert seen.state == "Running"
     assert seen.heartbeat_age_s is not None
     assert seen.heartbeat_age_s >= 0
-    assert look_in_store(file_store).ids("open") == [run.run_id]
+    assert look_in_store(file_store).open == (run.run_id,)
 
 
 def jumping_time(rng: np.random.Generator, count: Count) -> Callable[[], float]:

@@ -20,6 +20,7 @@ from doubles.tiny_sweep import prepared, sweep_file, uri_of
 
 from octjob.records.layout import PREDICTIONS, read_progress, read_result, run_key
 from octjob.records.schema import Result
+from octjob.records.state import FAILED
 from octjob.spec.expand import plan_sweep
 from octjob.storage.base import ObjectStore
 from octjob.storage.open import open_store
@@ -114,7 +115,7 @@ class Struck:
 
         def there() -> dict[str, Any] | None:
             status = self.status
-            assert status["state"] not in ("Failed", "Invalid"), status
+            assert status["state"] not in FAILED, status
             return status if status["state"] == state else None
 
         found = self.plane.wait_until(there, f"the run is {state}", PATIENCE_S)

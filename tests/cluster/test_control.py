@@ -16,6 +16,7 @@ import pytest
 
 from octjob.records.layout import run_key, write_sweep
 from octjob.records.schema import RunEntry, SweepRecord
+from octjob.records.state import RunState
 from octjob.storage.open import open_store
 from octjob.targets.kubernetes import retry as retrying
 from octjob.targets.kubernetes.api import Cluster
@@ -81,10 +82,10 @@ class Sweep:
         assert len(found) <= 1
         return found[0] if found else None
 
-    def wait_for_phase(self, run_id: str, wanted: str) -> dict[str, Any]:
+    def wait_for_state(self, run_id: str, wanted: RunState) -> dict[str, Any]:
         def reached() -> dict[str, Any] | None:
             jobset = self.jobset(run_id)
-            return jobset if jobset and phase(jobset).name == wanted else None
+            return jobset if jobset and phase(jobset).state == wanted else None
 
         jobset = self.access.wait_until(reached, f"{run_id} is {wanted}", 90.0)
         assert jobset is not None
@@ -112,7 +113,7 @@ def test_cancel_lets_a_run_save_and_waits_until_it_is_gone(sweep: Sweep) -> None
     run = sweep.until_stopped("logistic")
     other = sweep.add("finetune", WORKS)
     sweep.wait_for_log(["started"])
-    sweep.wait_for_phase(other, "no result")
+    sweep.wait_for_state(other, "NoResult")
     ended = sweep.octjob("cancel", "phase3", "--yes", "-o", "json")
     assert ended.code == 0, ended.err
     actions = {one["run"]: (one["action"], one["reason"]) for one in json.loads(ended.out)[0]["runs"]}
@@ -144,7 +145,7 @@ def test_pause_frees_the_quota_and_resume_goes_on(sweep: Sweep) -> None:
     sweep.wait_for_log(["started"])
     assert sweep.octjob("pause", run).out == f"paused {run}\n"
     sweep.wait_for_log(["started", "saved"])
-    uid = sweep.wait_for_phase(run, "queued")["metadata"]["uid"]
+    uid = sweep.wait_for_state(run, "Queued")["metadata"]["uid"]
     assert "is paused already; nothing done" in sweep.octjob("pause", run).out
     queue = sweep.access.get("localqueue", QUEUE, sweep.namespace)
     sweep.access.wait_until(
@@ -156,7 +157,7 @@ def test_pause_frees_the_quota_and_resume_goes_on(sweep: Sweep) -> None:
     assert queue is not None
     assert sweep.octjob("resume", "phase3").out == f"resumed {run}\n"
     sweep.wait_for_log(["started", "saved", "started"])
-    jobset = sweep.wait_for_phase(run, "running")
+    jobset = sweep.wait_for_state(run, "Running")
     assert jobset["metadata"]["uid"] == uid
     assert jobset["status"].get("restartsCountTowardsMax", 0) == 0
 
@@ -173,7 +174,7 @@ def test_retry_creates_the_same_jobset_again(sweep: Sweep, tmp_path: Path) -> No
     run = sweep.add("logistic", f"import os; raise SystemExit(0 if os.path.exists({str(marker)!r}) else 3)")
     other = sweep.until_stopped("finetune")
     sweep.store.put(run_key(run, "checkpoint/last.pt"), b"state")
-    failed = sweep.wait_for_phase(run, "failed")
+    failed = sweep.wait_for_state(run, "Failed")
     sweep.wait_for_log(["started"])
     refused = sweep.octjob("retry", other)
     assert refused.code == 2
@@ -182,7 +183,7 @@ def test_retry_creates_the_same_jobset_again(sweep: Sweep, tmp_path: Path) -> No
     ended = sweep.octjob("retry", "phase3", "--failed")
     assert ended.code == 0, ended.err
     assert ended.out == f"retried {run}\nleft alone: 1 (is running)\n"
-    again = sweep.wait_for_phase(run, "no result")
+    again = sweep.wait_for_state(run, "NoResult")
     assert again["metadata"]["uid"] != failed["metadata"]["uid"]
     assert differing_fields(wishes(again), wishes(failed)) == []
     assert differing_fields(wishes(failed), wishes(again)) == []
@@ -201,7 +202,7 @@ def wishes(jobset: dict[str, Any]) -> dict[str, Any]:
 def test_the_nodes_that_kueue_chose_do_not_bind_the_next_attempt(sweep: Sweep) -> None:
     """The flavor's node labels are in the failed JobSet's pods, and not in the one that replaces it."""
     run = sweep.add("logistic", FAILS)
-    live = sweep.wait_for_phase(run, "failed")
+    live = sweep.wait_for_state(run, "Failed")
     asked = set(pod_spec(render_jobset(make_run(), make_settings()))["nodeSelector"])
     workload = next(iter(sweep.access.list("workloads", sweep.namespace)))
     pod_spec(live)["nodeSelector"]["cloud.google.com/gke-nodepool"] = "pool-1"
@@ -218,7 +219,7 @@ def test_a_retry_that_was_cut_off_is_completed_by_the_next(
 ) -> None:
     run = sweep.add("logistic", FAILS)
     kept = sweep.until_stopped("finetune")
-    failed = sweep.wait_for_phase(run, "failed")
+    failed = sweep.wait_for_state(run, "Failed")
 
     def refuse(*_: object, **__: object) -> None:
         raise Refused("the network went away")
@@ -230,7 +231,7 @@ def test_a_retry_that_was_cut_off_is_completed_by_the_next(
     assert sweep.jobset(run) is None
     ended = sweep.octjob("retry", "phase3")
     assert f"retried {run} (an earlier retry was cut off)" in ended.out
-    again = sweep.wait_for_phase(run, "failed")
+    again = sweep.wait_for_state(run, "Failed")
     assert differing_fields(wishes(again), wishes(failed)) == []
     assert differing_fields(wishes(failed), wishes(again)) == []
     assert sweep.jobset(kept) is not None
@@ -240,7 +241,7 @@ def test_a_retry_that_was_cut_off_is_completed_by_the_next(
 def test_a_finished_run_is_never_retried(sweep: Sweep) -> None:
     """Its result is there, though its JobSet failed afterwards."""
     run = sweep.add("logistic", FAILS)
-    uid = sweep.wait_for_phase(run, "failed")["metadata"]["uid"]
+    uid = sweep.wait_for_state(run, "Failed")["metadata"]["uid"]
     sweep.store.put(run_key(run, "result.json"), b"{}")
     assert sweep.octjob("retry", "phase3").out == f"{run} has a result; nothing done\n"
     assert "has a result" in sweep.octjob("retry", run).err
@@ -277,8 +278,8 @@ def test_collect_waits_for_what_the_cluster_knows(sweep: Sweep) -> None:
 
 def test_pods_that_end_without_a_result_are_taken_on_by_every_command(sweep: Sweep) -> None:
     run = sweep.add("logistic", WORKS)
-    sweep.wait_for_phase(run, "no result")
-    assert_failed_and_mended(sweep, run, "has ended without a result")
+    sweep.wait_for_state(run, "NoResult")
+    assert_failed_and_mended(sweep, run, "NoResult", "has ended without a result")
     assert "has ended without a result" in sweep.octjob("cancel", run).out
     leave_by_the_hint(sweep, run)
 
@@ -286,11 +287,11 @@ def test_pods_that_end_without_a_result_are_taken_on_by_every_command(sweep: Swe
 def test_a_run_over_its_time_is_taken_on_by_every_command(sweep: Sweep) -> None:
     run = sweep.add("logistic", UNTIL_STOPPED.format(log=str(sweep.log)), max_runtime_hours=0.002)
     sweep.wait_for_log(["started", "saved"])
-    sweep.access.wait_until(lambda: state_of(sweep, run)["phase"] == "out of time", "Kueue put it out", 60.0)
-    assert_failed_and_mended(sweep, run, "ran longer than compute.max_runtime_hours allows")
+    sweep.access.wait_until(lambda: state_of(sweep, run)["state"] == "OutOfTime", "Kueue put it out", 60.0)
+    assert_failed_and_mended(sweep, run, "OutOfTime", "ran longer than compute.max_runtime_hours allows")
     assert sweep.octjob("resume", run).code == 2
     leave_by_the_hint(sweep, run)
-    sweep.access.wait_until(lambda: state_of(sweep, run)["phase"] == "out of time", "and once more", 60.0)
+    sweep.access.wait_until(lambda: state_of(sweep, run)["state"] == "OutOfTime", "and once more", 60.0)
     assert sweep.octjob("cancel", run).out == f"cancelled {run}\n"
     assert sweep.jobset(run) is None
 
@@ -301,10 +302,10 @@ def state_of(sweep: Sweep, run: str) -> dict[str, Any]:
     return dict(one)
 
 
-def assert_failed_and_mended(sweep: Sweep, run: str, reason: str) -> None:
+def assert_failed_and_mended(sweep: Sweep, run: str, state: RunState, reason: str) -> None:
     """Status, wait and logs say the same of it."""
     one = state_of(sweep, run)
-    assert one["state"] == "Failed"
+    assert one["state"] == state
     assert reason in one["message"]
     waited = sweep.octjob("collect", "phase3", "--wait", "--timeout", "2m", "--no-publish")
     assert waited.code == 5

@@ -59,7 +59,7 @@ def test_the_plan_shows_states_quota_and_chip_hours(
     assert ended.code == 0, ended.err
     shown = json.loads(ended.out)
     states = [run["state"] for run in shown["runs"]]
-    assert states == ["finished", "not submitted", "queued", "queued", "queued", "queued"]
+    assert states == ["Succeeded", "Pending", "Queued", "Queued", "Queued", "Queued"]
     assert shown["cluster"]["namespace"] == namespace
     quota = shown["cluster"]["quota"]
     assert (quota["queue"], quota["chips"]) == (HELD, CHIPS_OF_QUOTA)
@@ -68,14 +68,14 @@ def test_the_plan_shows_states_quota_and_chip_hours(
     # Two further runs of config c0, half an hour each on 16 chips.
     assert (cost["estimate"], cost["num_estimated"]) == (16.0, 2)
     table = octjob(control_plane, "plan", "-f", str(sweep)).out
-    assert "cluster: 1 finished, 1 not submitted, 4 queued" in table
+    assert "cluster: 1 Succeeded, 1 Pending, 4 Queued" in table
     assert f"of {CHIPS_OF_QUOTA} chips in use" in table
 
 
 def test_the_runs_take_two_list_calls(control_plane: ClusterAccess, namespace: str, sweep: Path) -> None:
     cluster = connect(control_plane, namespace)
     before = cluster.num_calls
-    assert len(look(cluster, plan_sweep(sweep)).phases) == NUM_RUNS - 1
+    assert len(look(cluster, plan_sweep(sweep)).states) == NUM_RUNS - 1
     # JobSets; Kueue's served versions; Workloads; LocalQueue; ClusterQueue.
     assert cluster.num_calls - before == 5
 
@@ -101,7 +101,7 @@ def test_an_unreachable_cluster_is_a_warning_unless_it_was_named(
     assert "cluster: ?" in ended.out
     assert sum(line.split()[5:6] == ["?"] for line in ended.out.splitlines()) == NUM_RUNS - 1
     shown = json.loads(octjob(control_plane, "plan", "-f", str(sweep), "-o", "json", kubeconfig=broken).out)
-    assert [run["state"] for run in shown["runs"]] == ["finished", *[None] * (NUM_RUNS - 1)]
+    assert [run["state"] for run in shown["runs"]] == ["Succeeded", *[None] * (NUM_RUNS - 1)]
     assert "does not answer" in shown["cluster"]["error"]
     named = octjob(control_plane, "plan", "-f", str(sweep), "-n", "x", kubeconfig=broken)
     assert named.code == 4

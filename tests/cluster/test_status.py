@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,8 @@ def test_queue_quota_and_what_never_fits(sweep: Sweep) -> None:
     sweep.start("c")
     waiting = sweep.wait("c", "Queued", "waits for quota: 16 more google.com/tpu of flavor v4")
     assert (waiting.queue, waiting.position, waiting.stuck) == (QUEUE, 1, False)
+    # Kueue orders by whole seconds.
+    time.sleep(1.0)
     sweep.start("d", accelerator="v4-128")
     stuck = sweep.wait("d", "Queued", "no flavor for these nodes")
     assert (stuck.stuck, stuck.position, stuck.queue_length) == (True, 2, 2)

@@ -237,9 +237,9 @@ def test_submit_bundles_probes_keeps_a_log_of_each_and_reports_each(
     assert started == [[run.run_id for run in runs]]
     error = capsys.readouterr().err
     one, broken, two = (run.run_id for run in runs)
-    assert f"{one}: succeeded" in error
-    assert f"{two}: succeeded" in error
-    assert f"{broken}: failed (exit 3): model.emb_dim is 768" in error
+    assert f"{one}: Succeeded" in error
+    assert f"{two}: Succeeded" in error
+    assert f"{broken}: Failed (exit 3): model.emb_dim is 768" in error
     assert f"error: 1 of 3 runs failed: {broken}" in error
     assert f"See {tmp_path}/out/tiny/logs/{broken}.log" in error
     for run in runs:

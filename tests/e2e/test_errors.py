@@ -364,8 +364,8 @@ def test_failed_runs_leave_the_others_alone_and_a_second_submit_takes_only_them(
     assert first.code == FailedRunsError.exit_code
     *lines, error, _hint = first.err.splitlines()
     assert re.match(r"error: 1 of 2 runs failed: b\.x-", error)
-    assert any(re.search(r"b\.x-\w+: failed \(exit 4\): .*b\.pt", line) for line in lines)
-    assert any(re.search(r"a\.x-\w+: succeeded", line) for line in lines)
+    assert any(re.search(r"b\.x-\w+: Failed \(exit 4\): .*b\.pt", line) for line in lines)
+    assert any(re.search(r"a\.x-\w+: Succeeded", line) for line in lines)
     assert say("status", path).code == 0
     assert say("collect", path).code == FailedRunsError.exit_code
 
@@ -398,7 +398,7 @@ def test_a_log_that_cannot_be_kept_is_not_pointed_at(
     monkeypatch.setattr(LocalTarget, "_spawn", dies)
     said = say("submit", "-f", path)
     assert said.code == FailedRunsError.exit_code
-    assert "failed (exit 1): it left no log" in said.err
+    assert "Failed (exit 1): it left no log" in said.err
     assert said.err.splitlines()[-1] == "hint: `octjob status` says why; the same command tries them again."
 
 

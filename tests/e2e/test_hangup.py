@@ -71,9 +71,9 @@ def _hang_up(folder: Path, *, nohup: bool = False) -> None:
 
 def test_a_closed_terminal_lets_every_run_save(tmp_path: Path) -> None:
     _hang_up(tmp_path)
-    assert (tmp_path / "said").read_text() == "interrupted 75"
+    assert (tmp_path / "said").read_text() == "Interrupted 75"
 
 
 def test_under_nohup_the_runs_go_on_to_their_end(tmp_path: Path) -> None:
     _hang_up(tmp_path, nohup=True)
-    assert (tmp_path / "said").read_text() == "succeeded 0"
+    assert (tmp_path / "said").read_text() == "Succeeded 0"

@@ -124,8 +124,8 @@ def test_unfinished_runs_are_counted_on_stderr_and_exit_is_zero(store: ObjectSto
     submit(store, [entry("base"), entry("winner"), *late], baseline="base")
     result = run(str(folder))
     assert result.exit_code == 0
-    assert "Without a result yet: 2 of 4 runs (1 missing, 1 running)." in result.stderr
-    assert [row.state for row in collect(store).rows] == ["ok", "ok", "running", "missing"]
+    assert "Without a result yet: 2 of 4 runs (1 Running, 1 Pending)." in result.stderr
+    assert [row.shown for row in collect(store).rows] == ["ok", "ok", "Running", "Pending"]
 
 
 def test_failed_run_is_shown_then_exit_five(store: ObjectStore, folder: Path) -> None:
@@ -175,14 +175,14 @@ def test_what_cannot_be_read_is_a_row_that_says_which_object(spoilt: ObjectStore
         ("gone", PREDICTIONS),
         ("cut", PREDICTIONS),
     ):
-        assert (rows[name].state, rows[name].rank) == ("unreadable", None)
+        assert (rows[name].state, rows[name].rank) == ("Unreadable", None)
         assert spoilt.uri(run_key(entry(name).run_id, uri)) in rows[name].reasons[0]
     assert "schema version 2; this octjob reads version 1" in rows["newer"].reasons[0]
 
 
 def test_a_metric_that_the_result_lacks_is_computed_from_the_predictions(spoilt: ObjectStore) -> None:
     before = {row.checkpoint: row for row in collect(spoilt).rows}["lacking"]
-    assert before.state == "ok"
+    assert (before.state, before.verdict) == ("Succeeded", "ok")
     assert before.rank is not None
     assert "reevaluated" in before.flags
     assert "evaluation.metrics lacks macro_f1" in before.reasons[-1]
@@ -208,14 +208,14 @@ def test_the_table_is_printed_and_stored_then_exit_five(spoilt: ObjectStore, tmp
     result = run(str(tmp_path / "spoilt"))
     assert isinstance(result.exception, FailedRunsError)
     assert "4 of 6 runs cannot be read" in result.exception.message
-    assert "(2 ok, 4 unreadable)" in result.stdout
+    assert "(2 ok, 4 Unreadable)" in result.stdout
     assert sorted(contents(spoilt)) == FILES
 
 
 def test_without_a_single_readable_run_there_is_still_a_table(spoilt: ObjectStore, tmp_path: Path) -> None:
     for name in ("whole", "lacking"):
         spoilt.delete(run_key(entry(name).run_id, PREDICTIONS))
-    assert "(6 unreadable)" in run(str(tmp_path / "spoilt")).stdout
+    assert "(6 Unreadable)" in run(str(tmp_path / "spoilt")).stdout
 
 
 def test_status_shows_every_run_and_names_what_it_cannot_read(spoilt: ObjectStore, tmp_path: Path) -> None:
@@ -228,7 +228,7 @@ def test_status_shows_every_run_and_names_what_it_cannot_read(spoilt: ObjectStor
     assert (
         f"garbled.linear unreadable: {spoilt.uri(run_key(entry('garbled').run_id, RESULT))}" in result.stdout
     )
-    assert not look_in_store(spoilt).ids("open")
+    assert not look_in_store(spoilt).open
 
 
 def test_a_heartbeat_that_cannot_be_read_is_no_result(store: ObjectStore, folder: Path) -> None:
@@ -236,8 +236,8 @@ def test_a_heartbeat_that_cannot_be_read_is_no_result(store: ObjectStore, folder
     store.delete("sweep.json")
     submit(store, [entry("base"), late], baseline="base")
     store.put(run_key(late.run_id, PROGRESS), b"?")
-    assert [row.state for row in collect(store).rows] == ["ok", "unreadable"]
-    assert look_in_store(store).ids("open") == [late.run_id]
+    assert [row.shown for row in collect(store).rows] == ["ok", "Unreadable"]
+    assert look_in_store(store).open == (late.run_id,)
 
 
 def test_every_table_says_how_often_the_test_split_was_opened(store: ObjectStore, folder: Path) -> None:

@@ -139,7 +139,7 @@ def set_active(
 
 def _movable(found: Phase) -> bool:
     """Whether it is in Kueue's hands, so that it may be paused or resumed; a held one would have to be."""
-    return found.name == "held" or found.allows("pause") or found.allows("resume")
+    return found.state == "Held" or found.allows("pause") or found.allows("resume")
 
 
 def _activated(jobset: Document, found: Phase, changed: bool, verb: str) -> Outcome:

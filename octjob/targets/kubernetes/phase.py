@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from octjob.records.state import ENDED, RunState
 from octjob.targets.kubernetes import jobset as jobset_api
 from octjob.targets.kubernetes import kueue
 from octjob.targets.kubernetes.observation.conditions import condition, true
@@ -16,43 +17,32 @@ from octjob.targets.kubernetes.observation.conditions import condition, true
 if TYPE_CHECKING:
     from octjob.targets.kubernetes.api import Document
 
-PhaseName = Literal[
-    "finished",
-    "not submitted",
-    "ending",
-    "failed",
-    "no result",
-    "out of time",
-    "put out",
-    "paused",
-    "held",
-    "queued",
-    "running",
-]
 Command = Literal["submit", "retry", "cancel", "pause", "resume"]
 
-_ENDED: tuple[PhaseName, ...] = ("failed", "no result", "out of time")
-_WAITING: tuple[PhaseName, ...] = ("put out", "paused", "held", "queued", "running")
-_ALLOWED: dict[Command, tuple[PhaseName, ...]] = {
-    "submit": ("not submitted",),
-    "retry": _ENDED,
+# It begins or goes on by itself.
+_UNDER_WAY: tuple[RunState, ...] = ("Queued", "Interrupted", "Starting", "Running", "Restarting", "Invalid")
+# What a command acts on. `phase` gives Queued or Running for all of `_UNDER_WAY`: the others are what `octjob status`
+# shows of these once it has seen their pods and heartbeat.
+_ALLOWED: dict[Command, tuple[RunState, ...]] = {
+    "submit": ("Pending",),
+    "retry": ENDED,
     # What is out of time still has its JobSet in the queue's books.
-    "cancel": ("ending", "out of time", *_WAITING),
-    "pause": ("queued", "running"),
-    "resume": ("paused", "put out"),
+    "cancel": ("Ending", "OutOfTime", "PutOut", "Paused", "Held", *_UNDER_WAY),
+    "pause": _UNDER_WAY,
+    "resume": ("Paused", "PutOut"),
 }
-_REASONS: dict[PhaseName, str] = {
-    "finished": "has a result",
-    "not submitted": "is not on the cluster",
-    "ending": "is being deleted",
-    "failed": "has failed",
-    "no result": "has ended without a result: its pods ended with 0, but there is no result.json",
-    "out of time": "ran longer than compute.max_runtime_hours allows",
-    "put out": "was put out by Kueue",
-    "paused": "is paused",
-    "held": "is suspended, and no queue will resume it",
-    "queued": "is queued",
-    "running": "is running",
+_REASONS: dict[RunState, str] = {
+    "Succeeded": "has a result",
+    "Pending": "is not on the cluster",
+    "Ending": "is being deleted",
+    "Failed": "has failed",
+    "NoResult": "has ended without a result: its pods ended with 0, but there is no result.json",
+    "OutOfTime": "ran longer than compute.max_runtime_hours allows",
+    "PutOut": "was put out by Kueue",
+    "Paused": "is paused",
+    "Held": "is suspended, and no queue will resume it",
+    "Queued": "is queued",
+    "Running": "is running",
 }
 
 
@@ -75,42 +65,42 @@ class Handle:
 
 @dataclass(frozen=True)
 class Phase:
-    """Where a run stands.
+    """Where a run stands by its result, JobSet and Workload alone.
 
-    finished: it has a result. not submitted: neither that nor a JobSet. ending: its JobSet is being deleted.
-    failed: its JobSet gave up. no result: its pods said done. out of time: Kueue ended it for max_runtime_hours.
-    put out: Kueue gave it up for another reason. paused: by hand. held: suspended without a queue. queued: not
-    admitted, for the first time or again. running: it may have pods.
+    state: Succeeded where it has a result, Pending with neither that nor a JobSet, Ending while its JobSet is being
+    deleted. Failed: its JobSet gave up. NoResult: its pods said done. OutOfTime: Kueue ended it for
+    max_runtime_hours. PutOut: Kueue gave it up for another reason. Paused: by hand. Held: suspended without a queue.
+    Queued: not admitted, for the first time or again. Running: it may have pods.
 
     words: Kueue's own, where it put the run out.
     """
 
-    name: PhaseName
+    state: RunState
     words: str = ""
 
     @property
     def ended(self) -> bool:
         """No result, and none will come of this JobSet."""
-        return self.name in _ENDED
+        return self.state in ENDED
 
     @property
     def reason(self) -> str:
         """What follows the run's name in a sentence."""
-        return _REASONS[self.name] + (f": {self.words}" if self.words else "")
+        return _REASONS[self.state] + (f": {self.words}" if self.words else "")
 
     def allows(self, command: Command) -> bool:
         """Whether the command does something to a run that stands here."""
-        return self.name in _ALLOWED[command]
+        return self.state in _ALLOWED[command]
 
     def next_step(self, run: Handle) -> str:
         """What leads on from here, as a hint; commands in backticks work when typed."""
-        if self.name == "finished":
+        if self.state == "Succeeded":
             return f"`octjob collect {run.sweep}{run.flags}` shows it."
-        if self.name == "not submitted":
+        if self.state == "Pending":
             return f"{_submit(run)} starts it."
-        if self.name == "ending":
+        if self.state == "Ending":
             return f"{run.command('cancel')} waits until it is gone; {_submit(run)} then continues it."
-        if self.name == "out of time":
+        if self.state == "OutOfTime":
             longer = f"`octjob retry {run.file}{run.flags}`" if run.file else "a retry with the sweep file"
             return (
                 f"{run.command('retry')} gives it as long again, from its last saved state;"
@@ -126,27 +116,27 @@ class Phase:
 def phase(jobset: Document | None, workload: Document | None = None, *, has_result: bool = False) -> Phase:
     """Where a run stands.
 
-    jobset: None where there is none. workload: Kueue's, None where it has none or may not be read; then what is out
-    of time, put out or paused counts as queued. has_result: whether the store has one.
+    jobset: None where there is none. workload: Kueue's, None where it has none or may not be read; then what is
+    OutOfTime, PutOut or Paused counts as Queued. has_result: whether the store has one.
     """
     if has_result:
-        return Phase("finished")
+        return Phase("Succeeded")
     if jobset is None:
-        return Phase("not submitted")
+        return Phase("Pending")
     if "deletionTimestamp" in jobset["metadata"]:
-        return Phase("ending")
+        return Phase("Ending")
     terminal = jobset.get("status", {}).get("terminalState")
     if true(jobset, jobset_api.FAILED) or terminal == jobset_api.FAILED:
-        return Phase("failed")
+        return Phase("Failed")
     if true(jobset, jobset_api.COMPLETED) or terminal == jobset_api.COMPLETED:
-        return Phase("no result")
+        return Phase("NoResult")
     if workload is not None and not workload["spec"].get("active", True):
         return _inactive(workload)
     suspended = bool(jobset["spec"].get("suspend"))
     if suspended and workload is None and kueue.QUEUE_LABEL not in jobset["metadata"].get("labels", {}):
-        return Phase("held")
+        return Phase("Held")
     waits = suspended or (workload is not None and not true(workload, kueue.ADMITTED))
-    return Phase("queued" if waits else "running")
+    return Phase("Queued" if waits else "Running")
 
 
 def _inactive(workload: Document) -> Phase:
@@ -154,10 +144,10 @@ def _inactive(workload: Document) -> Phase:
     evicted = condition(workload, kueue.EVICTED) or {}
     reason, message = evicted.get("reason", ""), evicted.get("message", "")
     if any(words in text for words in kueue.TIME_LIMIT for text in (reason, message)):
-        return Phase("out of time")
+        return Phase("OutOfTime")
     if reason.startswith(kueue.DEACTIVATED) and reason != kueue.DEACTIVATED:
-        return Phase("put out", message)
-    return Phase("paused")
+        return Phase("PutOut", message)
+    return Phase("Paused")
 
 
 def _submit(run: Handle) -> str:

@@ -18,7 +18,7 @@ from octjob.targets.kubernetes import control, retry
 from octjob.targets.kubernetes.api import Cluster
 from octjob.targets.kubernetes.observation.logs import PodLogs
 from octjob.targets.kubernetes.observation.status import Look, SweepView
-from octjob.targets.kubernetes.outlook.standing import standings
+from octjob.targets.kubernetes.outlook.standing import on_cluster
 from octjob.targets.kubernetes.phase import phase
 from octjob.targets.kubernetes.select import NoSuchTarget, Selection, annotation
 from octjob.targets.runlog import RunLog, Say, Wanted, in_words, no_log, read_stored
@@ -92,7 +92,7 @@ class ClusterPlace:
         return self._look().runs
 
     def standings(self) -> Standings:
-        return standings(self._look().runs)
+        return on_cluster(self._look().runs)
 
     def require_sweep(self) -> None:
         if not self.selection.entire:
@@ -125,7 +125,7 @@ class ClusterPlace:
     def num_to_cancel(self) -> int:
         """How many of the runs a cancel would stop."""
         phases = [phase(one) for one in self.selection.jobsets]
-        return sum(one.allows("cancel") and one.name != "ending" for one in phases)
+        return sum(one.allows("cancel") and one.state != "Ending" for one in phases)
 
     def cancel(self, *, wait: bool, listener: control.OnRemaining) -> list[Outcome]:
         """Delete the JobSets that have not ended, see `control.cancel`."""

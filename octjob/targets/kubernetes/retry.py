@@ -70,7 +70,7 @@ def retry(
     going_already = [
         one
         for one in selection.jobsets
-        if phases[uid_of(one)].name == "ending" and annotation(one, "run") in cut_off
+        if phases[uid_of(one)].state == "Ending" and annotation(one, "run") in cut_off
     ]
     if not selection.entire and not ended and not going_already:
         only = selection.jobsets[0]

@@ -20,7 +20,7 @@ from octjob.records.layout import PROGRESS, RESULT, run_key, write_sweep
 from octjob.records.status import RunStatus
 from octjob.storage import ObjectStore
 from octjob.targets.kubernetes.observation.status import SweepView
-from octjob.targets.kubernetes.outlook.standing import standings
+from octjob.targets.kubernetes.outlook.standing import on_cluster
 from octjob.targets.kubernetes.refusal import Forbidden, NotServed, Unreachable
 from octjob.targets.kubernetes.select import NoSuchTarget
 
@@ -214,7 +214,9 @@ def test_a_run_that_the_sweep_no_longer_has_is_told_from_the_one_in_its_place(
     by_name = {one.checkpoint: one for one in runs}
     assert [name for name, one in by_name.items() if one.superseded] == ["old", "older", "past"]
     assert by_name["past"].state == "Succeeded"
-    assert standings(runs).of.keys() == {one.run_id for one in runs if not one.superseded}
+    seen = on_cluster(runs)
+    waited_for = {*seen.results, *seen.open, *seen.failed, *seen.gone}
+    assert waited_for == {one.run_id for one in runs if not one.superseded}
     text = status_text(runs)
     assert "Running (superseded)" in text
     assert "3 Running (2 superseded)" in text
@@ -250,7 +252,7 @@ def test_wide_adds_nodes_and_reason(cluster: FakeCluster, store: ObjectStore) ->
 
 
 def test_every_state_has_a_colour_and_json(cluster: FakeCluster, store: ObjectStore) -> None:
-    from octjob.records.status import STATES
+    from octjob.records.state import STATES
 
     runs = [RunStatus(f"a.{state}", "a", "linear", state, reason="why") for state in STATES]
     with Console(width=110).capture():

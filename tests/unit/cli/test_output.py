@@ -18,7 +18,8 @@ from octjob.cli.output import leaderboard_schema, plan_schema, status_schema
 from octjob.cli.status_table import status_json
 from octjob.records.status import RunStatus, sweep_status
 from octjob.storage import ObjectStore
-from octjob.targets.kubernetes.observation.state import Seen, run_state
+from octjob.targets.kubernetes.observation.seen import Seen
+from octjob.targets.kubernetes.observation.state import run_state
 from octjob.targets.kubernetes.phase import Handle
 
 Schema = dict[str, Any]
@@ -60,7 +61,7 @@ def store(file_store: ObjectStore) -> ObjectStore:
 
 def test_status_of_a_store(store: ObjectStore) -> None:
     document = json.loads(status_json(store.root, sweep_status(store, NOW)))
-    assert document["schema"] == "octjob.status/1"
+    assert document["schema"] == "octjob.status/2"
     assert complaints(document, status_schema()) == []
 
 
@@ -76,10 +77,10 @@ def test_status_of_a_cluster(store: ObjectStore) -> None:
     ]
     document = json.loads(status_json(store.root, runs))
     assert complaints(document, status_schema()) == []
-    by_name = {one["checkpoint"]: (one["phase"], one["jobset"]) for one in document["runs"]}
-    assert by_name["runs"] == ("running", running["metadata"]["name"])
-    assert by_name["new"][0] == "paused"
-    assert by_name["bad"] == ("not submitted", "")
+    by_name = {one["checkpoint"]: (one["state"], one["jobset"]) for one in document["runs"]}
+    assert by_name["runs"] == ("Running", running["metadata"]["name"])
+    assert by_name["new"][0] == "Paused"
+    assert by_name["bad"] == ("Failed", "")
 
 
 @pytest.fixture
@@ -137,7 +138,7 @@ def test_the_schema_can_be_printed(what: str, capsys: pytest.CaptureFixture[str]
 
 def test_a_key_more_or_less_is_noticed() -> None:
     run: dict[str, Any] = RunStatus("a", "a", "c", "Running").to_dict()
-    document = json.loads(json.dumps({"schema": "octjob.status/1", "sweep": "x", "runs": [run]}))
+    document = json.loads(json.dumps({"schema": "octjob.status/2", "sweep": "x", "runs": [run]}))
     assert complaints(document, status_schema()) == []
     document["runs"][0]["new"] = 1
     del document["runs"][0]["state"]

@@ -84,7 +84,7 @@ def by_checkpoint(leaderboard: Leaderboard, name: str) -> Row:
 
 def test_seeds_constant_predictors_are_collapsed_and_unranked(seeds_situation: Leaderboard) -> None:
     for row in seeds_situation.rows:
-        assert (row.rank, row.state) == (None, "collapsed")
+        assert (row.rank, row.verdict) == (None, "collapsed")
         assert "suspicious" in row.flags
         assert row.metric("accuracy").value == pytest.approx(17 / 65, abs=1e-12)
         assert row.prediction_counts == (65, 0, 0, 0)
@@ -123,8 +123,8 @@ def test_runs_that_cannot_be_told_apart_share_a_rank(mixed: Leaderboard) -> None
 
 
 def test_rows_without_rank_follow_by_state(mixed: Leaderboard) -> None:
-    assert [row.state for row in mixed.rows[3:]] == [
-        "collapsed", "interrupted", "running", "failed", "missing",
+    assert [(row.state, row.verdict) for row in mixed.rows[3:]] == [
+        ("Succeeded", "collapsed"), ("Interrupted", ""), ("Running", ""), ("Failed", ""), ("Pending", ""),
     ]  # fmt: skip
     assert all(row.rank is None for row in mixed.rows[3:])
     assert by_checkpoint(mixed, "broken").error == "labels.tsv: no column"
@@ -137,7 +137,7 @@ def test_baseline_itself_has_no_comparison(mixed: Leaderboard) -> None:
 def test_a_run_without_signal_is_not_ranked_and_says_why() -> None:
     leaderboard = board([outcome(entry("guess"), skilled(LABEL_P, 0.0, seed=6))])
     (row,) = leaderboard.rows
-    assert (row.state, row.rank) == ("no_signal", None)
+    assert (row.verdict, row.rank) == ("no_signal", None)
     assert row.reasons[-1].startswith("no signal: permuted labels reach its macro_auroc with p = ")
     assert leaderboard.caption == "No winner: none of 1 run has a signal in macro_auroc."
 
@@ -148,14 +148,14 @@ def test_signal_is_asked_of_the_metric_that_is_ranked_by() -> None:
     leaning = outcome(entry("leaning"), from_logits(LABEL_P, logits_PK))
     assert leaning.scored.evaluation.intervals["balanced_accuracy"].low < 0.3
     row = board([leaning]).rows[0]
-    assert (row.state, str(row.rank)) == ("ok", "1")
+    assert (row.verdict, str(row.rank)) == ("ok", "1")
     assert row.signal.p_holm < 0.05
 
 
 def test_a_class_that_is_never_predicted_does_not_cost_the_rank() -> None:
     logits_PK = skilled(BIG_LABEL_P, 2.0, seed=3).logits_NK - np.array([0, 0, 0, 9])
     row = board([outcome(entry("misses"), from_logits(BIG_LABEL_P, logits_PK))]).rows[0]
-    assert (row.state, str(row.rank), row.flags) == ("ok", "1", ("misses_class",))
+    assert (row.verdict, str(row.rank), row.flags) == ("ok", "1", ("misses_class",))
 
 
 def test_signals_are_adjusted_over_the_runs_of_the_sweep() -> None:
@@ -234,7 +234,7 @@ def test_folds_make_comparisons_speak_of_training() -> None:
 def test_identical_output_of_different_weights_is_flagged_and_tied() -> None:
     same = skilled(BIG_LABEL_P, 2.0, seed=1)
     leaderboard = board([outcome(entry("a"), same), outcome(entry("b"), same)])
-    assert [(row.state, str(row.rank), row.flags) for row in leaderboard.rows] == [
+    assert [(row.verdict, str(row.rank), row.flags) for row in leaderboard.rows] == [
         ("ok", "1-2", ("suspicious",))
     ] * 2
     assert "the same probabilities for everyone as b.linear-0000abcd" in leaderboard.rows[0].reasons[0]
@@ -243,7 +243,7 @@ def test_identical_output_of_different_weights_is_flagged_and_tied() -> None:
 def test_identical_output_of_the_same_weights_is_not_suspicious() -> None:
     same = skilled(BIG_LABEL_P, 2.0, seed=1)
     leaderboard = board([outcome(entry("a", "linear"), same), outcome(entry("a", "again"), same)])
-    assert [(row.state, str(row.rank), row.flags) for row in leaderboard.rows] == [("ok", "1-2", ())] * 2
+    assert [(row.verdict, str(row.rank), row.flags) for row in leaderboard.rows] == [("ok", "1-2", ())] * 2
 
 
 def test_same_classes_with_other_probabilities_stay_ranked_but_flagged() -> None:
@@ -313,7 +313,7 @@ def test_what_the_checkpoint_says_of_itself_stands_in_the_row_and_below() -> Non
     record = result(run, predictions, "d", 0.3).model_copy(update={"checkpoint_report": report})
     leaderboard = board([Outcome(run, scored(record, predictions, "result", "predictions"))], baseline="base")
     (row,) = leaderboard.rows
-    assert (row.weights, row.state) == ("untrained", "collapsed")
+    assert (row.weights, row.verdict) == ("untrained", "collapsed")
     assert "its encoder is untrained" in row.reasons[0]
     assert "base.linear: all 65 predictions are" in to_text(leaderboard)
     assert any(
@@ -434,7 +434,7 @@ def test_rows_do_not_depend_on_the_order_of_the_runs(
 
 def test_empty_and_unstarted_sweeps_have_a_table() -> None:
     assert "demo: ranked by macro_auroc" in to_text(board([]))
-    assert "1 missing" in to_text(board([Outcome(entry("a"))]))
+    assert "1 Pending" in to_text(board([Outcome(entry("a"))]))
 
 
 def test_terminal_shows_the_same_table_in_colour(mixed: Leaderboard) -> None:

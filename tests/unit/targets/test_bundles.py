@@ -105,42 +105,42 @@ def test_a_trace_is_of_this_process_alone(tmp_path: Path) -> None:
     store.put(run_key("damaged", PROGRESS), b"{")
     found = {info.key.split("/")[1]: trace(info.key.split("/")[1]) for info in store.list("runs/")}
     assert found == {
-        "earlier": Trace("not begun"),
-        "elsewhere": Trace("not begun"),
-        "failed": Trace("failed", 3),
-        "stopped": Trace("interrupted"),
-        "killed": Trace("under way"),
-        "finished": Trace("finished"),
-        "damaged": Trace("unknown"),
+        "earlier": Trace("Pending"),
+        "elsewhere": Trace("Pending"),
+        "failed": Trace("Failed", 3),
+        "stopped": Trace("Interrupted"),
+        "killed": Trace("Running"),
+        "finished": Trace("Succeeded"),
+        "damaged": Trace("Unreadable"),
     }
-    assert trace("none") == Trace("not begun")
+    assert trace("none") == Trace("Pending")
     assert [num_attempts(f"{tmp_path}/runs/{name}") for name in ("none", "damaged", "killed")] == [0, 0, 2]
 
 
 @pytest.mark.parametrize(
     ("states", "exit_code", "fates"),
     [
-        (["finished", "finished"], 0, [0, 0]),
-        (["finished", "failed", "finished"], 5, [0, 3, 0]),
+        (["Succeeded", "Succeeded"], 0, [0, 0]),
+        (["Succeeded", "Failed", "Succeeded"], 5, [0, 3, 0]),
         # Killed: that is the fault of the one under way.
-        (["finished", "under way", "not begun"], -9, [0, -9, "not begun"]),
-        (["failed", "finished", "not begun"], -9, [3, 0, "not begun"]),
-        (["finished", "interrupted", "not begun"], 75, [0, 75, "not begun"]),
-        (["failed", "under way", "not begun"], 75, [3, 75, "not begun"]),
+        (["Succeeded", "Running", "Pending"], -9, [0, -9, "Pending"]),
+        (["Failed", "Succeeded", "Pending"], -9, [3, 0, "Pending"]),
+        (["Succeeded", "Interrupted", "Pending"], 75, [0, 75, "Pending"]),
+        (["Failed", "Running", "Pending"], 75, [3, 75, "Pending"]),
         # It came to none: nothing would keep it from being started for ever.
-        (["not begun", "not begun"], 1, [1, 1]),
-        (["not begun", "not begun"], 75, [75, 75]),
-        (["not begun", "not begun"], 2, [2, 2]),
+        (["Pending", "Pending"], 1, [1, 1]),
+        (["Pending", "Pending"], 75, [75, 75]),
+        (["Pending", "Pending"], 2, [2, 2]),
         # It came to all: what left no trace failed before its first heartbeat.
-        (["not begun", "finished"], 5, ["unknown", 0]),
-        (["under way", "finished"], 5, ["unknown", 0]),
-        (["unknown", "finished"], -9, ["unknown", 0]),
+        (["Pending", "Succeeded"], 5, ["Unreadable", 0]),
+        (["Running", "Succeeded"], 5, ["Unreadable", 0]),
+        (["Unreadable", "Succeeded"], -9, ["Unreadable", 0]),
     ],
 )
 def test_what_a_process_ended_with_means_for_each(
     states: list[Any], exit_code: int, fates: list[Any]
 ) -> None:
-    traces = [Trace(state, 3 if state == "failed" else 0) for state in states]
+    traces = [Trace(state, 3 if state == "Failed" else 0) for state in states]
     assert fates_of(traces, exit_code) == fates
 
 
@@ -186,13 +186,13 @@ class Scripted(LocalTarget):
         pytest.param(
             [(5, {"a": "finished", "b": "failed 3", "c": "finished"})],
             ["abc"],
-            "succeeded failed succeeded",
+            "Succeeded Failed Succeeded",
             id="3 fails at once",
         ),
         pytest.param(
             [(-9, {"a": "finished", "b": "training"}), (0, {"b": "finished", "c": "finished"})],
             ["abc", "bc"],
-            "succeeded succeeded succeeded",
+            "Succeeded Succeeded Succeeded",
             id="a death starts the unfinished again",
         ),
         pytest.param(
@@ -202,25 +202,25 @@ class Scripted(LocalTarget):
                 (0, {"b": "finished", "c": "finished"}),
             ],
             ["abc", "abc", "bc"],
-            "failed succeeded succeeded",
+            "Failed Succeeded Succeeded",
             id="max_restarts holds for each",
         ),
         pytest.param(
             [(75, {"a": "interrupted"})] * 3 + [(0, {"a": "finished", "b": "finished", "c": "finished"})],
             ["abc"] * 4,
-            "succeeded succeeded succeeded",
+            "Succeeded Succeeded Succeeded",
             id="75 is not counted",
         ),
         pytest.param(
             [(5, {"b": "finished", "c": "finished"}), (2, {})],
             ["abc", "a"],
-            "failed succeeded succeeded",
+            "Failed Succeeded Succeeded",
             id="one without a heartbeat is asked by itself",
         ),
         pytest.param(
-            [(-11, {}), (-11, {})], ["abc", "abc"], "failed failed failed", id="nothing ever begins"
+            [(-11, {}), (-11, {})], ["abc", "abc"], "Failed Failed Failed", id="nothing ever begins"
         ),
-        pytest.param([(2, {})], ["abc"], "failed failed failed", id="wrong usage"),
+        pytest.param([(2, {})], ["abc"], "Failed Failed Failed", id="wrong usage"),
     ],
 )
 def test_each_run_of_a_bundle_has_the_restarts_of_a_process_of_its_own(
@@ -243,5 +243,5 @@ def test_after_ctrl_c_only_what_has_a_result_is_done(tmp_path: Path) -> None:
     target = Stopped(tmp_path, [(75, {"a": "finished", "b": "interrupted"})], max_restarts=1)
     runs = [(make_run(run_id=name), f"{tmp_path}/runs/{name}") for name in "abcd"]
     outcome = target.carry_out([runs[:3], runs[3:]])
-    assert [item.state for item in outcome] == ["succeeded", "interrupted", "interrupted", "interrupted"]
+    assert [item.state for item in outcome] == ["Succeeded", "Interrupted", "Pending", "Pending"]
     assert ["".join(names) for names in target.started] == ["abc"]

@@ -27,7 +27,8 @@ from hypothesis import strategies as st
 
 from octjob.records.status import RunStatus
 from octjob.targets.kubernetes.observation.conditions import last_sign
-from octjob.targets.kubernetes.observation.state import Seen, run_state, wants_events
+from octjob.targets.kubernetes.observation.seen import Seen, wants_events
+from octjob.targets.kubernetes.observation.state import run_state
 from octjob.targets.kubernetes.observation.waiting import Place, places, preemptor, waits_for
 from octjob.targets.kubernetes.phase import Handle
 
@@ -151,7 +152,7 @@ def test_no_workload_after_a_while_asks_for_kueue() -> None:
 
 def test_suspended_without_a_queue_is_resumed_by_nobody() -> None:
     one = state(known(), jobset("a", SUSPENDED, suspend=True, jobs="suspended", queue=None))
-    assert (one.state, one.stuck) == ("Paused", True)
+    assert (one.state, one.stuck) == ("Held", True)
 
 
 def test_place_is_by_priority_then_age_in_the_same_queue_among_those_that_wait() -> None:
@@ -200,7 +201,7 @@ def test_time_limit_is_a_failure_and_not_a_pause() -> None:
     message = "The workload is deactivated due to exceeding the maximum execution time"
     evicted = condition("Evicted", True, "DeactivatedDueToMaximumExecutionTimeExceeded", message)
     one = state(beating(), queued(), workload("a", evicted, active=False))
-    assert one.state == "Failed"
+    assert one.state == "OutOfTime"
     assert "max_runtime_hours" in one.message
 
 
@@ -208,7 +209,7 @@ def test_put_out_by_kueue_for_another_reason_says_it() -> None:
     message = "The workload is deactivated due to exceeding the maximum number of re-queuing retries"
     evicted = condition("Evicted", True, "DeactivatedDueToRequeuingLimitExceeded", message)
     one = state(known(), queued(), workload("a", evicted, active=False))
-    assert (one.state, one.stuck) == ("Paused", True)
+    assert (one.state, one.stuck) == ("PutOut", True)
     assert "re-queuing" in one.reason
 
 
@@ -587,7 +588,7 @@ def test_disruption_that_ended_a_run_is_named() -> None:
 def test_pods_that_ended_well_without_a_result_are_a_failure() -> None:
     js = jobset("a", condition("Completed", True, "AllJobsCompleted"), jobs="succeeded")
     one = state(beating(), js, None, [pod(js, n, ended(0)) for n in range(4)])
-    assert one.state == "Failed"
+    assert one.state == "NoResult"
     assert "no result.json" in one.message
 
 
@@ -615,8 +616,8 @@ def test_without_a_jobset() -> None:
 def test_jobset_that_is_being_deleted_is_on_its_way_out() -> None:
     js = jobset()
     js["metadata"]["deletionTimestamp"] = stamp()
-    assert state(beating(), js, admitted(), pods(js)).state == "Interrupted"
-    assert state(known(), js, admitted()).state == "Pending"
+    assert state(beating(), js, admitted(), pods(js)).state == "Ending"
+    assert state(known(), js, admitted()).state == "Ending"
 
 
 # Conditions

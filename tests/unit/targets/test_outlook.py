@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from octjob.errors import Interrupted
-from octjob.records.wait import Standing, Standings, wait_for_results
+from octjob.records.wait import Standings, wait_for_results
 from octjob.targets.kubernetes.outlook.chip_hours import chip_hours
 from octjob.targets.kubernetes.outlook.outlook import Outlook
 from octjob.targets.kubernetes.outlook.quota import quota_of
@@ -107,46 +107,46 @@ def test_without_the_right_to_read_it_the_rest_is_shown() -> None:
 
 
 def test_the_store_decides_what_is_finished() -> None:
-    outlook = Outlook("c", "n", {"a": "failed", "b": "no result", "d": "running"}, None)
+    outlook = Outlook("c", "n", {"a": "Failed", "b": "NoResult", "d": "Running"}, None)
     states = [outlook.state(run, {"a"}) for run in "abcd"]
-    assert states == ["finished", "no result", "not submitted", "running"]
+    assert states == ["Succeeded", "NoResult", "Pending", "Running"]
 
 
-def looks(*rows: dict[str, Standing]) -> Iterator[Standings]:
-    yield from (Standings(row) for row in rows)
+def looks(*seen: Standings) -> Iterator[Standings]:
+    yield from seen
     raise AssertionError("looked once too often")
 
 
-def wait(*rows: dict[str, Standing], timeout_s: float = 1e6) -> tuple[Standings, list[str], list[float]]:
+def wait(*looked: Standings, timeout_s: float = 1e6) -> tuple[Standings, list[str], list[float]]:
     said: list[str] = []
     slept: list[float] = []
-    source = looks(*rows)
+    source = looks(*looked)
     seen = wait_for_results(lambda: next(source), timeout_s, said.append, slept.append, lambda: sum(slept))
     return seen, said, slept
 
 
 def test_waiting_ends_when_all_have_a_result_or_have_failed() -> None:
+    one_left = Standings(results=("a",), open=("b",))
     seen, said, slept = wait(
-        {"a": "open", "b": "open"}, {"a": "result", "b": "open"}, {"a": "result", "b": "open"},
-        {"a": "result", "b": "failed"},
-    )  # fmt: skip
+        Standings(open=("a", "b")), one_left, one_left, Standings(results=("a",), failed=("b",))
+    )
     assert said == [
         "2 runs: 2 to come",
         "2 runs: 1 have a result, 1 to come",
         "2 runs: 1 have a result, 1 failed",
     ]
-    assert seen.ids("failed") == ["b"]
+    assert seen.failed == ("b",)
     assert len(slept) == 3
 
 
 def test_a_run_that_is_being_submitted_is_not_given_up_at_once() -> None:
-    gone: dict[str, Standing] = {"a": "gone"}
-    assert wait(gone, gone, {"a": "open"}, gone, {"a": "result"})[0].ids("result") == ["a"]
-    assert wait(gone, gone, gone)[0].ids("gone") == ["a"]
+    gone = Standings(gone=("a",))
+    assert wait(gone, gone, Standings(open=("a",)), gone, Standings(results=("a",)))[0].results == ("a",)
+    assert wait(gone, gone, gone)[0].gone == ("a",)
 
 
 def test_after_the_timeout_it_is_interrupted_and_says_what_is_missing() -> None:
-    row: dict[str, Standing] = {"a": "open", "b": "result"}
+    seen = Standings(open=("a",), results=("b",))
     with pytest.raises(Interrupted, match="1 have a result, 1 to come") as caught:
-        wait(*[row] * 20, timeout_s=100.0)
+        wait(*[seen] * 20, timeout_s=100.0)
     assert caught.value.exit_code == 75

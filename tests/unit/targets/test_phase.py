@@ -16,14 +16,16 @@ from doubles.sweep_results import entry, submit
 from octjob.cli import cli
 from octjob.errors import OctjobError
 from octjob.records.layout import RESULT, finished_runs, run_key
+from octjob.records.state import ENDED, STATES, RunState
 from octjob.records.status import RunStatus
-from octjob.records.wait import Standing
+from octjob.records.wait import Standings
 from octjob.storage import ObjectStore
 from octjob.targets.kubernetes import control
 from octjob.targets.kubernetes.documents.manifest import render_jobset
-from octjob.targets.kubernetes.observation.state import Seen, run_state
-from octjob.targets.kubernetes.outlook.standing import standings
-from octjob.targets.kubernetes.phase import Command, Handle, PhaseName, phase
+from octjob.targets.kubernetes.observation.seen import Seen
+from octjob.targets.kubernetes.observation.state import run_state
+from octjob.targets.kubernetes.outlook.standing import on_cluster
+from octjob.targets.kubernetes.phase import Command, Handle, Phase, phase
 from octjob.targets.kubernetes.retry import retry
 from octjob.targets.kubernetes.select import Selection
 from octjob.targets.kubernetes.submission.existing import sort_out
@@ -51,88 +53,79 @@ def ending() -> Document:
 
 
 Facts = tuple[Document | None, Document | None, bool]
-# What is there (JobSet, Workload, result); and so what each command does: the state that `status` shows, what
-# `submit` makes of the run, which of the others act, and what `collect --wait` waits for.
-CASES: dict[str, tuple[PhaseName, Facts, str, str, str, Standing]] = {
-    "result": ("finished", (completed(), admitted(), True), "Succeeded", "finished", "", "result"),
+# Where it stands by what is there (JobSet, Workload, result); and so what each command does: what `submit` makes of
+# the run, which of the others act, and what `collect --wait` waits for.
+CASES: dict[str, tuple[RunState, Facts, str, str, str]] = {
+    "result": ("Succeeded", (completed(), admitted(), True), "finished", "", "results"),
     "result, failed since": (
-        "finished",
-        (jobset("a", condition("Failed"), jobs="failed"), None, True),
         "Succeeded",
+        (jobset("a", condition("Failed"), jobs="failed"), None, True),
         "finished",
         "",
-        "result",
+        "results",
     ),
-    "nothing": ("not submitted", (None, None, False), "Pending", "todo", "submit", "gone"),
-    "being deleted": ("ending", (ending(), admitted(), False), "Pending", "refused", "cancel", "gone"),
+    "nothing": ("Pending", (None, None, False), "todo", "submit", "gone"),
+    "being deleted": ("Ending", (ending(), admitted(), False), "refused", "cancel", "gone"),
     "failed": (
-        "failed",
-        (jobset("a", condition("Failed"), jobs="failed"), admitted(), False),
         "Failed",
+        (jobset("a", condition("Failed"), jobs="failed"), admitted(), False),
         "ended",
         "retry",
         "failed",
     ),
     "exit 0 without a result": (
-        "no result",
+        "NoResult",
         (completed(), admitted(), False),
-        "Failed",
         "ended",
         "retry",
         "failed",
     ),
     "over its time": (
-        "out of time",
+        "OutOfTime",
         (suspended(), put_out("DeactivatedDueToMaximumExecutionTimeExceeded"), False),
-        "Failed",
         "ended",
         "retry cancel",
         "failed",
     ),
     "over its time, older Kueue": (
-        "out of time",
+        "OutOfTime",
         (suspended(), put_out("Deactivated", "exceeding the maximum execution time"), False),
-        "Failed",
         "ended",
         "retry cancel",
         "failed",
     ),
     "given up by Kueue": (
-        "put out",
+        "PutOut",
         (suspended(), put_out("DeactivatedDueToRequeuingLimitExceeded", "too often"), False),
-        "Paused",
         "there",
         "cancel resume",
         "open",
     ),
     "paused": (
-        "paused",
-        (suspended(), put_out("Deactivated"), False),
         "Paused",
+        (suspended(), put_out("Deactivated"), False),
         "there",
         "cancel resume",
         "open",
     ),
-    "suspended by hand": ("held", (suspended(None), None, False), "Paused", "there", "cancel", "open"),
+    "suspended by hand": ("Held", (suspended(None), None, False), "there", "cancel", "open"),
     "waits": (
-        "queued",
-        (suspended(), workload("a", pending("no quota")), False),
         "Queued",
+        (suspended(), workload("a", pending("no quota")), False),
         "there",
         "cancel pause",
         "open",
     ),
     "runs": (
-        "running",
-        (jobset("a", jobs="ready"), admitted(), False),
         "Running",
+        (jobset("a", jobs="ready"), admitted(), False),
         "there",
         "cancel pause",
         "open",
     ),
 }
 each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-Case = tuple[PhaseName, Facts, str, str, str, Standing]
+Case = tuple[RunState, Facts, str, str, str]
 
 
 class Server:
@@ -172,7 +165,7 @@ def selection(facts: Facts) -> Selection:
 def status_of(facts: Facts) -> RunStatus:
     there, held, has_result = facts
     known = RunStatus(RUN.run, "a", "linear", "Succeeded" if has_result else "Pending")
-    of = pods(there) if there and phase(there, held).name == "running" else []
+    of = pods(there) if there and phase(there, held).state == "Running" else []
     return run_state(known, Seen(there, held, of), NOW, RUN)
 
 
@@ -195,13 +188,17 @@ def leads_on(hint: str, facts: Facts) -> bool:
     return first in ("collect", "logs", "status") or stands.allows(cast(Command, first))
 
 
+def acts_on(found: Phase) -> set[Command]:
+    commands: tuple[Command, ...] = ("submit", "retry", "cancel", "pause", "resume")
+    return {one for one in commands if found.allows(one)}
+
+
 @each_case
 def test_the_phase_and_who_acts_on_it(case: Case) -> None:
-    name, (there, held, has_result), _, _, acting, _ = case
+    state, (there, held, has_result), _, acting, _ = case
     found = phase(there, held, has_result=has_result)
-    assert found.name == name
-    commands: tuple[Command, ...] = ("submit", "retry", "cancel", "pause", "resume")
-    assert {one for one in commands if found.allows(one)} == set(acting.split())
+    assert found.state == state
+    assert acts_on(found) == set(acting.split())
 
 
 @each_case
@@ -213,27 +210,60 @@ def test_a_next_step_is_a_command_that_does_something_there(case: Case) -> None:
 
 @each_case
 def test_status(case: Case) -> None:
-    _, facts, state, *_ = case
+    state, facts, *_ = case
     one = status_of(facts)
     assert one.state == state
-    if one.state in ("Failed", "Paused"):
+    if one.state in (*ENDED, "Paused", "PutOut", "Held", "Ending"):
         assert leads_on(one.hint, facts)
-    if one.phase in ("no result", "out of time"):
+    if one.state in ("NoResult", "OutOfTime"):
         assert "octjob retry demo/a.linear-0000abcd -n team`" in one.hint
+
+
+REFUSED = "Job.batch is invalid"
+# What the store knows, and what the cluster shows of a run for which `phase` has a coarser word, or another.
+FINER: dict[str, tuple[RunState, RunState, Seen]] = {
+    "put back": ("Interrupted", "Running", Seen(suspended(), workload("a", pending("no quota")))),
+    "admitted": ("Starting", "Pending", Seen(suspended(), admitted())),
+    "without pods": ("Starting", "Pending", Seen(jobset("a", jobs="ready"), admitted())),
+    "restarts": (
+        "Restarting",
+        "Interrupted",
+        Seen(jobset("a", jobs="ready", status={"restarts": 1}), admitted()),
+    ),
+    "its Job is refused": ("Invalid", "Pending", Seen(jobset("a", jobs=""), admitted(), events=[REFUSED])),
+    "a result that is damaged": ("Unreadable", "Unreadable", Seen(completed(), admitted())),
+    "cancelled": ("Interrupted", "Interrupted", Seen()),
+    "failed, and its JobSet is gone": ("Failed", "Failed", Seen()),
+}
+
+
+@pytest.mark.parametrize(("state", "known", "seen"), FINER.values(), ids=FINER)
+def test_the_state_in_status_says_who_acts_on_it(state: RunState, known: RunState, seen: Seen) -> None:
+    stored = RunStatus(RUN.run, "a", "linear", known, stage="finished" if known == "Unreadable" else "")
+    one = run_state(stored, seen, NOW, RUN)
+    assert one.state == state
+    found = phase(seen.jobset, seen.workload, has_result=stored.has_result)
+    # As docs/kubernetes.md says: what has no JobSet is submitted, all else goes by the state.
+    assert acts_on(found) == (acts_on(Phase(one.state)) if one.jobset else {"submit"})
+
+
+def test_every_state_is_a_case() -> None:
+    shown = {case[0] for case in CASES.values()} | {state for state, *_ in FINER.values()}
+    assert shown == set(STATES)
 
 
 @each_case
 def test_collect_waits_as_long_as_status_is_not_final(case: Case) -> None:
-    *_, standing = case
+    *_, group = case
     one = status_of(case[1])
-    assert standings([one]).of == {RUN.run: standing}
-    assert one.final == (standing in ("result", "failed"))
+    assert on_cluster([one]) == Standings(**{group: (RUN.run,)})
+    assert one.final == (group in ("results", "failed"))
 
 
 @each_case
 @pytest.mark.parametrize("update", [False, True])
 def test_submit(case: Case, update: bool) -> None:
-    _, facts, _, expected, *_ = case
+    _, facts, expected, *_ = case
     run = make_run("linear", sweep="demo", run_id=RUN.run, checkpoint_name="a")
     settings = make_settings(queue="tpu")
     wanted = render_jobset(run, settings)
@@ -262,7 +292,7 @@ def test_submit(case: Case, update: bool) -> None:
 
 @each_case
 def test_submit_with_other_settings_names_what_replaces_them(case: Case) -> None:
-    _, facts, _, expected, *_ = case
+    _, facts, expected, *_ = case
     if expected not in ("there", "ended"):
         return
     run = make_run("linear", sweep="demo", run_id=RUN.run, checkpoint_name="a")
@@ -296,7 +326,7 @@ DONE = {"retry": "retried", "cancel": "cancelled", "pause": "paused", "resume": 
 @each_case
 @pytest.mark.parametrize("command", ACTS)
 def test_what_changes_a_run(case: Case, command: Command, file_store: ObjectStore) -> None:
-    _, facts, _, _, acting, _ = case
+    _, facts, _, acting, _ = case
     if facts[0] is None:
         return
     submit(file_store, [entry("a")])
@@ -340,4 +370,4 @@ def test_without_the_store_a_cancel_does_not_guess() -> None:
 
 @pytest.mark.parametrize("kind", ["Failed", "Completed"])
 def test_a_condition_that_does_not_hold_ends_nothing(kind: str) -> None:
-    assert phase(jobset("a", condition(kind, False))).name == "running"
+    assert phase(jobset("a", condition(kind, False))).state == "Running"

@@ -22,7 +22,8 @@ from octjob.targets.kubernetes import jobset as jobset_api
 from octjob.targets.kubernetes.control import uid_of
 from octjob.targets.kubernetes.documents.names import job_name
 from octjob.targets.kubernetes.observation.conditions import last_sign
-from octjob.targets.kubernetes.observation.state import Seen, run_state, wants_events
+from octjob.targets.kubernetes.observation.seen import Seen, wants_events
+from octjob.targets.kubernetes.observation.state import run_state
 from octjob.targets.kubernetes.observation.waiting import Place, places, preemptor
 from octjob.targets.kubernetes.phase import Handle
 from octjob.targets.kubernetes.resources import EVENTS, PODS

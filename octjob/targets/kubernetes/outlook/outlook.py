@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from octjob.records.state import RunState
 from octjob.spec.accelerator import parse_accelerator
 from octjob.spec.expand import Plan
 from octjob.storage.base import ObjectStore
 from octjob.targets.kubernetes.outlook.chip_hours import ChipHours, chip_hours, read_durations
 from octjob.targets.kubernetes.outlook.quota import Quota, read_quota
-from octjob.targets.kubernetes.phase import PhaseName, phase
+from octjob.targets.kubernetes.phase import phase
 from octjob.targets.kubernetes.resources import JOBSETS
 from octjob.targets.kubernetes.select import Target, annotation
 from octjob.targets.kubernetes.submission.admission import readable
@@ -22,16 +23,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Outlook:
-    """The cluster's side of a plan. quota: None without a queue."""
+    """The cluster's side of a plan. states: of the runs that are on it, by run id. quota: None without a queue."""
 
     context: str
     namespace: str
-    phases: dict[str, PhaseName]
+    states: dict[str, RunState]
     quota: Quota | None
 
-    def state(self, run_id: str, finished: set[str]) -> PhaseName:
+    def state(self, run_id: str, finished: set[str]) -> RunState:
         """Where a run stands: the store knows what is finished, the cluster the rest."""
-        return "finished" if run_id in finished else self.phases.get(run_id, "not submitted")
+        return "Succeeded" if run_id in finished else self.states.get(run_id, "Pending")
 
 
 def look(cluster: Cluster, plan: Plan) -> Outlook:
@@ -46,11 +47,11 @@ def look(cluster: Cluster, plan: Plan) -> Outlook:
         if annotation(one, "sweep") == plan.name and annotation(one, "output") == plan.output
     ]
     workloads = by_jobset(readable(lambda: list_workloads(cluster)) or []) if jobsets else {}
-    phases = {
-        annotation(one, "run"): phase(one, workloads.get(one["metadata"]["uid"])).name for one in jobsets
+    states = {
+        annotation(one, "run"): phase(one, workloads.get(one["metadata"]["uid"])).state for one in jobsets
     }
     quota = read_quota(cluster, plan.compute.queue) if plan.compute.queue else None
-    return Outlook(cluster.context, cluster.namespace, phases, quota)
+    return Outlook(cluster.context, cluster.namespace, states, quota)
 
 
 def cost(plan: Plan, store: ObjectStore | None, finished: set[str]) -> ChipHours:

@@ -5,20 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from octjob.records.wait import Standing, Standings
+from octjob.records.wait import Standings, standings
 
 if TYPE_CHECKING:
     from octjob.records.status import RunStatus
 
 
-def standings(runs: Iterable[RunStatus]) -> Standings:
+def on_cluster(runs: Iterable[RunStatus]) -> Standings:
     """From a look at a cluster. What nothing more will come of is not waited for, nor what is superseded."""
-    return Standings({one.run_id: _standing(one) for one in runs if not one.superseded})
+    return standings((one for one in runs if not one.superseded), gone=_gone)
 
 
-def _standing(one: RunStatus) -> Standing:
-    if one.has_result:
-        return "result"
-    if one.phase in ("not submitted", "ending"):
-        return "gone"
-    return "failed" if one.final else "open"
+def _gone(one: RunStatus) -> bool:
+    return not one.jobset or one.state == "Ending"

@@ -75,7 +75,7 @@ def sort_out(
         stands = phase(there, workloads.get(there["metadata"]["uid"]) if there else None)
         if there is None:
             found.todo.append(run)
-        elif stands.name == "ending":
+        elif stands.state == "Ending":
             leaving.append(run)
         elif not _same(there, wanted, run, settings):
             changes[run.run_id] = _Change(tuple(describe_changes(there, wanted)), stands)
@@ -110,7 +110,7 @@ def superseded(live: Iterable[Document], jobsets: Mapping[str, Manifest]) -> lis
         if annotation(one, "run") not in jobsets
         and annotation(one, "output") in outputs
         and phase(one).allows("cancel")
-        and phase(one).name != "ending"
+        and phase(one).state != "Ending"
     ]
     return sorted(found, key=lambda one: annotation(one, "run"))
 
@@ -125,7 +125,7 @@ class _Change:
 
 def _workloads(cluster: Cluster, jobsets: Iterable[Document]) -> dict[str, Document]:
     """Kueue's Workloads by JobSet, where one may tell more than its JobSet does."""
-    if not any(phase(one).name == "queued" for one in jobsets):
+    if not any(phase(one).state == "Queued" for one in jobsets):
         return {}
     return by_jobset(readable(lambda: list_workloads(cluster)) or [])
 
@@ -167,7 +167,7 @@ def _still_leaving(runs: Sequence[Run], flags: str, file: str) -> ClusterError:
     handle = Handle(runs[0].sweep, names[0], flags, file)
     return ClusterError(
         f"{kind} {_listed(names)}: still being deleted; nothing was created",
-        Phase("ending").next_step(handle),
+        Phase("Ending").next_step(handle),
     )
 
 

@@ -6,7 +6,7 @@ there already is left alone. So after any interruption the same command continue
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ from octjob.targets.kubernetes.resources import JOBSETS
 from octjob.targets.kubernetes.submission.admission import kubectl
 from octjob.targets.kubernetes.submission.batch import WAVE_S, OnBatch, in_parallel, in_waves
 from octjob.targets.kubernetes.submission.dryrun import dry_run, shape
-from octjob.targets.kubernetes.submission.existing import sort_out
+from octjob.targets.kubernetes.submission.existing import Existing, sort_out
 from octjob.targets.kubernetes.submission.preflight import check_names, check_schema, preflight
 from octjob.targets.kubernetes.submission.verify import NoJob, verify
 from octjob.targets.submit import record_of, write_plan
@@ -107,13 +107,18 @@ def submit(
         if cancelled:
             # Not waited for: they save within their grace period, and the new runs queue behind them.
             delete_all(cluster, existing.superseded)
-        todo = [jobsets[run.run_id] for run in existing.todo]
-        _create(cluster, todo, listener, wave_s if settings.compute.queue else None)
-        begun = [jobsets[run.run_id] for run in (*existing.todo, *existing.unstarted)]
-        notes += _verify(cluster, plan.name, begun, len(existing.todo))
+        wave_s = wave_s if settings.compute.queue else None
+        notes += _create_and_verify(cluster, plan.name, existing, jobsets, listener, wave_s)
+    finished = tuple(run for run in plan.runs if run.run_id in done)
+    return _submitted(cluster.namespace, finished, existing, cancelled=cancelled, notes=notes)
+
+
+def _submitted(
+    namespace: str, finished: tuple[Run, ...], existing: Existing, *, cancelled: bool, notes: Sequence[str]
+) -> Submitted:
     return Submitted(
-        cluster.namespace,
-        finished=tuple(run for run in plan.runs if run.run_id in done),
+        namespace,
+        finished=finished,
         there=tuple(existing.there),
         ended=tuple(existing.ended),
         kept=tuple(existing.kept),
@@ -169,6 +174,20 @@ def _check(
     for note in outcome.results:
         notes += note
     return notes
+
+
+def _create_and_verify(
+    cluster: Cluster,
+    sweep: str,
+    existing: Existing,
+    jobsets: Mapping[str, Manifest],
+    listener: OnBatch,
+    wave_s: float | None,
+) -> list[str]:
+    """Create what is to do, then see that all live that may have no Job yet; warnings."""
+    _create(cluster, [jobsets[run.run_id] for run in existing.todo], listener, wave_s)
+    begun = [jobsets[run.run_id] for run in (*existing.todo, *existing.unstarted)]
+    return _verify(cluster, sweep, begun, len(existing.todo))
 
 
 def _create(cluster: Cluster, jobsets: Sequence[Manifest], listener: OnBatch, wave_s: float | None) -> None:
