@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from octjob.errors import DataError
@@ -61,6 +62,12 @@ class Quarantine:
             self._entries.setdefault(entry.sop_instance_uid, entry)
         if not known:
             log.warning("quarantined: participant %s, %s: %s", entry.participant, entry.uri, entry.reason)
+
+    def merge(self, others: Iterable[Sequence[Quarantined]]) -> None:
+        """Add what other processes left out."""
+        for entries in others:
+            for entry in entries:
+                self.add(entry)
 
     @property
     def entries(self) -> tuple[Quarantined, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -29,6 +30,7 @@ from octjob.storage.base import ObjectStore
 from octjob.tick import Tick
 
 Volume3D = npt.NDArray[np.float32]
+Loaded = tuple[Volume, Volume3D]
 
 # A shard is written when it is full or this old, so that a killed run loses little.
 _SHARD_VOLUMES = 64
@@ -141,41 +143,50 @@ def encode_volumes(
     """Features of one view by SOP instance UID, made now or by an earlier or concurrent run.
 
     `owner` is the run's id: its own attempts do not wait for each other. Volumes that cannot be read are put
-    into `quarantine` and are absent. `tick(done, total)` is called after each volume and may raise to stop;
-    what was encoded until then is kept.
+    into `quarantine` and are absent. `tick(done, total)` is called after each volume of each device, by all processes
+    of the runtime alike, and may raise to stop; what was encoded until then is kept.
     """
     store = FeatureStore(cache, encoding.key(view))
+    runtime = encoding.runtime
     lease = Lease(cache, store.lease_key, owner)
     by_uid = {volume.record.sop_instance_uid: volume for volume in volumes}
     features = store.read(by_uid)
-    while missing := [uid for uid in by_uid if uid not in features and uid not in quarantine.uids]:
-        tick(len(features), len(by_uid))
-        if not lease.acquire():
+
+    def missing() -> list[str]:
+        """As process 0 sees it, so that all do the same."""
+        return runtime.share(lambda: [u for u in by_uid if u not in features and u not in quarantine.uids])
+
+    def progress(num_encoded: int, done: int) -> None:
+        if runtime.index == 0:
+            lease.renew()
+        tick(done + num_encoded, len(by_uid))
+
+    while wanted := missing():
+        tick(len(by_uid) - len(wanted), len(by_uid))
+        if not runtime.share(lease.acquire):
             time.sleep(_POLL_S)
-            features |= store.read(missing)
+            features |= store.read(wanted)
             continue
         try:
             # Another worker may have finished between our reading and our lease.
-            features |= store.read(missing)
-            todo = [by_uid[uid] for uid in missing if uid not in features]
-            done = len(features)
-
-            def progress(num_encoded: int, done: int = done) -> None:
-                lease.renew()
-                tick(done + num_encoded, len(by_uid))
-
-            features |= _encode(encoding, reader, todo, view, quarantine, store, progress)
+            features |= store.read(wanted)
+            todo = missing()
+            own = [by_uid[uid] for uid in todo[runtime.index :: runtime.num_processes]]
+            done = len(by_uid) - len(todo)
+            features |= _encode(encoding, reader, own, view, quarantine, store, partial(progress, done=done))
+            quarantine.merge(runtime.collect(quarantine.entries))
+            theirs = [uid for uid in todo if uid not in features and uid not in quarantine.uids]
+            features |= store.read(theirs) if theirs else {}
         finally:
-            lease.release()
+            if runtime.index == 0:
+                lease.release()
     return features
 
 
-def in_step(
-    loaded: Iterator[tuple[Volume, Volume3D]], runtime: Runtime
-) -> Iterator[list[tuple[str, Volume3D]]]:
-    """UIDs and voxels, a volume for each device of this process at a time; empty where only others have some left."""
+def in_step(loaded: Iterator[Loaded], runtime: Runtime, size: int) -> Iterator[list[Loaded]]:
+    """At most `size` volumes at a time, as often in each process; empty where only others have some left."""
     while True:
-        chunk = [(v.record.sop_instance_uid, x_DHW) for v, x_DHW in islice(loaded, runtime.own_shards)]
+        chunk = list(islice(loaded, size))
         if not runtime.agree(bool(chunk)):
             return
         yield chunk
@@ -200,9 +211,14 @@ def _encode(
     shard: Features = {}
     written_at = time.monotonic()
     try:
-        for chunk in in_step(load_volumes(reader, volumes, data.num_workers, quarantine), encoding.runtime):
-            inputs = [_augmented(x_DHW, data.augment, view, uid) for uid, x_DHW in chunk]
-            made = dict(zip((uid for uid, _ in chunk), encoding.encode(inputs), strict=True))
+        loaded = load_volumes(reader, volumes, data.num_workers, quarantine)
+        for chunk in in_step(loaded, encoding.runtime, encoding.runtime.own_shards):
+            uids = [volume.record.sop_instance_uid for volume, _ in chunk]
+            inputs = [
+                _augmented(x_DHW, data.augment, view, uid)
+                for uid, (_, x_DHW) in zip(uids, chunk, strict=True)
+            ]
+            made = dict(zip(uids, encoding.encode(inputs), strict=True))
             features |= made
             shard |= made
             if len(shard) >= _SHARD_VOLUMES or time.monotonic() - written_at > _SHARD_S:

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from octjob.errors import Interrupted
+from octjob.records.layout import read_progress
 from octjob.run.attempt_log import keep_attempt_log
 from octjob.run.heartbeat import Heartbeat
 from octjob.run.hosts import Host, OnProgress
+from octjob.run.peers import among_peers
 from octjob.run.resume import ResumeStore
 from octjob.run.session import Session
 from octjob.run.stop import Stop, catch_signals
@@ -25,37 +27,43 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def attempt(
-    run: Run, store: ObjectStore, listener: OnProgress, host: Host | None, stop: Stop
-) -> Iterator[Session]:
+def attempt(run: Run, store: ObjectStore, listener: OnProgress, host: Host, stop: Stop) -> Iterator[Session]:
     """The session of one attempt; how the block ends is written to its log, its heartbeat and W&B."""
     with catch_signals(stop):
-        heartbeat = Heartbeat(store, run.run_id, listener, host)
-        number = heartbeat.progress.attempt
-        with keep_attempt_log(store, run.run_id, number, host.index if host else 0) as kept:
+        heartbeat = Heartbeat(store, run.run_id, listener, host, silent=not host.is_leader)
+        number = heartbeat.progress.attempt if host.is_leader else None
+        with keep_attempt_log(store, run.run_id, number, host.index) as kept:
             heartbeat.listeners.append(kept.listen)
-            log.info("run %s, attempt %d", run.run_id, number)
-            with _session(run, store, heartbeat, stop) as session:
+            with _session(run, store, heartbeat, stop, host) as session:
+                kept.attempt = session.heartbeat.progress.attempt
+                log.info("run %s, attempt %d", run.run_id, kept.attempt)
                 yield session
 
 
 @contextmanager
-def _session(run: Run, store: ObjectStore, heartbeat: Heartbeat, stop: Stop) -> Iterator[Session]:
+def _session(run: Run, store: ObjectStore, heartbeat: Heartbeat, stop: Stop, host: Host) -> Iterator[Session]:
     tracker: Tracker = NoTracker()
+
+    def wait() -> None:
+        if stop.requested:
+            raise Interrupted(f"run {run.run_id}: stopped by signal {stop.signal}", "Start it again.")
+
     try:
         make_deterministic()
-        runtime = open_runtime(os.environ)
-        tracker = open_tracker(run)
-        yield Session(
-            run=run,
-            store=store,
-            cache=open_store(run.cache),
-            heartbeat=heartbeat,
-            stop=stop,
-            resume=ResumeStore(store, run.run_id),
-            tracker=tracker,
-            runtime=runtime,
-        )
+        runtime = open_runtime(os.environ, host.index, host.num_hosts if host.together else 1, wait)
+        with among_peers(runtime, stop, lambda: read_progress(store, run.run_id)):
+            heartbeat.belongs_to(runtime.share(lambda: heartbeat.progress.attempt))
+            tracker = open_tracker(run) if host.is_leader else tracker
+            yield Session(
+                run=run,
+                store=store,
+                cache=open_store(run.cache),
+                heartbeat=heartbeat,
+                stop=stop,
+                resume=ResumeStore(store, run.run_id),
+                tracker=tracker,
+                runtime=runtime,
+            )
     except Interrupted:
         heartbeat.ended("interrupted")
         tracker.finish({}, failed=True)

@@ -25,7 +25,10 @@ _INTERVAL_S = 2.0
 
 
 class Heartbeat:
-    """Knows where a run stands and says so, in the store and to its listeners."""
+    """Knows where a run stands and says so, in the store and to its listeners.
+
+    silent: for a host whose run has its heartbeat from another: it says so to its listeners only.
+    """
 
     def __init__(
         self,
@@ -33,12 +36,15 @@ class Heartbeat:
         run_id: str,
         listener: OnProgress,
         host: Host | None = None,
+        *,
+        silent: bool = False,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        before = read_progress(store, run_id)
+        before = None if silent else read_progress(store, run_id)
         where = host or Host()
         self.store = store
+        self.silent = silent
         self.listeners = [listener]
         self.clock = clock
         self.monotonic = monotonic
@@ -69,6 +75,10 @@ class Heartbeat:
         self._update(stage=stage, done=0, total=0, eta_s=None, **values)
         self._write()
 
+    def belongs_to(self, attempt: int) -> None:
+        """This is attempt number `attempt`, as the host knows that has the run's heartbeat."""
+        self._update(attempt=attempt)
+
     def tick(self, done: int, total: int, **values: Any) -> None:
         """Work done in this stage; written now and then."""
         elapsed = self.monotonic() - self._stage_at
@@ -86,13 +96,7 @@ class Heartbeat:
 
     def failed(self, error: BaseException) -> None:
         """The last heartbeat of an attempt that ends in an error."""
-        if isinstance(error, OctjobError):
-            failure = Failure(message=error.message, hint=error.hint, exit_code=error.exit_code)
-        else:
-            failure = Failure(message=f"{type(error).__name__}: {error}", hint="A bug; see the run's log.")
-        redact = Redactor(os.environ)
-        safe = {"message": redact(failure.message), "hint": redact(failure.hint)}
-        self.ended("failed", failure=failure.model_copy(update=safe))
+        self.ended("failed", failure=failure_of(error))
 
     def _update(self, **values: Any) -> None:
         self.progress = self.progress.model_copy(update={**values, "updated_at": self.clock()})
@@ -101,4 +105,16 @@ class Heartbeat:
 
     def _write(self) -> None:
         self._written_at = self.monotonic()
+        if self.silent:
+            return
         self.store.put(run_key(self.progress.run_id, PROGRESS), encode(self.progress))
+
+
+def failure_of(error: BaseException) -> Failure:
+    """An error as records keep it, without secrets."""
+    if isinstance(error, OctjobError):
+        failure = Failure(message=error.message, hint=error.hint, exit_code=error.exit_code)
+    else:
+        failure = Failure(message=f"{type(error).__name__}: {error}", hint="A bug; see the run's log.")
+    redact = Redactor(os.environ)
+    return failure.model_copy(update={"message": redact(failure.message), "hint": redact(failure.hint)})

@@ -38,7 +38,7 @@ class Host:
     """This process's place in the slice.
 
     index: 0 is the leader. restart: JobSet's restart attempt, from 0. pod, node: their names. The last three are
-    known on Kubernetes only.
+    known on Kubernetes only. together: the hosts compute together; else the leader works and the others follow it.
     """
 
     index: int = 0
@@ -46,6 +46,7 @@ class Host:
     restart: int | None = None
     pod: str | None = None
     node: str | None = None
+    together: bool = False
 
     @property
     def is_leader(self) -> bool:
@@ -75,6 +76,7 @@ def read_host(environ: Mapping[str, str]) -> Host:
         restart=_number(environ, env.RESTART, least=0),
         pod=environ.get(env.POD) or None,
         node=environ.get(env.NODE) or None,
+        together=num_hosts > 1 and bool(environ.get(env.COORDINATOR)),
     )
 
 

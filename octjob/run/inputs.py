@@ -15,7 +15,7 @@ from octjob.data.manifest import MANIFEST_KEY
 from octjob.data.quarantine import Quarantine
 from octjob.data.volumes import VolumeReader, load_volumes
 from octjob.errors import DataError, SpecError
-from octjob.features.encode import Encoding, encode_views
+from octjob.features.encode import Encoding, encode_views, in_step
 from octjob.models.checkpoint import LoadedEncoder, read_checkpoint
 from octjob.runtime.base import Runtime
 from octjob.spec.experiment import OPEN_TEST_HINT, Experiment
@@ -131,8 +131,9 @@ def read_inputs(
     Features are (V, N, E) or (V, N, T, E) with view 0 the volume itself. Reading everything before training shows a
     corrupt volume now, and fills the volume cache.
 
-    augmented: the UIDs of volumes that need their augmented views too. `tick(done, total)` is called after each
-    volume. Unreadable volumes are put into `quarantine`; raises `DataError` for more than `data.max_corrupt`.
+    augmented: the UIDs of volumes that need their augmented views too. Each process of the runtime reads or encodes
+    its share; `tick(done, total)` is called by all alike. Unreadable volumes are put into `quarantine`; raises
+    `DataError` for more than `data.max_corrupt`.
     """
     reader = make_reader(run, loaded)
     data = run.config.data
@@ -141,8 +142,12 @@ def read_inputs(
         encoding = Encoding(loaded, run.config, runtime)
         x_VN = encode_views(encoding, cache, reader, cohort.volumes, augmented, quarantine, run.run_id, tick)
         return _readable(cohort, quarantine, data.max_corrupt), torch.from_numpy(x_VN)
-    for done, _ in enumerate(load_volumes(reader, cohort.volumes, data.num_workers, quarantine), 1):
-        tick(done, len(cohort.volumes))
+    own = cohort.volumes[runtime.index :: runtime.num_processes]
+    done = 0
+    for chunk in in_step(load_volumes(reader, own, data.num_workers, quarantine), runtime, 1):
+        done += len(chunk) * runtime.num_processes
+        tick(min(done, len(cohort.volumes)), len(cohort.volumes))
+    quarantine.merge(runtime.collect(quarantine.entries))
     readable = _readable(cohort, quarantine, data.max_corrupt)
     return readable, VolumeSource(reader, readable.volumes, run.config)
 

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -62,7 +63,7 @@ def run_job(
 ) -> Result:
     """Carry a run out, or continue it, and return its result; a finished run is left alone.
 
-    host: where this is, for the heartbeat; the run is carried out whatever its index.
+    host: where this is. Where hosts work together, each calls this; host 0 writes.
     patient: wait while another process of this machine carries the run out, instead of refusing.
     stop: learns of a signal that came during the run, even too late to interrupt it.
 
@@ -72,12 +73,14 @@ def run_job(
     output, run_id = split_run_uri(run_uri)
     store = open_store(output)
     run = read_spec(store, run_id)
-    with only_attempt(uri_of_run(store.root, run_id), run_id, patient=patient):
+    uri = uri_of_run(store.root, run_id)
+    here = host or Host()
+    with only_attempt(uri, run_id, patient=patient) if here.is_leader else nullcontext():
         result = read_result(store, run_id)
         if result is not None:
             log.info("run %s is finished; nothing to do", run_id)
             return result
-        with isolated(), attempt(run, store, listener, host, stop or Stop()) as session:
+        with isolated(), attempt(run, store, listener, here, stop or Stop()) as session:
             return _carry_out(session)
 
 
@@ -86,7 +89,7 @@ def _carry_out(session: Session) -> Result:
     session.continue_from_saved()
     heartbeat.stage("data")
     with temporary_folder() as workdir:
-        loaded = load_encoder(run, workdir, session.tick)
+        loaded = load_encoder(run, workdir, session.tick_alone)
     session.require_same("checkpoint weights", loaded.report.weights_digest)
     session.check_stop()
     quarantine = Quarantine()
@@ -99,13 +102,13 @@ def _carry_out(session: Session) -> Result:
     for unit, trained in trainer.train([unit for unit in units if unit.name not in session.done], session):
         session.finish_unit(unit.name, _keep(session, unit, trained))
     heartbeat.stage("evaluating")
-    return _finish(session, loaded, cohort, quarantine, scorer, units)
+    return session.runtime.share(lambda: _finish(session, loaded, cohort, quarantine, scorer, units))
 
 
 def _read(session: Session, loaded: LoadedEncoder, quarantine: Quarantine) -> tuple[Cohort, Inputs]:
     """The cohort without unreadable volumes, and what a trainer sees of it."""
     run = session.run
-    cohort = load_cohort(run)
+    cohort = session.runtime.share(lambda: load_cohort(run))
     if run.config.mode == "probe":
         session.heartbeat.stage("encoding")
     # With folds every volume is trained on in some unit.
@@ -130,7 +133,7 @@ def _keep(session: Session, unit: Unit, trained: Trained) -> dict[str, Any]:
         ("best", wanted.save_best, trained.weights),
         ("last", wanted.save_last, trained.last_weights),
     ):
-        if save:
+        if save and session.leads:
             data = safetensors.torch.save(weights, metadata={"unit": unit.name})
             key = run_key(session.run.run_id, f"checkpoint/{name}-{unit.name}.safetensors")
             session.store.put(key, data)

@@ -48,9 +48,14 @@ class Session:
     _saved_at: float = 0.0
     _save_took_s: float = 0.0
 
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes; the others of the runtime compute with it."""
+        return self.runtime.index == 0
+
     def continue_from_saved(self) -> None:
         """Take up the state an earlier attempt saved, if there is one."""
-        state = self.resume.load()
+        state = self.runtime.share(self.resume.load)
         if state is None:
             return
         self.done, self.facts, self.current = state["done"], state["facts"], state["current"]
@@ -60,6 +65,12 @@ class Session:
 
     def require_same(self, name: str, value: str) -> None:
         """Note a fact of the first attempt; a later attempt that sees another value must not continue."""
+        seen = self.runtime.collect(value)
+        if len(set(seen)) > 1:
+            raise DataError(
+                f"run {self.run.run_id}: its hosts read different {name} ({', '.join(v[:12] for v in seen)})",
+                "The inputs were replaced while the hosts read them. Restore them, or start the run again.",
+            )
         before = self.facts.setdefault(name, value)
         if before != value:
             raise DataError(
@@ -77,12 +88,16 @@ class Session:
         return state
 
     def check_stop(self) -> None:
-        """Raise `Interrupted` if a signal came; for stages whose work is already kept elsewhere."""
-        if self.stop.requested:
-            raise Interrupted(
-                f"run {self.run.run_id}: stopped by signal {self.stop.signal}, state saved",
-                "Start the same command again to continue.",
-            )
+        """Raise `Interrupted`, in every process alike, if a signal came to any; for work that is kept elsewhere."""
+        if self.runtime.agree(self.stop.requested):
+            raise self._interrupted()
+
+    def _interrupted(self) -> Interrupted:
+        by = f"signal {self.stop.signal}" if self.stop.requested else "a signal to another host"
+        return Interrupted(
+            f"run {self.run.run_id}: stopped by {by}, state saved",
+            "Start the same command again to continue.",
+        )
 
     def require_spec(self) -> None:
         """Raise `ObjectNotFoundError` where the run was removed from the store: nobody wants its result."""
@@ -94,17 +109,23 @@ class Session:
             )
 
     def tick(self, done: int, total: int) -> None:
-        """Progress of a stage that is not a loop."""
+        """Progress of a stage that is not a loop, which all processes go through alike."""
         self.heartbeat.tick(done, total)
         self.check_stop()
+
+    def tick_alone(self, done: int, total: int) -> None:
+        """Progress of what each process does at a pace of its own."""
+        self.heartbeat.tick(done, total)
+        if self.stop.requested:
+            raise self._interrupted()
 
     def after_step(self, loop: Loop) -> None:
         """See `octjob.train.loop.Hooks`."""
         done, total = loop.epoch * loop.steps_per_epoch + loop.step, self._total_steps(loop)
         self.heartbeat.tick(done, total)
-        if self.stop.requested:
+        if self.runtime.agree(self.stop.requested):
             self.save(loop)
-            self.check_stop()
+            raise self._interrupted()
 
     def after_epoch(self, loop: Loop, record: dict[str, Any]) -> None:
         """See `octjob.train.loop.Hooks`."""
@@ -127,9 +148,11 @@ class Session:
             record["eval/top_class_share"],
         )
         due = time.monotonic() - self._saved_at >= self._save_took_s / _SAVE_SHARE
-        if due or self.stop.requested:
+        stopped = self.runtime.agree(self.stop.requested)
+        if due or stopped:
             self.save(loop)
-        self.check_stop()
+        if stopped:
+            raise self._interrupted()
 
     def _named(self, loop: Loop, record: dict[str, Any]) -> dict[str, Any]:
         """The record, its curves named by unit where there are several, each with epochs of its own."""
@@ -148,7 +171,9 @@ class Session:
         self.check_stop()
 
     def save(self, loop: Loop | None) -> None:
-        """Write resume state and history."""
+        """Write resume state and history, the leading process for all."""
+        if not self.leads:
+            return
         start = time.monotonic()
         self.require_spec()
         self.current = None if loop is None else {"unit": loop.task.unit.name, "state": loop.state()}

@@ -7,15 +7,21 @@ process.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from octjob.errors import OctjobError
+
 T = TypeVar("T")
 Module = TypeVar("Module", bound=nn.Module)
+
+
+class LostPeerError(OctjobError):
+    """Another process of the run is gone, or silent: without it nothing collective can end."""
 
 
 class Runtime(Protocol):
@@ -81,8 +87,24 @@ class Runtime(Protocol):
         """*Collective.* Whether any process says so."""
         ...
 
-    def share(self, value: T) -> T:
-        """*Collective.* Process 0's value."""
+    def share(self, make: Callable[[], T]) -> T:
+        """*Collective.* Process 0 makes a value; every process gets it."""
+        ...
+
+    def collect(self, value: T) -> list[T]:
+        """*Collective.* Every process's value, by index."""
+        ...
+
+    def tell(self, words: str) -> None:
+        """Leave the others word of why this process ends; they read it once they miss it."""
+        ...
+
+    def told(self) -> list[str]:
+        """What others have left."""
+        ...
+
+    def close(self) -> None:
+        """Leave the others; nothing collective after that."""
         ...
 
     def to_host(self, tree: T) -> T:

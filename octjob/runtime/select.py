@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from octjob import env
 from octjob.errors import SpecError
@@ -11,10 +11,16 @@ from octjob.runtime.base import Runtime
 KINDS = ("cpu", "cuda", "xla")
 
 
-def open_runtime(environ: Mapping[str, str], index: int = 0, num_processes: int = 1) -> Runtime:
+def open_runtime(
+    environ: Mapping[str, str],
+    index: int = 0,
+    num_processes: int = 1,
+    wait: Callable[[], None] = lambda: None,
+) -> Runtime:
     """What `OCTJOB_DEVICE` asks for; without it CUDA where there is a GPU, else the CPU.
 
     index, num_processes: this process among those of the run, which meet at `OCTJOB_COORDINATOR`.
+    wait: called again and again until all are there; may raise.
 
     Raises `SpecError` for what is not there: it never falls back.
     """
@@ -23,7 +29,7 @@ def open_runtime(environ: Mapping[str, str], index: int = 0, num_processes: int 
         raise SpecError(f"{env.DEVICE}={wanted}: not a device", f"Use one of {', '.join(KINDS)}.")
     if wanted == "cuda":
         _require_gpu()
-    hosts = _hosts("cpu" if wanted == "xla" else wanted, environ, index, num_processes)
+    hosts = _hosts("cpu" if wanted == "xla" else wanted, environ, index, num_processes, wait)
     if wanted == "xla":
         return _xla(environ, hosts)
     return hosts
@@ -44,7 +50,9 @@ def _require_gpu() -> None:
         )
 
 
-def _hosts(kind: str, environ: Mapping[str, str], index: int, num_processes: int) -> Runtime:
+def _hosts(
+    kind: str, environ: Mapping[str, str], index: int, num_processes: int, wait: Callable[[], None]
+) -> Runtime:
     from octjob.runtime.single import Single
 
     if num_processes == 1:
@@ -57,7 +65,7 @@ def _hosts(kind: str, environ: Mapping[str, str], index: int, num_processes: int
             f"{num_processes} processes, but {env.COORDINATOR} does not say where they meet",
             f"Set {env.COORDINATOR} to host:port of process 0 in each of them.",
         )
-    return join_group(kind, coordinator, index, num_processes)
+    return join_group(kind, coordinator, index, num_processes, wait)
 
 
 def _xla(environ: Mapping[str, str], hosts: Runtime) -> Runtime:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -58,8 +58,20 @@ class Single:
     def agree(self, flag: bool) -> bool:
         return flag
 
-    def share(self, value: T) -> T:
-        return value
+    def share(self, make: Callable[[], T]) -> T:
+        return make()
+
+    def collect(self, value: T) -> list[T]:
+        return [value]
+
+    def tell(self, words: str) -> None:
+        """There are no others."""
+
+    def told(self) -> list[str]:
+        return []
+
+    def close(self) -> None:
+        """There are no others."""
 
     def to_host(self, tree: T) -> T:
         return on_cpu(tree)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -35,7 +35,8 @@ class Xla:
         xr.use_spmd()
         self.device = torch_xla.device()
         self.num_shards = xr.global_runtime_device_count()
-        self.index = xr.process_index()
+        # The host that leads need not be XLA's first process.
+        self.index = hosts.index
         self.num_processes = xr.process_count()
         self.own_shards = self.num_shards // self.num_processes
         self.mesh = xs.Mesh(np.arange(self.num_shards), (self.num_shards,), ("data",))
@@ -55,7 +56,8 @@ class Xla:
 
     def rows(self, num_padded: int) -> slice:
         share = num_padded // self.num_processes
-        return slice(self.index * share, (self.index + 1) * share)
+        first = xr.process_index() * share
+        return slice(first, first + share)
 
     def batch(self, x_b: Tensor) -> Tensor:
         spec = xs.ShardingSpec(
@@ -85,8 +87,20 @@ class Xla:
     def agree(self, flag: bool) -> bool:
         return self.hosts.agree(flag)
 
-    def share(self, value: T) -> T:
-        return self.hosts.share(value)
+    def share(self, make: Callable[[], T]) -> T:
+        return self.hosts.share(make)
+
+    def collect(self, value: T) -> list[T]:
+        return self.hosts.collect(value)
+
+    def tell(self, words: str) -> None:
+        self.hosts.tell(words)
+
+    def told(self) -> list[str]:
+        return self.hosts.told()
+
+    def close(self) -> None:
+        self.hosts.close()
 
     def to_host(self, tree: T) -> T:
         torch_xla.sync()

@@ -62,7 +62,10 @@ def temporary_folder() -> Iterator[Path]:
             raise AccessError(
                 f"{base}: cannot hold temporary files: {error.strerror}", "make room there, or set TMPDIR"
             ) from error
-        fd = os.open(path, os.O_RDONLY)
+        try:
+            fd = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            continue  # A sweeper took it for a dead one's before it was locked.
         try:
             if _lock(fd) and _is_at(fd, path):
                 yield path

@@ -29,9 +29,11 @@ class Trainers:
         after: int | str | None = None,
         number: int = signal.SIGKILL,
         threads: int = 1,
+        hosts: int = 1,
+        struck: int = 0,
     ) -> dict[str, Any]:
         """One attempt at a run, or several in one process, struck by signal `number` after the `after`-th event,
-        or the write of a key that ends in `after`.
+        or the write of a key that ends in `after`. Several hosts carry one run out together; `struck` is struck.
         """
         assert self.process.stdin is not None
         assert self.process.stdout is not None
@@ -42,6 +44,8 @@ class Trainers:
             "signal": number,
             "log": str(self.log),
             "threads": threads,
+            "hosts": hosts,
+            "struck": struck,
         }
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -134,3 +135,22 @@ def test_a_full_disk_at_the_last_moment_leaves_nothing_either(
         store.put("new", b"data")
     assert store.uri("new") in caught.value.message
     assert names(tmp_path) == []
+
+
+def test_a_folder_swept_before_it_was_locked_is_made_again(
+    system_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process starts between the making and the locking."""
+    made: list[str] = []
+    mkdtemp = tempfile.mkdtemp
+
+    def swept(**arguments: Any) -> str:
+        made.append(mkdtemp(**arguments))
+        if len(made) == 1:
+            os.rmdir(made[0])
+        return made[-1]
+
+    monkeypatch.setattr(tempfile, "mkdtemp", swept)
+    with temporary_folder() as folder:
+        assert str(folder) == made[1]
+        assert folder.is_dir()
