@@ -16,6 +16,7 @@ from octjob.data.quarantine import Quarantine
 from octjob.data.volumes import VolumeReader, load_volumes
 from octjob.errors import DataError, SpecError
 from octjob.features.encode import Encoding, encode_views
+from octjob.models.arrange import arrange
 from octjob.models.checkpoint import LoadedEncoder, read_checkpoint
 from octjob.spec.experiment import OPEN_TEST_HINT, Experiment
 from octjob.spec.run import Run
@@ -55,6 +56,7 @@ def load_encoder(run: Run, workdir: Path, tick: Tick) -> LoadedEncoder:
         )
     _check_fit("model.emb_dim", run.config.model.emb_dim, report.geometry.embed_dim, uri)
     _check_fit("data.augment.resize", run.config.data.augment.resize, report.geometry.volume_size, uri)
+    arrange(loaded.encoder, run.config, "torch")
     return loaded
 
 
