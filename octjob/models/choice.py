@@ -17,7 +17,6 @@ AttentionName = Literal["sdpa", "blocks", "flash"]
 Backend = Literal["torch", "xla", "tpu"]
 
 QUERY_BLOCK = 1024
-FLASH_BLOCK = 512
 # Smaller scores are not worth going over the queries in pieces.
 _STORED_SCORES_BYTES = 256 * 2**20
 
@@ -40,14 +39,11 @@ def choose_attention(
     scores = 4 * batch * geometry.num_heads * geometry.num_tokens**2
     if backend == "torch" or scores < _STORED_SCORES_BYTES:
         return "sdpa"
-    return "flash" if backend == "tpu" and geometry.num_tokens % FLASH_BLOCK == 0 else "blocks"
+    return "flash" if backend == "tpu" and flash_takes(geometry.num_tokens) else "blocks"
 
 
 def require_flash(backend: Backend, num_tokens: int) -> None:
-    """Raise `SpecError` where the flash kernel does not exist or would be wrong.
-
-    It pads the tokens to whole blocks and lets the padding take part in the softmax.
-    """
+    """Raise `SpecError` where the flash kernel does not exist or takes no such number of tokens."""
     if backend != "tpu":
         raise SpecError(
             "model.attention: flash is a kernel for TPUs, and this run has none",
@@ -56,10 +52,19 @@ def require_flash(backend: Backend, num_tokens: int) -> None:
     check_tokens(num_tokens)
 
 
+def flash_takes(num_tokens: int) -> bool:
+    """Whether the flash kernel is right for so many tokens.
+
+    Forward it works in blocks of 512 keys, pads to whole ones, and lets the padding take part in the softmax;
+    backward in blocks of up to 1,024 queries, where it demands whole ones.
+    """
+    return num_tokens == 512 or num_tokens % 1024 == 0
+
+
 def check_tokens(num_tokens: int) -> None:
     """Raise `SpecError` for a number of tokens that the flash kernel would get wrong."""
-    if num_tokens % FLASH_BLOCK:
+    if not flash_takes(num_tokens):
         raise SpecError(
-            f"model.attention: flash takes a multiple of {FLASH_BLOCK} tokens, this encoder has {num_tokens}",
+            f"model.attention: flash takes 512 tokens or a multiple of 1024, this encoder has {num_tokens}",
             "Use blocks: the same numbers without storing the scores; auto takes it there.",
         )
