@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from octjob.models.attention import Attend, query_blocks, sdpa
-from octjob.models.choice import AttentionName, Backend, choose_attention
+from octjob.models.choice import AttentionName, Backend
 from octjob.models.encoder import Attention, Encoder3D
+from octjob.models.needs import main_work
 from octjob.models.recompute import Recompute
 from octjob.spec.experiment import Experiment
 
@@ -26,15 +27,19 @@ def arrange(
     *,
     recompute: Recompute | None = None,
     flash: Attend | None = None,
+    shards: int = 1,
+    memory: int | None = None,
 ) -> Arrangement:
     """Set the encoder's attention and rematerialisation as config and device ask, and say what they are.
 
-    recompute: the device's own, where it needs one. flash: the kernel, on a TPU. Raises `SpecError` as
-    `choose_attention` does.
+    recompute: the device's own, where it needs one. flash: the kernel, on a TPU. shards: devices that a batch is
+    divided among. memory: bytes that each has for programs, where known.
+
+    Raises `SpecError` as `choose_attention` does.
     """
     recompute = recompute or Recompute()
-    attention = choose_attention(experiment.model.attention, backend, encoder.geometry)
-    remat = experiment.train.remat is True and experiment.mode == "finetune"
+    work = main_work(experiment, encoder.geometry, backend, shards, memory)
+    attention, remat = work.attention, work.step is not None and work.step.remat
     if attention == "flash":
         assert flash is not None, "backend tpu comes with its kernel"
         attend = flash
