@@ -50,17 +50,19 @@ def compiled(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRe
         if (program, chips.name) not in rows:
             file = folder / program.name
             if not file.exists():
-                _run("tests.tpu.trace", *arguments(program), str(file))
+                run_module("tests.tpu.trace", *arguments(program), str(file))
             tokens = str(program.geometry.num_tokens)
             options = [f"{key}={value}" for key, value in chips.options]
-            text = _run("tests.tpu.compile", str(file), chips.topology, str(program.chips), tokens, *options)
+            text = run_module(
+                "tests.tpu.compile", str(file), chips.topology, str(program.chips), tokens, *options
+            )
             rows[program, chips.name] = Compiled(**json.loads(text.splitlines()[-1]))
         return rows[program, chips.name]
 
     return compile_once
 
 
-def _run(module: str, *args: str) -> str:
+def run_module(module: str, *args: str) -> str:
     """Standard output of a module run without a network; what it said fails the test where it fails."""
     environment = {key: value for key, value in os.environ.items() if key != "TPU_ACCELERATOR_TYPE"}
     # torch_xla links libpython, which a Python that is not in a system folder has beside it.
