@@ -130,12 +130,15 @@ class Work:
     def _block(self, kept: bool) -> int:
         """Bytes of a block's intermediate results but for scores: at a time, or all those kept for its backward pass.
 
-        At a time: the tokens in float32, queries, keys and values in two orders, the hidden layer. Kept besides: the
-        tokens between attention and MLP, both norms' and both parts' results, and the hidden layer twice.
+        At a time: the tokens in float32, queries, keys and values in two orders, the hidden layer. Kept: the tokens
+        before both parts, both norms' results, queries, keys, values, what attention mixed, and the hidden layer
+        twice; under autocast what it made smaller is there in float32 as well.
         """
         E, M, s = self.geometry.embed_dim, self.geometry.mlp_dim, self._width
-        wide, narrow, hidden = (5, 8, 2) if kept else (1, 6, 1)
-        return self._tokens * (wide * _FLOAT32 * E + s * (narrow * E + hidden * M))
+        if not kept:
+            return self._tokens * (_FLOAT32 * E + s * (6 * E + M))
+        cast = 5 * _FLOAT32 * E if self.precision == "bf16" else 0
+        return self._tokens * (s * (8 * E + 2 * M) + cast)
 
     def _stored_scores(self, forward: bool) -> int:
         """Bytes of scores that exist at a time, of one layer.

@@ -31,7 +31,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     rows = config.stash[TABLE]
     if not rows:
         return
-    line = "{:38} {:12} {:>9} {:>9} {:>10} {:>7}"
+    line = "{:40} {:12} {:>9} {:>9} {:>10} {:>7}"
     terminalreporter.section("what the TPU's compiler made of it, for one chip")
     terminalreporter.line(line.format("program", "chip", "temp GiB", "peak GiB", "compile s", "scores"))
     for (program, chips), made in rows.items():

@@ -24,12 +24,13 @@ class Program:
     remat: bool = False
     size: Literal["full", "tiny"] = "full"
     chips: int = 1
+    precision: Literal["bf16", "fp32"] = "bf16"
 
     @property
     def name(self) -> str:
         """For the table and for files."""
         remat = "-remat" if self.remat else ""
-        return f"{self.work}-{self.attention}{remat}-{self.size}-{self.chips}"
+        return f"{self.work}-{self.attention}{remat}-{self.precision}-{self.size}-{self.chips}"
 
     @property
     def geometry(self) -> EncoderGeometry:
@@ -42,7 +43,7 @@ class Program:
         return Experiment.model_validate(
             {
                 "model": {"freeze_encoder": self.work == "encode", "attention": self.attention},
-                "train": {"precision": "bf16", "remat": self.remat},
+                "train": {"precision": self.precision, "remat": self.remat},
             }
         )
 

@@ -27,6 +27,7 @@ FULL = [
     (Program("step", "sdpa", remat=True), V4_32),
     (Program("step", "blocks", remat=True), V4_32),
     *((Program("step", "flash", remat), chips) for remat in (False, True) for chips in (V4_32, V5E, V6E)),
+    (Program("step", "flash", precision="fp32"), V4_32),
     (Program("step", "flash", chips=4), V4_8),
     (Program("step", "flash", chips=16), V4_32),
 ]

@@ -1,7 +1,7 @@
 """Trace a program of octjob's own modules with torch_xla, without executing it.
 
-In a process of its own, `python -m tests.tpu.trace WORK ATTENTION REMAT SIZE CHIPS FILE`: what torch_xla found in its
-environment it keeps. Shapes: B batch, K classes, C D H W a volume.
+In a process of its own, `python -m tests.tpu.trace WORK ATTENTION REMAT SIZE CHIPS PRECISION FILE`: what torch_xla
+found in its environment it keeps. Shapes: B batch, K classes, C D H W a volume.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ def arguments(program: Program) -> list[str]:
     return [str(value) for value in astuple(program)]
 
 
-def main(work: str, attention: str, remat: str, size: str, chips: str, out: str) -> None:
+def main(work: str, attention: str, remat: str, size: str, chips: str, precision: str, out: str) -> None:
     """Write the program's StableHLO to `out`."""
-    program = Program(work, attention, remat == "True", size, int(chips))  # type: ignore[arg-type]
+    program = Program(work, attention, remat == "True", size, int(chips), precision)  # type: ignore[arg-type]
     os.environ |= {"PJRT_DEVICE": "CPU", "CPU_NUM_DEVICES": chips}
     from torch_xla.core import xla_model
 
@@ -58,6 +58,12 @@ class Tracing:
             mark_sharding(x, self.mesh, ("data",) + (None,) * (x.ndim - 1))
         return x
 
+    def autocast(self) -> Any:
+        """As the config's precision asks."""
+        import torch
+
+        return torch.autocast("xla", torch.bfloat16, enabled=self.program.precision == "bf16")
+
     def encoder(self) -> Any:
         """An encoder without values, arranged as for a TPU."""
         import torch
@@ -83,7 +89,7 @@ class Tracing:
         from octjob.models.pooling import pool_tokens
 
         encoder = self.encoder().to(self.device).eval()
-        with torch.no_grad(), torch.autocast("xla", torch.bfloat16):
+        with torch.no_grad(), self.autocast():
             tokens_BNE = encoder(self.x_BCDHW).float()
             return [pool_tokens(tokens_BNE, "mean")]
 
@@ -105,7 +111,7 @@ class Tracing:
             optimizer.state[parameter] = {"step": torch.tensor(1.0), **moments}
         label_B = self.sharded(torch.zeros(self.batch, dtype=torch.int64))
         weight_B = self.sharded(torch.ones(self.batch))
-        with torch.autocast("xla", torch.bfloat16):
+        with self.autocast():
             logits_BK = model(self.x_BCDHW)
         loss = (make_loss(experiment.train, None)(logits_BK.float(), label_B) * weight_B).sum()
         loss.backward()

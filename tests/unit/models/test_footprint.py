@@ -21,7 +21,7 @@ from octjob.spec.experiment import Experiment
 
 GIB = 2**30
 SMALL = EncoderGeometry((8, 32, 32), (4, 8, 8), embed_dim=48, depth=2, num_heads=3, mlp_ratio=3.0)
-# What `make test-tpu-full` prints for one v4 chip: work, attention, remat, temporaries and peak in GiB.
+# What the compiler planned for one v4 chip: work, attention, remat, temporaries and peak in GiB.
 COMPILED = [
     ("encode", "sdpa", False, 2.14, 2.52),
     ("encode", "blocks", False, 0.258, 0.639),
@@ -40,6 +40,12 @@ def test_memory_is_what_the_compiler_plans_for(work, attention, remat, temporari
     estimate = Work(ORIGINAL_GEOMETRY, 1, "bf16", attention, step)
     assert estimate.temporaries / GIB == pytest.approx(temporaries, rel=0.15)
     assert estimate.peak / GIB == pytest.approx(peak, rel=0.15)
+
+
+def test_memory_in_float32() -> None:
+    estimate = Work(ORIGINAL_GEOMETRY, 1, "fp32", "flash", Step(remat=False))
+    assert estimate.temporaries / GIB == pytest.approx(5.876, rel=0.15)
+    assert estimate.peak / GIB == pytest.approx(7.989, rel=0.15)
 
 
 @pytest.mark.parametrize("geometry", [SMALL, ORIGINAL_GEOMETRY])
