@@ -28,8 +28,8 @@ FULL = [
     (Program("step", "blocks", remat=True), V4_32),
     *((Program("step", "flash", remat), chips) for remat in (False, True) for chips in (V4_32, V5E, V6E)),
     (Program("step", "flash", precision="fp32"), V4_32),
-    (Program("step", "flash", chips=4), V4_8),
-    (Program("step", "flash", chips=16), V4_32),
+    (Program("step", "flash", remat=True, chips=4), V4_8),
+    (Program("step", "flash", remat=True, chips=16), V4_32),
 ]
 CASES = [
     *(pytest.param(*case, id=f"{case[0].name}@{case[1].name}") for case in [*SMALL, *ENCODE]),
