@@ -2,6 +2,7 @@
 SHELL := /bin/bash
 VENV := .venv
 SITE_VENV := .venv-site
+TPU_VENV := .venv-tpu
 PY := $(VENV)/bin/python
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 DEMO_DIR ?= demo-out
@@ -9,7 +10,7 @@ REPLAY_DIR ?= replay-out
 # Trust what the machine trusts: behind a company's proxy uv's own certificates do not reach anything.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: help setup demo replay test test-fast test-attack programs chart-programs test-cluster phase3 cluster cluster-down lint types imports check lock docs site base-check clean
+.PHONY: help setup demo replay test test-fast test-attack programs chart-programs test-cluster test-tpu test-tpu-full phase3 cluster cluster-down lint types imports check lock docs site base-check clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s $$'\t'
@@ -55,6 +56,21 @@ CLUSTER_TESTS := OMP_NUM_THREADS=1 $(PY) -m pytest tests/cluster --durations=10
 test-cluster: programs ## the tests on a real Kubernetes control plane, started for them on loopback (needs Go)
 	$(CLUSTER_TESTS) || { echo "Once more, what failed:"; $(CLUSTER_TESTS) --last-failed --last-failed-no-failures=none; }
 
+# torch_xla and the TPU's compiler, with the versions of the image; what it shares with .venv is linked.
+$(TPU_VENV)/.installed: $(filter .uv/bin/uv,$(UV)) requirements/tpu-test.txt pyproject.toml
+	test -x $(TPU_VENV)/bin/python || $(UV) venv --quiet --python 3.11 $(TPU_VENV)
+	$(UV) pip sync --quiet --python $(TPU_VENV)/bin/python --require-hashes requirements/tpu-test.txt
+	$(UV) pip install --quiet --python $(TPU_VENV)/bin/python --no-deps --no-build-isolation -e .
+	touch $@
+
+# The tests for .venv have a conftest.py that this environment could not import.
+TPU_TESTS := $(TPU_VENV)/bin/python -m pytest --confcutdir tests/tpu tests/tpu -p no:cacheprovider
+test-tpu: $(TPU_VENV)/.installed ## octjob's modules through the TPU's own compiler, without a TPU or a network
+	$(TPU_TESTS) -m "not slow"
+
+test-tpu-full: $(TPU_VENV)/.installed ## the same with full-size training steps and more kinds of chips; half an hour
+	$(TPU_TESTS)
+
 phase3: programs ## sweeps/phase3.yaml on such a control plane, from `helm install` to the table, with timings
 	OMP_NUM_THREADS=1 $(PY) -m pytest -s tests/cluster/test_phase3.py
 
@@ -91,6 +107,7 @@ lock: $(filter .uv/bin/uv,$(UV)) ## resolve the lock files anew
 	$(LOCK) --extra dev --override requirements/overrides.txt pyproject.toml -o requirements/dev.txt
 	$(LOCK) --extra tpu --override requirements/overrides.txt pyproject.toml -o requirements/tpu.txt
 	$(LOCK) --group build pyproject.toml -o requirements/base.txt
+	$(LOCK) --extra tpu --group tpu-test --constraints requirements/tpu.txt --override requirements/overrides.txt pyproject.toml -o requirements/tpu-test.txt
 	$(LOCK) --group docs -o requirements/docs.txt
 	echo uv | $(LOCK) - -o requirements/uv.txt
 
@@ -107,4 +124,4 @@ site: docs $(SITE_VENV)/.installed ## build the documentation site into site/; i
 	$(PY) -m docs.selfcontained site
 
 clean: ## remove what the targets made
-	rm -rf .venv .venv-base .venv-site .uv site demo-out replay-out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-base .venv-site .venv-tpu .uv site demo-out replay-out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -22,7 +22,7 @@ from docs.problem import ProblemError
 from docs.rooms import purposes, read_house, rooms_svg
 from docs.way import way_svg
 from octjob.cli import cli
-from octjob.cli.output import leaderboard_schema, plan_schema, status_schema
+from octjob.cli.output import explain_schema, leaderboard_schema, plan_schema, status_schema
 from octjob.spec.experiment import Experiment
 from octjob.spec.schema import config_schema, sweep_schema
 from octjob.spec.sweep import Sweep
@@ -115,6 +115,7 @@ def pages() -> dict[Path, str]:
         DOCS / "pictures/rooms.svg": rooms_svg(read_house(), purposes(DOCS / "architecture.md")),
         DOCS / "schema/status.json": json.dumps(status_schema(), indent=1) + "\n",
         DOCS / "schema/plan.json": json.dumps(plan_schema(), indent=1) + "\n",
+        DOCS / "schema/explain.json": json.dumps(explain_schema(), indent=1) + "\n",
         DOCS / "schema/leaderboard.json": json.dumps(leaderboard_schema(), indent=1) + "\n",
     }
 

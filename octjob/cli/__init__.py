@@ -20,6 +20,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "octjob.cli.plan:plan",
         "Show the runs of a sweep, what is finished, and which keys do nothing.",
     ),
+    "explain": (
+        "octjob.cli.explain:explain",
+        "Estimate what each chip must hold and compute, and what would make it fit.",
+    ),
     "render": ("octjob.cli.render:render", "Write a sweep's Kubernetes documents as files."),
     "submit": ("octjob.cli.submit:submit", "Carry out a sweep's unfinished runs."),
     "status": ("octjob.cli.status:status", "Show where a sweep's runs stand."),

@@ -11,6 +11,7 @@ from typing import Any
 from octjob.cli.status_table import STATUS_SCHEMA
 
 PLAN_SCHEMA = "octjob.plan/2"
+EXPLAIN_SCHEMA = "octjob.explain/1"
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 Schema = dict[str, Any]
@@ -72,6 +73,21 @@ def plan_schema() -> Schema:
     # Only of a sweep with target kubernetes.
     document["properties"] |= {"chip_hours": _schema_of(ChipHours), "cluster": {"anyOf": [answered, silent]}}
     return {**document, "$defs": definitions}
+
+
+def explain_schema() -> Schema:
+    """The schema of `octjob explain -o json`."""
+    from octjob.targets.estimate import Estimate
+
+    return _document(
+        EXPLAIN_SCHEMA,
+        "What each chip has to hold and to compute",
+        {
+            "accelerator": {"type": "string"},
+            "chips": {"type": "integer"},
+            "estimates": _list(_schema_of(Estimate)),
+        },
+    )
 
 
 def leaderboard_schema() -> Schema:

@@ -8,18 +8,18 @@ import click
 
 
 @click.command()
-@click.argument("what", type=click.Choice(["sweep", "config", "status", "plan", "leaderboard"]))
+@click.argument("what", type=click.Choice(["sweep", "config", "status", "plan", "explain", "leaderboard"]))
 def schema(what: str) -> None:
     """Print the JSON Schema of sweep files or experiment configs, or of what `-o json` prints.
 
     Point an editor at the first two for completion and checks as you type; programs can check the output of status,
-    plan and collect (leaderboard) with the others.
+    plan, explain and collect (leaderboard) with the others.
 
     \b
     Example:
       octjob schema sweep > sweep.schema.json
     """
-    from octjob.cli.output import leaderboard_schema, plan_schema, status_schema
+    from octjob.cli.output import explain_schema, leaderboard_schema, plan_schema, status_schema
     from octjob.spec.schema import config_schema, sweep_schema
 
     schemas = {
@@ -27,6 +27,7 @@ def schema(what: str) -> None:
         "config": config_schema,
         "status": status_schema,
         "plan": plan_schema,
+        "explain": explain_schema,
         "leaderboard": leaderboard_schema,
     }
     click.echo(json.dumps(schemas[what](), indent=1))

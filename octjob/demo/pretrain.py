@@ -23,7 +23,8 @@ from torch import Tensor, nn
 
 from octjob.demo.recipe import CheckpointRecipe, DemoRecipe
 from octjob.errors import DataError
-from octjob.models.encoder import INIT_STD, Block, Encoder3D, EncoderGeometry
+from octjob.models.encoder import INIT_STD, Block, Encoder3D
+from octjob.models.shape import EncoderGeometry
 
 OnStep = Callable[[int, int, float], None]
 

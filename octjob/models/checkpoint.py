@@ -18,11 +18,12 @@ from torch import Tensor
 
 from octjob.errors import DataError
 from octjob.models.container import Container, open_container
-from octjob.models.encoder import Encoder3D, Triple, empty_encoder
+from octjob.models.encoder import Encoder3D, empty_encoder
 from octjob.models.fingerprint import fingerprint, weights_digest
 from octjob.models.geometry import read_geometry
 from octjob.models.metadata import plain_config
 from octjob.models.report import LoadReport, encoder_digest, explain, scalar, whole
+from octjob.models.shape import Triple
 from octjob.models.statedict import (
     Choice,
     EncoderPair,

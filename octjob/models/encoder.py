@@ -7,79 +7,19 @@ E embedding, P voxels of a patch, K attention heads, F features per head.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from octjob.errors import DataError
+from octjob.models.attention import Attend
 from octjob.models.blank import without_values
-
-Triple = tuple[int, int, int]
-Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+from octjob.models.recompute import Recompute
+from octjob.models.shape import EncoderGeometry
 
 INIT_STD = 0.02
 LAYER_NORM_EPS = 1e-5
-
-
-@dataclass(frozen=True)
-class EncoderGeometry:
-    """Everything that fixes the encoder's parameter shapes and its arithmetic.
-
-    volume_size: voxels (D, H, W). patch_size: voxels (d, h, w), also the stride. mlp_ratio: hidden /
-    embed_dim. num_heads leaves no trace in the parameters' shapes: see
-    `octjob.models.geometry.read_geometry`.
-    """
-
-    volume_size: Triple
-    patch_size: Triple
-    embed_dim: int
-    depth: int
-    num_heads: int
-    mlp_ratio: float = 4.0
-    in_channels: int = 1
-
-    def __post_init__(self) -> None:
-        whole = all(
-            p > 0 and v > 0 and v % p == 0 for v, p in zip(self.volume_size, self.patch_size, strict=True)
-        )
-        if not whole:
-            raise DataError(
-                f"encoder geometry: volume {self.volume_size} is not a whole number of patches "
-                f"{self.patch_size}",
-                "each of D, H and W must be a multiple of the patch in that axis",
-            )
-        if min(self.num_heads, self.embed_dim, self.depth, self.in_channels) < 1 or (
-            self.embed_dim % self.num_heads
-        ):
-            raise DataError(
-                f"encoder geometry: embed_dim {self.embed_dim} cannot be split over {self.num_heads} heads "
-                f"(depth {self.depth}, in_channels {self.in_channels})",
-                "num_heads must divide embed_dim, and all of them must be at least 1",
-            )
-
-    @property
-    def grid(self) -> Triple:
-        """Patches along (D, H, W)."""
-        (d, h, w), (pd, ph, pw) = self.volume_size, self.patch_size
-        return d // pd, h // ph, w // pw
-
-    @property
-    def num_tokens(self) -> int:
-        """N, the product of `grid`."""
-        return math.prod(self.grid)
-
-    @property
-    def mlp_dim(self) -> int:
-        """Width of the hidden layer of each block's MLP."""
-        return round(self.embed_dim * self.mlp_ratio)
-
-
-ORIGINAL_GEOMETRY = EncoderGeometry(
-    volume_size=(64, 384, 384), patch_size=(4, 16, 16), embed_dim=768, depth=12, num_heads=12
-)
 
 
 class PatchEmbed(nn.Module):
@@ -157,12 +97,14 @@ class Encoder3D(nn.Module):
 
     Parameters: `pos_embed` (1, N, E), `patch_embed.proj.{weight,bias}`,
     `blocks.{i}.{norm1,attn.qkv,attn.proj,norm2,mlp.fc1,mlp.fc2}.{weight,bias}`, `norm.{weight,bias}`.
-    `generator` seeds the initialisation; without it torch's global seed does.
+    `generator` seeds the initialisation; without it torch's global seed does. With `recompute` set, a backward
+    pass runs each block's forward again, so that only tokens are kept between blocks.
     """
 
     def __init__(self, geometry: EncoderGeometry, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.geometry = geometry
+        self.recompute: Recompute | None = None
         self.pos_embed = nn.Parameter(torch.empty(1, geometry.num_tokens, geometry.embed_dim))
         self.patch_embed = PatchEmbed(geometry)
         self.blocks = nn.ModuleList(Block(geometry) for _ in range(geometry.depth))
@@ -195,7 +137,10 @@ class Encoder3D(nn.Module):
             )
         tokens_BNE = self.patch_embed(x_BCDHW) + self.pos_embed
         for block in self.blocks:
-            tokens_BNE = block(tokens_BNE)
+            if self.recompute is None:
+                tokens_BNE = block(tokens_BNE)
+            else:
+                tokens_BNE = self.recompute(block, tokens_BNE, parameters=tuple(block.parameters()))
         return self.norm(tokens_BNE)  # type: ignore[no-any-return]
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 from torch import Tensor
 
 from octjob.errors import DataError
-from octjob.models.encoder import ORIGINAL_GEOMETRY, EncoderGeometry, Triple
+from octjob.models.shape import ORIGINAL_GEOMETRY, EncoderGeometry, Triple
 from octjob.models.statedict import count_blocks
 
 NumHeadsSource = Literal["argument", "config", "embed_dim // 64"]

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from octjob.errors import DataError, SpecError
-from octjob.models.encoder import EncoderGeometry, Triple
+from octjob.models.shape import EncoderGeometry, Triple
 
 POOL_METHODS = ("mean", "max")
 PROBE_GRID: Triple = (4, 6, 6)

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 
 from torch import Tensor
 
-from octjob.models.encoder import EncoderGeometry
 from octjob.models.fingerprint import Fingerprint
 from octjob.models.geometry import NumHeadsSource
+from octjob.models.shape import EncoderGeometry
 from octjob.models.statedict import EncoderPair, Role
 from octjob.models.tensors import is_dense
 

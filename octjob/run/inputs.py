@@ -16,6 +16,7 @@ from octjob.data.quarantine import Quarantine
 from octjob.data.volumes import VolumeReader, load_volumes
 from octjob.errors import DataError, SpecError
 from octjob.features.encode import Encoding, encode_views, in_step
+from octjob.models.arrange import Arrangement, arrange
 from octjob.models.checkpoint import LoadedEncoder, read_checkpoint
 from octjob.runtime.base import Runtime
 from octjob.spec.experiment import OPEN_TEST_HINT, Experiment
@@ -57,6 +58,23 @@ def load_encoder(run: Run, workdir: Path, tick: Tick) -> LoadedEncoder:
     _check_fit("model.emb_dim", run.config.model.emb_dim, report.geometry.embed_dim, uri)
     _check_fit("data.augment.resize", run.config.data.augment.resize, report.geometry.volume_size, uri)
     return loaded
+
+
+def arrange_encoder(run: Run, loaded: LoadedEncoder, runtime: Runtime) -> Arrangement:
+    """Give the encoder the attention and the rematerialisation of this runtime.
+
+    Raises `SpecError` where `model.attention` asks for what it has not.
+    """
+    arrangement = arrange(
+        loaded.encoder,
+        run.config,
+        runtime.backend,
+        recompute=runtime.recompute(),
+        flash=runtime.flash(),
+        shards=runtime.num_shards,
+    )
+    log.info("attention: %s; blocks computed again: %s", arrangement.attention, arrangement.remat)
+    return arrangement
 
 
 def _check_fit(key: str, wanted: object, found: object, uri: str) -> None:

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from octjob.catalog import METRICS
 from octjob.data.cohort import Cohort, Volume, check_cohort
 from octjob.data.quarantine import Quarantine
 from octjob.evaluate import effective_prior, evaluate
+from octjob.models.arrange import Arrangement
 from octjob.models.checkpoint import LoadedEncoder
 from octjob.records.layout import (
     RESULT,
@@ -34,7 +35,7 @@ from octjob.run.alone import only_attempt
 from octjob.run.attempt import attempt
 from octjob.run.facts import data_facts, training_facts
 from octjob.run.hosts import Host, OnProgress
-from octjob.run.inputs import load_cohort, load_encoder, read_inputs
+from octjob.run.inputs import arrange_encoder, load_cohort, load_encoder, read_inputs
 from octjob.run.session import Session
 from octjob.run.stop import Stop
 from octjob.runtime.environment import environment
@@ -90,6 +91,7 @@ def _carry_out(session: Session) -> Result:
     heartbeat.stage("data")
     with temporary_folder() as workdir:
         loaded = load_encoder(run, workdir, session.tick_alone)
+    arrangement = arrange_encoder(run, loaded, session.runtime)
     session.require_same("checkpoint weights", loaded.report.weights_digest)
     session.check_stop()
     quarantine = Quarantine()
@@ -102,7 +104,9 @@ def _carry_out(session: Session) -> Result:
     for unit, trained in trainer.train([unit for unit in units if unit.name not in session.done], session):
         session.finish_unit(unit.name, _keep(session, unit, trained))
     heartbeat.stage("evaluating")
-    return session.runtime.share(lambda: _finish(session, loaded, cohort, quarantine, scorer, units))
+    return session.runtime.share(
+        lambda: _finish(session, loaded, arrangement, cohort, quarantine, scorer, units)
+    )
 
 
 def _read(session: Session, loaded: LoadedEncoder, quarantine: Quarantine) -> tuple[Cohort, Inputs]:
@@ -147,6 +151,7 @@ def _keep(session: Session, unit: Unit, trained: Trained) -> dict[str, Any]:
 def _finish(
     session: Session,
     loaded: LoadedEncoder,
+    arrangement: Arrangement,
     cohort: Cohort,
     quarantine: Quarantine,
     scorer: Scorer,
@@ -190,7 +195,7 @@ def _finish(
         data=data_facts(cohort, quarantine, num_classes),
         checkpoint_report=loaded.report.to_dict(),
         training=training_facts(config.train, [outcome["used"] for outcome in outcomes]),
-        environment=environment(session.runtime),
+        environment=environment(session.runtime) | asdict(arrangement),
         notes=run.notes,
         started_at=progress.started_at,
         finished_at=now,

@@ -6,7 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ from octjob.records.openings import (
 )
 from octjob.records.schema import Result
 from octjob.run.facts import data_facts
-from octjob.run.inputs import check_test_cohort, load_encoder, load_test_cohort
+from octjob.run.inputs import arrange_encoder, check_test_cohort, load_encoder, load_test_cohort
 from octjob.run.restored import StoredWeights, predict, read_weights, restore
 from octjob.runtime.environment import environment, make_deterministic
 from octjob.runtime.select import open_runtime
@@ -74,6 +74,7 @@ def open_test(
     _require_same_participants(run, result, everyone)
     with temporary_folder() as workdir:
         loaded = load_encoder(run, workdir, tick)
+    arrangement = arrange_encoder(run, loaded, runtime)
     _require_same_weights(run, result, loaded)
     quarantine = Quarantine()
     readable, apply = restore(run, loaded, cohort, open_store(run.cache), runtime, quarantine, tick)
@@ -90,7 +91,7 @@ def open_test(
         opening=number,
         evaluation=evaluation.to_dict(),
         data=facts,
-        environment=environment(runtime),
+        environment=environment(runtime) | asdict(arrangement),
     )
     write_scores(store, scored, predictions)
     return Opened(number, evaluation)

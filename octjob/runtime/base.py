@@ -15,6 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from octjob.errors import OctjobError
+from octjob.models.attention import Attend
+from octjob.models.choice import Backend
+from octjob.models.recompute import Recompute
 
 T = TypeVar("T")
 Module = TypeVar("Module", bound=nn.Module)
@@ -29,6 +32,7 @@ class Runtime(Protocol):
 
     kind: `cpu`, `cuda`, `group` or `xla`. num_shards: parts that a batch is divided into, one a device.
     index, num_processes: this process's place; index 0 writes and speaks for all.
+    backend: who compiles, on which an encoder's attention depends.
     compiled: operations are recorded and compiled, so a number that changes from step to step has to be a tensor.
     """
 
@@ -37,10 +41,19 @@ class Runtime(Protocol):
     index: int
     num_processes: int
     compiled: bool
+    backend: Backend
 
     @property
     def own_shards(self) -> int:
         """Devices of this process."""
+        ...
+
+    def recompute(self) -> Recompute:
+        """How blocks are computed again in the backward pass."""
+        ...
+
+    def flash(self) -> Attend | None:
+        """The flash attention kernel, where there is one of the runtime's own."""
         ...
 
     def place(self, module: Module) -> Module:
@@ -113,6 +126,10 @@ class Runtime(Protocol):
 
     def prime(self, optimizer: torch.optim.Optimizer) -> None:
         """Make the optimizer's state now, where making it within the first step would be another program."""
+        ...
+
+    def compiles(self) -> int:
+        """Programs compiled by this process so far."""
         ...
 
     def facts(self) -> dict[str, Any]:

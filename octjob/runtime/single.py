@@ -9,6 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from octjob.models.attention import Attend
+from octjob.models.choice import Backend
+from octjob.models.recompute import Recompute
 from octjob.runtime.base import Module, T, on_cpu, seed_of
 
 
@@ -20,10 +23,17 @@ class Single:
     num_processes = 1
     own_shards = 1
     compiled = False
+    backend: Backend = "torch"
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self.device = torch.device(kind)
+
+    def recompute(self) -> Recompute:
+        return Recompute()
+
+    def flash(self) -> Attend | None:
+        return None
 
     def place(self, module: Module) -> Module:
         return module.to(self.device)
@@ -78,6 +88,9 @@ class Single:
 
     def prime(self, optimizer: torch.optim.Optimizer) -> None:
         """Made by the first step."""
+
+    def compiles(self) -> int:
+        return 0
 
     def facts(self) -> dict[str, Any]:
         name = torch.cuda.get_device_name(self.device) if self.kind == "cuda" else "cpu"

@@ -15,7 +15,11 @@ import torch_xla.distributed.spmd as xs
 import torch_xla.runtime as xr
 from torch import Tensor
 
+from octjob.models.attention import Attend
+from octjob.models.choice import Backend
+from octjob.models.recompute import Recompute
 from octjob.runtime.base import Module, Runtime, T, map_tensors, round_up, seed_of
+from octjob.runtime.flash import flash_attention, xla_recompute
 
 
 class Xla:
@@ -39,7 +43,14 @@ class Xla:
         self.index = hosts.index
         self.num_processes = xr.process_count()
         self.own_shards = self.num_shards // self.num_processes
+        self.backend: Backend = "tpu" if xr.device_type() == "TPU" else "xla"
         self.mesh = xs.Mesh(np.arange(self.num_shards), (self.num_shards,), ("data",))
+
+    def recompute(self) -> Recompute:
+        return xla_recompute()
+
+    def flash(self) -> Attend | None:
+        return flash_attention(self.mesh) if self.backend == "tpu" else None
 
     def place(self, module: Module) -> Module:
         """Also everything that is recorded until now is carried out, lest it becomes part of the first step."""
@@ -129,7 +140,6 @@ class Xla:
         torch_xla.sync()
 
     def compiles(self) -> int:
-        """Programs compiled by this process so far."""
         data = xla_metrics.metric_data("CompileTime")
         return int(data[0]) if data else 0
 

@@ -26,6 +26,8 @@ class Generation:
     prefixes: what names start with, the usual one first.
     label: the value of `cloud.google.com/gke-tpu-accelerator` on its nodes.
     any_order: whether GKE accepts the axes of a topology in any order.
+    memory_gib: of a chip, for programs: the limit that libtpu names when one does not fit. None: not seen yet.
+    peak_tflops: dense bfloat16 operations of a chip in a second, from cloud.google.com/tpu/docs.
     """
 
     name: str
@@ -34,6 +36,8 @@ class Generation:
     cores_per_chip: int
     counts_cores: bool
     any_order: bool = False
+    memory_gib: float | None = None
+    peak_tflops: float | None = None
 
 
 @dataclass(frozen=True)
@@ -71,11 +75,13 @@ class Slice:
 
 # Labels, cores per chip and what names count: xpk src/xpk/core/system_characteristics.py, every row.
 V4 = Generation(
-    "v4", ("v4",), "tpu-v4-podslice", 2, True, any_order=True
+    "v4", ("v4",), "tpu-v4-podslice", 2, True, any_order=True, memory_gib=30.75, peak_tflops=275
 )  # also cloud.google.com/tpu/docs/v4
-V5E = Generation("v5e", ("v5litepod", "v5e"), "tpu-v5-lite-podslice", 1, False)  # xpk
-V5P = Generation("v5p", ("v5p",), "tpu-v5p-slice", 2, True)  # xpk
-V6E = Generation("v6e", ("v6e",), "tpu-v6e-slice", 1, False)  # xpk
+V5E = Generation(
+    "v5e", ("v5litepod", "v5e"), "tpu-v5-lite-podslice", 1, False, memory_gib=15.75, peak_tflops=197
+)  # xpk
+V5P = Generation("v5p", ("v5p",), "tpu-v5p-slice", 2, True, memory_gib=95.74, peak_tflops=459)  # xpk
+V6E = Generation("v6e", ("v6e",), "tpu-v6e-slice", 1, False, memory_gib=31.25, peak_tflops=918)  # xpk
 V7X = Generation("7x", ("tpu7x", "7x"), "tpu7x", 2, True)  # xpk; axlearn names it 7x
 GENERATIONS = (V4, V5E, V5P, V6E, V7X)
 

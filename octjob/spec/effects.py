@@ -94,6 +94,7 @@ RULES: tuple[Rule, ...] = (
         "only LBFGS has an l2 penalty; use weight_decay",
     ),
     Rule("train.focal_gamma", "train.loss", lambda c: c.train.loss != "focal", "the loss is cross_entropy"),
+    Rule("train.remat", "model.freeze_encoder", _probe, "the encoder is frozen"),
     Rule("train.standardize", "model.freeze_encoder", _finetune, "features change while the encoder trains"),
     Rule("data.augment.views", "model.freeze_encoder", _finetune, "fine-tuning draws a new view every epoch"),
     Rule(

@@ -21,6 +21,7 @@ CLASS_NAMES = (
 )
 
 Mode = Literal["probe", "finetune"]
+AttentionKey = Literal["auto", "sdpa", "blocks", "flash"]
 if TYPE_CHECKING:
     WatchedMetric = str
 else:  # What early stopping watches; mypy cannot follow a list.
@@ -191,6 +192,11 @@ class Model(Section):
         "auto", description="Which encoder of the checkpoint to take; auto follows the checkpoint's kind."
     )
     head: Head = Head()
+    attention: AttentionKey = Field(
+        "auto",
+        description="How attention is computed, not what: auto takes what is best for device and memory. "
+        "blocks: some queries at a time. flash: a kernel for TPUs.",
+    )
 
     @field_validator("pool_method", mode="before")
     @classmethod
@@ -247,6 +253,11 @@ class Train(Section):
     loss: Literal["cross_entropy", "focal"] = "cross_entropy"
     focal_gamma: NonNegative = 2.0
     precision: Literal["fp32", "bf16"] = "fp32"
+    remat: Literal["auto"] | bool = Field(
+        "auto",
+        description="Whether a backward pass computes each block's forward again instead of keeping it: a third "
+        "more time for a fraction of the memory. auto: where it would not fit otherwise.",
+    )
     standardize: bool = Field(
         False, description="Probe only: scale each feature to mean 0, std 1, fitted on the training samples."
     )

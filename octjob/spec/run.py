@@ -27,6 +27,8 @@ _NOT_IDENTITY: tuple[tuple[str, ...], ...] = (
     ("data", "use_distributed"),
     ("data", "persistent_workers"),
     ("data", "prefetch_factor"),
+    ("model", "attention"),
+    ("train", "remat"),
 )
 
 

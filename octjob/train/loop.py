@@ -120,7 +120,8 @@ class Loop:
             self.runtime.seed(self.task.unit.seed, self.epoch, number)
             self._add(own, real, x_b)
             if number % accumulate == 0 or number == len(batches):
-                self._apply()
+                self.train_step.apply(self._lr_factor())
+                self.step += 1
             else:
                 self.runtime.end_step()
             hooks.after_step(self)
@@ -151,13 +152,10 @@ class Loop:
         batch = self.runtime.batch
         self.train_step.add(batch(x_b), batch(torch.from_numpy(label)), batch(torch.from_numpy(weight)))
 
-    def _apply(self) -> None:
+    def _lr_factor(self) -> float:
         train = self.experiment.train
         step = self.epoch * self.steps_per_epoch + self.step
-        self.train_step.apply(
-            lr_factor(step, self.steps_per_epoch, train.epochs, train.warmup_epochs, train.scheduler)
-        )
-        self.step += 1
+        return lr_factor(step, self.steps_per_epoch, train.epochs, train.warmup_epochs, train.scheduler)
 
     def predict(self, positions: Indices, check: Callable[[], None]) -> npt.NDArray[np.float64]:
         """Logits (N, K) of unaugmented volumes with the model as it is now.

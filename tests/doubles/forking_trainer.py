@@ -34,9 +34,9 @@ import torch
 import octjob.cli
 from octjob.features.encode import Encoding
 from octjob.storage.file import FileStore
-from octjob.train.loop import Loop
+from octjob.train.step import Step
 
-EVENTS = ((FileStore, "put"), (Encoding, "encode"), (Loop, "_apply"))
+EVENTS = ((FileStore, "put"), (Encoding, "encode"), (Step, "apply"))
 
 
 def report(function: Callable[..., Any], pipe: int) -> Callable[..., Any]:

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from octjob.data.sampling import class_weights
-from octjob.models.encoder import EncoderGeometry, init_encoder
+from octjob.models.encoder import init_encoder
+from octjob.models.shape import EncoderGeometry
 from octjob.runtime.base import Runtime
 from octjob.spec.experiment import Experiment
 from octjob.train.classifier import Classifier, make_head
@@ -27,9 +28,13 @@ GEOMETRY = EncoderGeometry((4, 16, 16), (4, 8, 8), embed_dim=16, depth=2, num_he
 
 
 class History:
-    """Hooks that keep the lines of history, and may save and stop after so many batches."""
+    """Hooks that keep the lines of history, and may save and stop after so many batches.
+
+    compiles: how many programs had been compiled after each epoch, where the runtime compiles.
+    """
 
     def __init__(self, stop_after: int | None = None) -> None:
+        self.compiles: list[int] = []
         self.lines: list[dict[str, Any]] = []
         self.left = stop_after
         self.saved: dict[str, Any] | None = None
@@ -43,6 +48,8 @@ class History:
 
     def after_epoch(self, loop: Loop, record: dict[str, Any]) -> None:
         self.lines.append(record)
+        if loop.runtime.compiled:
+            self.compiles.append(loop.runtime.compiles())
 
 
 class Volumes:
@@ -120,7 +127,7 @@ TRAININGS: dict[str, tuple[Any, dict[str, Any]]] = {
 def carry_out(runtime: Runtime, name: str, stop_after: int | None = None) -> dict[str, Any]:
     """Train to the end; stopped once on the way where `stop_after` says so, and continued by another loop.
 
-    Returns lines of history, `logits` of the scored volumes, and `stopped_early`.
+    Returns lines of history, `logits` of the scored volumes, `stopped_early` and `compiles`.
     """
     make, settings = TRAININGS[name]
     loop, history = make(runtime, **settings), History(stop_after)
@@ -134,4 +141,9 @@ def carry_out(runtime: Runtime, name: str, stop_after: int | None = None) -> dic
         loop.run(history)
         history.lines = lines + history.lines
     logits_NK = loop.predict(EVAL, lambda: None)
-    return {"history": history.lines, "logits": logits_NK.tolist(), "stopped_early": loop.stopped_early}
+    return {
+        "history": history.lines,
+        "logits": logits_NK.tolist(),
+        "stopped_early": loop.stopped_early,
+        "compiles": history.compiles,
+    }

@@ -14,7 +14,7 @@ from doubles.sweep_results import beat, entry, finish, labels, skilled, submit
 from jsonschema import Draft202012Validator
 
 from octjob.cli import run as octjob
-from octjob.cli.output import leaderboard_schema, plan_schema, status_schema
+from octjob.cli.output import explain_schema, leaderboard_schema, plan_schema, status_schema
 from octjob.cli.status_table import status_json
 from octjob.records.status import RunStatus, sweep_status
 from octjob.storage import ObjectStore
@@ -26,6 +26,7 @@ Schema = dict[str, Any]
 SCHEMAS: dict[str, Callable[[], Schema]] = {
     "status": status_schema,
     "plan": plan_schema,
+    "explain": explain_schema,
     "leaderboard": leaderboard_schema,
 }
 

@@ -12,7 +12,8 @@ from octjob.demo.pretrain import _masked_loss, _patches, pretrain
 from octjob.demo.recipe import CheckpointRecipe, DemoRecipe, EncoderRecipe, load_recipe
 from octjob.errors import DataError, SpecError
 from octjob.models.checkpoint import read_checkpoint
-from octjob.models.encoder import Encoder3D, EncoderGeometry
+from octjob.models.encoder import Encoder3D
+from octjob.models.shape import EncoderGeometry
 
 TINY = load_recipe().model_copy(
     update={

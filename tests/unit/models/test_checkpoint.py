@@ -16,8 +16,9 @@ from doubles.vjepa3d import VJEPA3D, make_original_checkpoint, rename_state
 
 from octjob.errors import AccessError, DataError
 from octjob.models.checkpoint import LoadedEncoder, read_checkpoint
-from octjob.models.encoder import EncoderGeometry, init_encoder
+from octjob.models.encoder import init_encoder
 from octjob.models.fingerprint import weights_digest
+from octjob.models.shape import EncoderGeometry
 
 URI = "gs://bucket/checkpoints/single_domain_01/best_checkpoint.pt"
 NUM_KEYS = 5 + 2 * 12

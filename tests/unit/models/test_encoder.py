@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from octjob.errors import DataError, SpecError
-from octjob.models.encoder import ORIGINAL_GEOMETRY, EncoderGeometry, empty_encoder, init_encoder
+from octjob.models.encoder import empty_encoder, init_encoder
 from octjob.models.pooling import pool_tokens, token_grid
+from octjob.models.shape import ORIGINAL_GEOMETRY, EncoderGeometry
 from octjob.models.statedict import encoder_keys
 
 SMALL = EncoderGeometry(

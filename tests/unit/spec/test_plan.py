@@ -95,6 +95,15 @@ def test_what_cannot_change_a_result_keeps_every_id(tmp_path: Path, changes: dic
     assert [run.run_id for run in plan_sweep(sweep(tmp_path, **changes), tmp_path).runs] == before
 
 
+def test_how_it_is_computed_is_no_part_of_an_id(tmp_path: Path) -> None:
+    plain = {"overrides": {"model.freeze_encoder": False}}
+    other = {"overrides": {"model.freeze_encoder": False, "model.attention": "blocks", "train.remat": True}}
+    ids = [
+        plan_sweep(sweep(tmp_path, configs={"tune": one}), tmp_path).runs[0].run_id for one in (plain, other)
+    ]
+    assert ids[0] == ids[1]
+
+
 CONFIGS = {
     "adamw": {"overrides": {"seed": 7}},
     "sgd": {"overrides": {"seed": 7, "train.optimizer": "SGD"}},

@@ -12,7 +12,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from octjob.models.encoder import EncoderGeometry, init_encoder
+from octjob.models.encoder import init_encoder
+from octjob.models.shape import EncoderGeometry
 from octjob.runtime.single import Single
 from octjob.spec.experiment import Experiment
 from octjob.train.classifier import Classifier, make_head

@@ -8,7 +8,8 @@ import sys
 import pytest
 import torch
 
-from octjob.models.encoder import EncoderGeometry, init_encoder
+from octjob.models.encoder import init_encoder
+from octjob.models.shape import EncoderGeometry
 from octjob.spec.experiment import Experiment, Train
 from octjob.train.classifier import Classifier, make_head
 from octjob.train.optimizer import make_optimizer

@@ -7,7 +7,7 @@ there already is left alone. So after any interruption the same command continue
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from octjob.errors import Interrupted, OctjobError
@@ -15,6 +15,7 @@ from octjob.records.layout import finished_runs, has_sweep
 from octjob.spec.expand import Plan
 from octjob.spec.run import Run
 from octjob.storage.base import ObjectStore
+from octjob.targets.estimate import check_fit
 from octjob.targets.kubernetes.control import delete_all
 from octjob.targets.kubernetes.documents.fields import knows_message_patterns
 from octjob.targets.kubernetes.documents.manifest import Manifest, render_jobset
@@ -85,16 +86,21 @@ def submit(
     that they queue in the sweep's order; None for all at once.
 
     Raises:
-        SpecError: the sweep, or a run on the cluster, is there with another spec.
+        SpecError: the sweep, or a run on the cluster, is there with another spec, or a run does not fit a chip.
         ClusterError: something is missing, or a run was refused; says how many runs were created.
         Interrupted: Ctrl-C; says the same.
     """
     check_names(plan)
+    check_fit(plan.runs, settings.slice)
     stored = has_sweep(store, record_of(plan), update=update)
     jobsets, notes = render_plan(plan, cluster, settings)
     done = finished_runs(store)
     runs = [run for run in plan.runs if run.run_id not in done]
     existing = sort_out(cluster, plan.name, runs, jobsets, settings, update=update, file=file)
+    if existing.ended:
+        # A run that ended between the two looks has its result by now.
+        done = finished_runs(store)
+        existing = replace(existing, ended=[run for run in existing.ended if run.run_id not in done])
     notes += existing.warnings
     cancelled = bool(existing.superseded) and give_up(existing.superseded) and not only_check
     if existing.todo:

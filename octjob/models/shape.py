@@ -1,0 +1,71 @@
+"""What fixes an encoder's shapes. No torch here: what plans a run reads it too.
+
+Shapes: D B-scans, H axial depth, W fast lateral axis, N tokens, E embedding.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from octjob.errors import DataError
+
+Triple = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class EncoderGeometry:
+    """Everything that fixes the encoder's parameter shapes and its arithmetic.
+
+    volume_size: voxels (D, H, W). patch_size: voxels (d, h, w), also the stride. mlp_ratio: hidden /
+    embed_dim. num_heads leaves no trace in the parameters' shapes: see
+    `octjob.models.geometry.read_geometry`.
+    """
+
+    volume_size: Triple
+    patch_size: Triple
+    embed_dim: int
+    depth: int
+    num_heads: int
+    mlp_ratio: float = 4.0
+    in_channels: int = 1
+
+    def __post_init__(self) -> None:
+        whole = all(
+            p > 0 and v > 0 and v % p == 0 for v, p in zip(self.volume_size, self.patch_size, strict=True)
+        )
+        if not whole:
+            raise DataError(
+                f"encoder geometry: volume {self.volume_size} is not a whole number of patches "
+                f"{self.patch_size}",
+                "each of D, H and W must be a multiple of the patch in that axis",
+            )
+        if min(self.num_heads, self.embed_dim, self.depth, self.in_channels) < 1 or (
+            self.embed_dim % self.num_heads
+        ):
+            raise DataError(
+                f"encoder geometry: embed_dim {self.embed_dim} cannot be split over {self.num_heads} heads "
+                f"(depth {self.depth}, in_channels {self.in_channels})",
+                "num_heads must divide embed_dim, and all of them must be at least 1",
+            )
+
+    @property
+    def grid(self) -> Triple:
+        """Patches along (D, H, W)."""
+        (d, h, w), (pd, ph, pw) = self.volume_size, self.patch_size
+        return d // pd, h // ph, w // pw
+
+    @property
+    def num_tokens(self) -> int:
+        """N, the product of `grid`."""
+        return math.prod(self.grid)
+
+    @property
+    def mlp_dim(self) -> int:
+        """Width of the hidden layer of each block's MLP."""
+        return round(self.embed_dim * self.mlp_ratio)
+
+
+ORIGINAL_GEOMETRY = EncoderGeometry(
+    volume_size=(64, 384, 384), patch_size=(4, 16, 16), embed_dim=768, depth=12, num_heads=12
+)

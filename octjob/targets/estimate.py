@@ -1,0 +1,163 @@
+"""Before a run is submitted: what each chip of its slice will have to hold and to compute.
+
+An encoder's geometry is in its file, which is not read here: a sweep says the volume's size, or it is the original's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from octjob.errors import DataError, SpecError
+from octjob.models.choice import AttentionName
+from octjob.models.footprint import Work
+from octjob.models.needs import Cure, cures, evaluation_work, main_work
+from octjob.models.shape import ORIGINAL_GEOMETRY, EncoderGeometry
+from octjob.spec.accelerator import Slice
+from octjob.spec.experiment import Experiment, Mode
+from octjob.spec.run import Run
+from octjob.spec.sweep import Checkpoint
+
+GIB = 2**30
+# Shares of a chip's peak operations, from pessimism to optimism. Where scores pass through memory the compiler's own
+# count of cycles comes to a twentieth; of the flash kernel there is none.
+_SHARES = {"flash": (0.05, 0.5), "blocks": (0.04, 0.2), "sdpa": (0.04, 0.2)}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What one chip does at a time: a batch's share of a training step, or one volume's features.
+
+    geometry: who says the encoder's shape. flops: floating-point operations. resident_bytes: weights, optimizer and
+    volumes, arguments and results. peak_bytes: the most at any time, evaluation included. memory_bytes, seconds: None
+    where octjob does not know the chip. cures: config lines of which each makes it fit.
+    """
+
+    checkpoint: str
+    config: str
+    mode: Mode
+    geometry: Literal["sweep", "original"]
+    parameters: int
+    batch_per_chip: int
+    idle_chips: int
+    attention: AttentionName
+    remat: bool
+    flops: int
+    resident_bytes: int
+    peak_bytes: int
+    memory_bytes: int | None
+    fits: bool | None
+    seconds: tuple[float, float] | None
+    cures: tuple[str, ...]
+
+
+def geometry_of(checkpoint: Checkpoint | None) -> tuple[EncoderGeometry, Literal["sweep", "original"]]:
+    """The encoder's geometry as far as the sweep says it, and who says it.
+
+    Raises `DataError` for a volume size that is not whole in the original's patches.
+    """
+    if checkpoint is None or (checkpoint.volume_size is None and checkpoint.num_heads is None):
+        return ORIGINAL_GEOMETRY, "original"
+    geometry = replace(
+        ORIGINAL_GEOMETRY,
+        volume_size=checkpoint.volume_size or ORIGINAL_GEOMETRY.volume_size,
+        num_heads=checkpoint.num_heads or ORIGINAL_GEOMETRY.num_heads,
+    )
+    return geometry, "sweep" if checkpoint.volume_size else "original"
+
+
+def estimate(
+    name: str, config_name: str, config: Experiment, checkpoint: Checkpoint | None, where: Slice
+) -> Estimate:
+    """What `config` needs on a slice. checkpoint: as the sweep names it; None for the original's.
+
+    Raises:
+        SpecError: attention that the geometry cannot have.
+        DataError: as `geometry_of`.
+    """
+    geometry, source = geometry_of(checkpoint)
+    memory = _memory(where)
+    work = main_work(config, geometry, "tpu", where.chips, memory)
+    peak = _peak(config, work, where.chips)
+    fits = None if memory is None else peak <= memory
+    return Estimate(
+        checkpoint=name,
+        config=config_name,
+        mode=config.mode,
+        geometry=source,
+        parameters=work.parameters,
+        batch_per_chip=work.batch,
+        idle_chips=_idle(config, where.chips),
+        attention=work.attention,
+        remat=work.step is not None and work.step.remat,
+        flops=work.flops,
+        resident_bytes=work.resident,
+        peak_bytes=peak,
+        memory_bytes=memory,
+        fits=fits,
+        seconds=_seconds(work, where),
+        cures=() if fits is not False or memory is None else _told(config, work, where.chips, memory),
+    )
+
+
+def check_fit(runs: Sequence[Run], where: Slice) -> None:
+    """Raise `SpecError` for the first run that a chip of the slice cannot hold, with what would make it fit.
+
+    A run whose checkpoint's shape cannot be told beforehand is let pass.
+    """
+    for run in runs:
+        try:
+            found = estimate(run.checkpoint_name, run.config_name, run.config, run.checkpoint, where)
+        except DataError:
+            continue
+        if found.fits is False and found.memory_bytes is not None:
+            shape = "" if found.geometry == "sweep" else ", if its checkpoint has the original's shape"
+            raise SpecError(
+                f"run {run.run_id}: a chip of {where.name} would need {found.peak_bytes / GIB:.1f} GiB and has"
+                f" {found.memory_bytes / GIB:.2f}{shape}",
+                f"Set {' or '.join(found.cures)} in its config." if found.cures else _NO_CURE,
+            )
+
+
+_NO_CURE = "No change of batch, attention or train.remat makes it fit: choose chips with more memory."
+
+
+def _memory(where: Slice) -> int | None:
+    gib = where.generation.memory_gib
+    return None if gib is None else int(gib * GIB)
+
+
+def _peak(config: Experiment, work: Work, chips: int) -> int:
+    """Of training and of evaluation, during which the optimizer's state stays where it is."""
+    if work.step is None:
+        return work.peak
+    return max(work.peak, work.resident + evaluation_work(config, work, chips).temporaries)
+
+
+def _told(config: Experiment, work: Work, chips: int, memory: int) -> tuple[str, ...]:
+    """Cures as lines of a config; where evaluation is what does not fit, the largest batch that does."""
+    if work.step is not None and work.peak <= memory:
+        batch = evaluation_work(config, work, chips).batch
+        fitting = (
+            size
+            for size in range(batch - 1, 0, -1)
+            if work.resident + replace(work, batch=size, step=None).temporaries <= memory
+        )
+        return tuple(f"data.val_batch_size: {size * chips}" for size in list(fitting)[:1])
+    found: tuple[Cure, ...] = cures(config, work, "tpu", chips, memory)
+    return tuple(" with ".join(cure.keys) for cure in found)
+
+
+def _idle(config: Experiment, chips: int) -> int:
+    """Chips that a batch smaller than the slice leaves without a volume; encoding uses all."""
+    return max(0, chips - config.data.batch_size) if config.mode == "finetune" else 0
+
+
+def _seconds(work: Work, where: Slice) -> tuple[float, float] | None:
+    tflops = where.generation.peak_tflops
+    if tflops is None:
+        return None
+    slow, fast = _SHARES[work.attention]
+    ideal = work.flops / (tflops * 1e12)
+    return ideal / fast, ideal / slow
