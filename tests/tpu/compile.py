@@ -31,7 +31,7 @@ class Compiled:
     """A compiled program. Bytes are of one chip.
 
     scores: whether it holds an array with two axes as long as the tokens. all_reduces: operations that sum over
-    chips. reduced: numbers that they sum.
+    chips. reduced: floating-point numbers that they sum.
     """
 
     seconds: float
@@ -91,9 +91,9 @@ def _compile(module: bytes, topology: str, chips: int, options: dict[str, str]) 
 
 
 def _reductions(hlo: str) -> tuple[int, int]:
-    """All-reduces of an HLO text, and the numbers that they sum."""
+    """All-reduces of an HLO text, and the floating-point numbers that they sum; whole ones are gathered labels."""
     found = re.findall(r"^ *(?:ROOT )?%\S+ = (.*?) all-reduce(?:-start)?\(", hlo, re.MULTILINE)
-    shapes = [shape for result in found for shape in re.findall(r"[a-z]\w*\[([\d,]*)\]", result)]
+    shapes = [shape for result in found for shape in re.findall(r"\b(?:f32|bf16)\[([\d,]*)\]", result)]
     return len(found), sum(math.prod(int(n) for n in shape.split(",") if n) for shape in shapes)
 
 
