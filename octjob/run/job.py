@@ -41,7 +41,7 @@ from octjob.run.stop import Stop
 from octjob.runtime.environment import environment
 from octjob.runtime.isolation import isolated
 from octjob.spec.experiment import Experiment
-from octjob.storage.base import AlreadyExistsError, ObjectStore
+from octjob.storage.base import AlreadyExistsError, ObjectNotFoundError
 from octjob.storage.open import open_store
 from octjob.storage.temporary import temporary_folder
 from octjob.train.scoring import Scorer, concatenate
@@ -202,7 +202,7 @@ def _finish(
         duration_s=session.heartbeat.elapsed_s,
         attempts=progress.attempt,
     )
-    result = _write_result(session.store, result)
+    result = _write_result(session, result)
     metrics = evaluation.to_dict()["metrics"]
     session.tracker.finish({f"final/{k}": v for k, v in metrics.items() if isinstance(v, int | float)})
     for reason in evaluation.verdict.reasons:
@@ -218,10 +218,17 @@ def _train_prior(
     return effective_prior(seen, class_weights)
 
 
-def _write_result(store: ObjectStore, result: Result) -> Result:
+def _write_result(session: Session, result: Result) -> Result:
+    store, key = session.store, run_key(result.run_id, RESULT)
     try:
-        store.put(run_key(result.run_id, RESULT), encode(result), if_absent=True)
+        store.put(key, encode(result), if_absent=True)
     except AlreadyExistsError:
         log.info("another attempt finished run %s first; its result stands", result.run_id)
         return read_result(store, result.run_id) or result
+    try:
+        session.require_spec()
+    except ObjectNotFoundError:
+        # Removed while this was written, with the predictions before it.
+        store.delete(key)
+        raise
     return result
