@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -48,6 +49,8 @@ class VolumeReader:
         self._size = size
         self._cache = cache_dir / "volumes" / preprocess_digest(profile, size) if cache_dir else None
         self._is_full = False
+        # numpy evaluates a header as Python; CPython 3.11's parser fails now and then where two threads ask at once.
+        self._parser = threading.Lock()
         if self._cache:
             remove_dead(self._cache)
 
@@ -106,7 +109,8 @@ class VolumeReader:
             body = unseal(path.read_bytes())
             if body is None:
                 raise ValueError("its SHA-256 is wrong")
-            x_DHW: Float32 = np.load(io.BytesIO(body), allow_pickle=False)
+            with self._parser:
+                x_DHW: Float32 = np.load(io.BytesIO(body), allow_pickle=False)
         except FileNotFoundError:
             return None
         except (ValueError, EOFError, OSError) as error:
