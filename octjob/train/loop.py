@@ -114,7 +114,7 @@ class Loop:
         size, accumulate = self.experiment.data.batch_size, self.experiment.train.accumulate
         batches = cut(self.task.unit.train_N[self._order()], size)
         first = self.step * accumulate
-        padded = [self._pad(batch) for batch in batches[first:]]
+        padded = [self._pad(batch, size) for batch in batches[first:]]
         inputs = self.source.train_batches([own for own, _ in padded], self.epoch, self.task.unit.seed)
         for number, ((own, real), x_b) in enumerate(zip(padded, inputs, strict=True), first + 1):
             self.runtime.seed(self.task.unit.seed, self.epoch, number)
@@ -126,9 +126,9 @@ class Loop:
                 self.runtime.end_step()
             hooks.after_step(self)
 
-    def _pad(self, batch: Indices) -> tuple[Indices, Mask]:
+    def _pad(self, batch: Indices, full: int) -> tuple[Indices, Mask]:
         """This process's positions of a batch, and which of them are not padding (by the batch's first position)."""
-        num_padded = self.runtime.padded(len(batch), self.experiment.data.batch_size)
+        num_padded = self.runtime.padded(len(batch), full)
         padding = np.full(num_padded - len(batch), batch[0])
         rows = self.runtime.rows(num_padded)
         return np.concatenate([batch, padding])[rows], (np.arange(num_padded) < len(batch))[rows]
@@ -164,8 +164,9 @@ class Loop:
         give back is not one row for each position, in order.
         """
         self.model.eval()
-        batches = cut(positions, self.experiment.data.val_batch_size)
-        padded = [self._pad(batch) for batch in batches]
+        size = self.experiment.data.val_batch_size
+        batches = cut(positions, size)
+        padded = [self._pad(batch, size) for batch in batches]
         logits = [np.zeros((0, self.experiment.classes.num_classes))]
         with torch.no_grad():
             for batch, (own, _), x_b in zip(
