@@ -13,13 +13,13 @@ NUM_HOSTS = "OCTJOB_NUM_HOSTS"
 POD = "OCTJOB_POD"
 # The file that takes the container's last words.
 TERMINATION_MESSAGE = "OCTJOB_TERMINATION_MESSAGE"
-SET_BY_MANIFEST = (RESTART, NODE, NUM_HOSTS, POD, TERMINATION_MESSAGE)
-
-# Set by a user, also through `compute.env`.
-# The device to compute on, `cpu`, `cuda` or `xla`; default CUDA where there is one.
-DEVICE = "OCTJOB_DEVICE"
 # Where the processes of a run meet, host:port of the first.
 COORDINATOR = "OCTJOB_COORDINATOR"
+SET_BY_MANIFEST = (RESTART, NODE, NUM_HOSTS, COORDINATOR, POD, TERMINATION_MESSAGE)
+
+# Set by a user, also through `compute.env`.
+# The device to compute on, `cpu`, `cuda` or `xla`. Default: on a TPU slice xla, else CUDA where there is one.
+DEVICE = "OCTJOB_DEVICE"
 # For how long transient faults of a store are retried in one operation, in seconds.
 STORAGE_RETRY_S = "OCTJOB_STORAGE_RETRY_S"
 # How long one request to a store may be silent, in seconds.

@@ -44,9 +44,8 @@ def train(run_uris: tuple[str, ...], launcher: int | None, logs: Path | None, ve
 
     Reads <URI>/spec.json, which `octjob submit` wrote, and ends by writing <URI>/result.json. SIGTERM and Ctrl-C
     save the state and exit 75; the same command then continues, with the same result as an uninterrupted run.
-    Where OCTJOB_NUM_HOSTS says that there are several hosts and OCTJOB_COORDINATOR where they meet, all of them
-    carry it out together, and host 0 writes. Without a meeting place host 0 does it alone; the others wait for it and
-    end as it ends.
+    Where OCTJOB_NUM_HOSTS says that there are several hosts, all of them carry it out together: each starts this
+    command, they meet at OCTJOB_COORDINATOR, and host 0 writes.
 
     Several runs are carried out one after the other, each as in a process of its own, without starting one for each.
     Where one fails the next goes on, and the exit code is 5; a signal leaves those that have not begun.
@@ -133,14 +132,11 @@ def _run_name(uri: str) -> str:
 
 
 def _train(uri: str, *, patient: bool, tally: Tally | None = None, stop: Stop | None = None) -> None:
-    from octjob.run.hosts import follow_run, read_host
+    from octjob.run.hosts import read_host
     from octjob.run.termination import last_words
 
     with last_words(uri, os.environ, tally) as words:
         words.host = read_host(os.environ)
-        if not (words.host.is_leader or words.host.together):
-            words.result = follow_run(uri, words.listen, words.host)
-            return
         from octjob.extras import require_trainer
 
         require_trainer()

@@ -12,7 +12,7 @@ from octjob.records.layout import read_progress
 from octjob.run.attempt_log import keep_attempt_log
 from octjob.run.heartbeat import Heartbeat
 from octjob.run.hosts import Host, OnProgress
-from octjob.run.peers import among_peers
+from octjob.run.peers import WORD_S, among_peers
 from octjob.run.resume import ResumeStore
 from octjob.run.session import Session
 from octjob.run.stop import Stop, catch_signals
@@ -50,8 +50,9 @@ def _session(run: Run, store: ObjectStore, heartbeat: Heartbeat, stop: Stop, hos
 
     try:
         make_deterministic()
-        runtime = open_runtime(os.environ, host.index, host.num_hosts if host.together else 1, wait)
-        with among_peers(runtime, stop, lambda: read_progress(store, run.run_id)):
+        runtime = open_runtime(os.environ, host.index, host.num_hosts, wait)
+        word_s = WORD_S if host.pod else 0.0
+        with among_peers(runtime, stop, lambda: read_progress(store, run.run_id), word_s):
             heartbeat.belongs_to(runtime.share(lambda: heartbeat.progress.attempt))
             tracker = open_tracker(run) if host.is_leader else tracker
             yield Session(

@@ -64,7 +64,7 @@ def run_job(
 ) -> Result:
     """Carry a run out, or continue it, and return its result; a finished run is left alone.
 
-    host: where this is. Where hosts work together, each calls this; host 0 writes.
+    host: where this is. Each host of a slice calls this; host 0 writes.
     patient: wait while another process of this machine carries the run out, instead of refusing.
     stop: learns of a signal that came during the run, even too late to interrupt it.
 

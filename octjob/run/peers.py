@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -11,12 +13,22 @@ from octjob.run.heartbeat import failure_of
 from octjob.run.stop import Stop
 from octjob.runtime.base import LostPeerError, Runtime
 
+log = logging.getLogger(__name__)
+
+# How long a kubelet may take to tell how another pod of the Job ended. Then that end is the Job's, which decides
+# whether a restart is counted, and not that of those who merely lost it; of a node that is gone nobody tells.
+WORD_S = 30.0
+_NAP_S = 0.25
+
 
 @contextmanager
-def among_peers(runtime: Runtime, stop: Stop, heartbeat: Callable[[], Progress | None]) -> Iterator[None]:
+def among_peers(
+    runtime: Runtime, stop: Stop, heartbeat: Callable[[], Progress | None], word_s: float = 0.0
+) -> Iterator[None]:
     """The block's own failure is told to the others; a lost connection becomes what it was lost by.
 
-    heartbeat: reads the run's, of the attempt that this process belongs to.
+    heartbeat: reads the run's, of the attempt that this process belongs to. word_s: where a host is gone without a
+    word, how long to wait to be stopped for it.
 
     Raises:
         OctjobError: another host failed; with its message, hint and exit code, so that the run ends as one.
@@ -26,7 +38,11 @@ def among_peers(runtime: Runtime, stop: Stop, heartbeat: Callable[[], Progress |
     try:
         yield
     except LostPeerError as error:
-        raise _reason(runtime, stop, heartbeat()) or error from None
+        reason = _reason(runtime, stop, heartbeat())
+        if reason is None:
+            log.warning("%s", error.message)
+            _wait_for_stop(stop, word_s)
+        raise reason or error from None
     except Interrupted:
         raise
     except Exception as error:
@@ -34,6 +50,12 @@ def among_peers(runtime: Runtime, stop: Stop, heartbeat: Callable[[], Progress |
         raise
     finally:
         runtime.close()
+
+
+def _wait_for_stop(stop: Stop, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not stop.requested and time.monotonic() < deadline:
+        time.sleep(_NAP_S)
 
 
 def _tell(runtime: Runtime, failure: Failure) -> None:

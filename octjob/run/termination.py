@@ -167,7 +167,7 @@ def _result_facts(result: Result) -> dict[str, Any]:
     values = result.evaluation.get("metrics", {})
     return {
         "attempt": result.attempts,
-        # A follower may have missed the leader's last heartbeats.
+        # Whoever came when it was done has heard no heartbeat.
         "stage": "finished",
         "metrics": {name: values[name] for name in RANKING if values.get(name) is not None},
         "collapsed": is_constant(result),

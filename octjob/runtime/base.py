@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from octjob.errors import OctjobError
+from octjob.errors import Interrupted
 from octjob.models.attention import Attend
 from octjob.models.choice import Backend
 from octjob.models.recompute import Recompute
@@ -23,7 +23,7 @@ T = TypeVar("T")
 Module = TypeVar("Module", bound=nn.Module)
 
 
-class LostPeerError(OctjobError):
+class LostPeerError(Interrupted):
     """Another process of the run is gone, or silent: without it nothing collective can end."""
 
 

@@ -1,8 +1,8 @@
 """`python -m tests.cluster.standin`: run the pods of the fake nodes, until SIGTERM.
 
-Every pod's command runs as a process of this machine with the pod's environment; `octjob` is that of `--bin`. What
-the process says, how it ends and its termination message reach the API server as from a kubelet; images, users,
-read-only file systems and pod networks do not exist here.
+Every pod's command runs as a process of this machine with the pod's environment; `octjob` is this one, forked. What
+the process says, how it ends and its termination message reach the API server as from a kubelet; images, users and
+read-only file systems do not exist here, and of pod networks only that a JobSet's pods meet at the first.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import logging
 import signal
-import sys
 import threading
 from pathlib import Path
 
@@ -28,7 +27,6 @@ def main() -> None:
     parser.add_argument(
         "--host", default=LOOPBACK, help="where the API server reaches it; default: %(default)s"
     )
-    parser.add_argument("--bin", type=Path, default=Path(sys.executable).parent, help="where octjob is")
     chosen = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     # One connection a pod is more than the client pools; that is no matter.
@@ -39,7 +37,7 @@ def main() -> None:
     data = chosen.data.absolute()
     identity = Authority(data / "pki").sign("kubelet", "kubelet")
     api = Api(chosen.kubeconfig, stopping)
-    kubelet = Kubelet(api, data, chosen.bin.absolute())
+    kubelet = Kubelet(api, data)
     server = LogServer(kubelet, (chosen.host, chosen.port), identity)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     kubelet.start()

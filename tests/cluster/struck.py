@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -36,7 +37,9 @@ FINETUNE: dict[str, Any] = {
     "data.augment": {"flip": True},
     "model": {"freeze_encoder": False, "head": {"hidden": 8, "dropout": 0.3}},
 }
+NUM_HOSTS = 4
 POLL_S = 0.05
+SIGNAL_S = 1.0
 # A pod's Python takes long to start where other tests run beside.
 PATIENCE_S = 180.0
 COUNTED, ALL = "restartsCountTowardsMax", "restarts"
@@ -56,12 +59,25 @@ class Undisturbed:
 
 
 def left_alone(folder: Path) -> Undisturbed:
-    """Make the data and carry the run out."""
+    """Make the data and carry the run out, on as many hosts as a v4-32 has."""
     store, (run,) = prepared(folder, {"finetune": FINETUNE}, seeds=[1])
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        coordinator = f"127.0.0.1:{free.getsockname()[1]}"
     # As the stand-in runs it: the number of threads changes the last bits.
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "OCTJOB_DEVICE": "cpu"}
+    env = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "OCTJOB_DEVICE": "cpu",
+        "OCTJOB_NUM_HOSTS": str(NUM_HOSTS),
+        "OCTJOB_COORDINATOR": coordinator,
+    }
     command = [sys.executable, "-m", "octjob", "train", "--run", uri_of(run)]
-    subprocess.run(command, env=env, check=True, capture_output=True)
+    hosts = [
+        subprocess.Popen(command, env={**env, "JOB_COMPLETION_INDEX": str(i)}, stdout=subprocess.DEVNULL)
+        for i in range(NUM_HOSTS)
+    ]
+    assert [host.wait() for host in hosts] == [0] * NUM_HOSTS
     return Undisturbed(folder, store, run.run_id)
 
 
@@ -150,30 +166,22 @@ class Struck:
             assert time.monotonic() < deadline, f"not in training: {progress}"
             time.sleep(POLL_S)
 
-    def go_on_to_end(self, leader: int) -> None:
-        """Let a stopped leader answer the SIGTERM that it is about to get, or has got."""
+    def go_on_to_end(self, leader: int, index: int = 0) -> None:
+        """Let a stopped leader take part in the answer to the SIGTERM that worker `index` gets."""
 
         def told() -> bool:
             pods = self.plane.list("pods", self.namespace, f"octjob.dev/sweep={self.name}")
-            return any(worker(pod) == 0 and "deletionTimestamp" in pod["metadata"] for pod in pods)
+            return any(worker(pod) == index and "deletionTimestamp" in pod["metadata"] for pod in pods)
 
-        self.plane.wait_until(told, "the leader's pod is being deleted", PATIENCE_S)
+        self.plane.wait_until(told, f"the pod of worker {index} is being deleted", PATIENCE_S)
+        # The kubelet hears of it when we do.
+        time.sleep(SIGNAL_S)
         os.kill(leader, signal.SIGCONT)
 
     def process(self, index: int) -> int:
         """The process id of a worker."""
-        name = self.pod(index)["metadata"]["name"]
-        wanted = f"OCTJOB_POD={name}".encode()
-        for path in Path("/proc").glob("[0-9]*/environ"):
-            try:
-                variables = path.read_bytes().split(b"\0")
-            except (FileNotFoundError, ProcessLookupError, PermissionError):
-                continue
-            number = int(path.parent.name)
-            # Not one of its children.
-            if wanted in variables and os.getsid(number) == number:
-                return number
-        raise AssertionError(f"no process of pod {name}")
+        uid = self.pod(index)["metadata"]["uid"]
+        return int((self.plane.data / "pods" / uid / "pid").read_text())
 
     def finished(self, *, attempts: int, counted: int) -> Result:
         """The end as it must be: done once, in so many attempts, with the result of the undisturbed run."""

@@ -89,7 +89,7 @@ def test_pods_deleted_by_hand_do_not_count(make: Make, own_control_plane: Contro
         leader = run.stop_in_training(attempt)
         pod = run.pod(index)["metadata"]["name"]
         own_control_plane.kubectl("-n", run.namespace, "delete", "pod", pod, "--wait=false")
-        run.go_on_to_end(leader)
+        run.go_on_to_end(leader, index)
     run.finished(attempts=3, counted=0)
 
 
@@ -98,16 +98,21 @@ def test_a_drained_node_does_not_count(make: Make, own_control_plane: ControlPla
     run.submit()
     leader = run.stop_in_training()
     node = run.pod(1)["spec"]["nodeName"]
+    draining = threading.Thread(
+        target=own_control_plane.kubectl,
+        args=("drain", node, "--delete-emptydir-data", "--force", "--timeout=120s"),
+    )
+    draining.start()
     try:
-        own_control_plane.kubectl("drain", node, "--delete-emptydir-data", "--force", "--timeout=120s")
-        run.go_on_to_end(leader)
+        run.go_on_to_end(leader, index=1)
     finally:
+        draining.join()
         own_control_plane.kubectl("uncordon", node)
     run.finished(attempts=2, counted=0)
 
 
 def test_a_node_that_is_gone_does_not_count(make: Make, own_control_plane: ControlPlane) -> None:
-    """Nobody says how its pods ended; after some 40 to 60 s the pod garbage collector gives them up."""
+    """Nobody says how its pods ended: the other hosts wait for word, then ask to be started again."""
     run = make(max_restarts=0)
     run.submit()
     leader = run.stop_in_training()

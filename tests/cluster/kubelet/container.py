@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .environment import expand
+from .forkserver import Forked, ForkServer
 
 Document = dict[str, Any]
 
@@ -43,20 +44,20 @@ class Container:
     """One container of a pod.
 
     folder: the pod's own, for volumes, log and termination message.
-    programs: where `octjob` is.
+    forks: starts `octjob`.
     """
 
-    def __init__(self, container: Document, volumes: list[Document], folder: Path, programs: Path) -> None:
+    def __init__(self, container: Document, volumes: list[Document], folder: Path, forks: ForkServer) -> None:
         self.spec = container
         self.folder = folder
-        self.programs = programs
+        self.forks = forks
         self.log = folder / "log"
         self.message = folder / "termination-log"
         self.mounts = self._make_volumes(volumes)
         self.log.touch()
         self.message.touch()
         self.finished = threading.Event()
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | Forked | None = None
         self.started_at = now()
 
     def start(self, env: dict[str, str]) -> None:
@@ -64,9 +65,16 @@ class Container:
         argv = [*(self.spec.get("command") or ["octjob"]), *(self.spec.get("args") or ())]
         argv = [expand(word, env) for word in argv]
         own = self._local(env)
-        program = shutil.which(argv[0], path=own["PATH"]) or argv[0]
         self.started_at = now()
-        self.process = subprocess.Popen(
+        self.process = self._spawn(argv, own)
+        # For a test that strikes it.
+        (self.folder / "pid").write_text(str(self.process.pid))
+
+    def _spawn(self, argv: list[str], own: dict[str, str]) -> subprocess.Popen[bytes] | Forked:
+        if argv[0] == "octjob":
+            return self.forks.start(argv[1:], own, self.folder)
+        program = shutil.which(argv[0], path=own["PATH"]) or argv[0]
+        return subprocess.Popen(
             [program, *argv[1:]],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -120,7 +128,7 @@ class Container:
 
     def _local(self, env: dict[str, str]) -> dict[str, str]:
         """The environment with this machine's places for the container's."""
-        path = f"{self.programs}:{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
+        path = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
         tmp = self.mounts.get("/tmp", str(self.folder))
         places = {
             **self.mounts,
@@ -130,8 +138,8 @@ class Container:
         # The machine has neither TPUs nor cores for several pods' threads.
         return {
             "HOME": tmp,
-            "OCTJOB_DEVICE": "cpu",
             **own,
+            "OCTJOB_DEVICE": "cpu",
             "TMPDIR": tmp,
             "OMP_NUM_THREADS": "1",
             "PATH": path,

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from .api import Api
+from .forkserver import ForkServer
+from .network import PodNetwork
 from .pod import Pod
 
 Document = dict[str, Any]
@@ -20,8 +22,9 @@ _ENDED = ("Succeeded", "Failed")
 class Kubelet:
     """Runs every pod that is bound to a node."""
 
-    def __init__(self, api: Api, data: Path, programs: Path) -> None:
-        self.api, self.data, self.programs = api, data, programs
+    def __init__(self, api: Api, data: Path) -> None:
+        self.api, self.data = api, data
+        self.forks, self.network = ForkServer(), PodNetwork()
         self._pods: dict[str, Pod] = {}
         self._lock = threading.Lock()
 
@@ -58,7 +61,7 @@ class Kubelet:
         if pod is None:
             if document.get("status", {}).get("phase") in _ENDED:
                 return
-            pod = Pod(self.api, document, self.data, self.programs)
+            pod = Pod(self.api, document, self.data, self.forks, self.network)
             with self._lock:
                 self._pods[pod.uid] = pod
             pod.start()

@@ -11,6 +11,8 @@ from typing import Any
 from .api import Api
 from .container import START_ERROR, Container, Ended, now
 from .environment import LOOPBACK, ConfigError, decoded, environment
+from .forkserver import ForkServer
+from .network import PodNetwork
 
 Document = dict[str, Any]
 log = logging.getLogger(__name__)
@@ -21,9 +23,12 @@ CONFIG_RETRY_S = 2.0
 class Pod:
     """One pod, carried out by a thread of its own. It has one container."""
 
-    def __init__(self, api: Api, document: Document, data: Path, programs: Path) -> None:
+    def __init__(
+        self, api: Api, document: Document, data: Path, forks: ForkServer, network: PodNetwork
+    ) -> None:
         self.api = api
         self.document = document
+        self.network = network
         metadata = document["metadata"]
         self.uid, self.namespace, self.name = metadata["uid"], metadata["namespace"], metadata["name"]
         self.node = document["spec"]["nodeName"]
@@ -31,7 +36,7 @@ class Pod:
         self.folder = data / self.uid
         self.folder.mkdir(parents=True, exist_ok=True)
         (spec,) = document["spec"]["containers"]
-        self.container = Container(spec, document["spec"].get("volumes") or [], self.folder, programs)
+        self.container = Container(spec, document["spec"].get("volumes") or [], self.folder, forks)
         # lost: nobody asks for its status any more, because its node or its object is gone.
         self.deleting, self.lost = threading.Event(), threading.Event()
         self._lock = threading.Lock()
@@ -100,7 +105,8 @@ class Pod:
         said = ""
         while not (self.deleting.is_set() or self.api.stopping.is_set()):
             try:
-                return environment(self.document, self.container.spec, self._lookup)
+                own = environment(self.document, self.container.spec, self._lookup)
+                return self.network.localized(self.document, own)
             except ConfigError as error:
                 if str(error) != said:
                     said = str(error)

@@ -22,7 +22,7 @@ from octjob.records.layout import read_result, run_key, write_spec
 from octjob.records.schema import Progress, Result
 from octjob.redact import MASK, Redactor
 from octjob.run.heartbeat import Heartbeat
-from octjob.run.hosts import Follower, Host
+from octjob.run.hosts import Host
 from octjob.run.termination import MAX_BYTES, Tally, encode_message, last_words
 from octjob.storage import ObjectStore
 from octjob.storage.file import FileStore
@@ -233,14 +233,32 @@ def test_the_command_says_what_was_wrong_before_the_run(pod: Path, monkeypatch: 
     assert read(pod)["host"] == 1
 
 
-def test_a_follower_that_is_stopped_says_so(
+def test_a_host_that_is_stopped_while_it_waits_for_the_others_says_so(
     pod: Path, monkeypatch: pytest.MonkeyPatch, file_store: ObjectStore
 ) -> None:
     from doubles.cluster_runs import make_run
 
     monkeypatch.setenv("JOB_COMPLETION_INDEX", "1")
-    monkeypatch.setattr(Follower, "_wait", lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setenv("OCTJOB_COORDINATOR", "127.0.0.1:1")
+
+    def nobody_there(*_: object, **__: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise RuntimeError("connection refused")
+
+    monkeypatch.setattr("octjob.runtime.group.TCPStore", nobody_there)
     run = make_run()
     write_spec(file_store, run)
     assert octjob(["train", "--run", f"{file_store.root}/runs/{run.run_id}"]) == 75
     assert (read(pod)["state"], read(pod)["host"]) == ("interrupted", 1)
+
+
+def test_hosts_that_are_not_told_where_to_meet_are_refused(
+    pod: Path, monkeypatch: pytest.MonkeyPatch, file_store: ObjectStore
+) -> None:
+    from doubles.cluster_runs import make_run
+
+    monkeypatch.setenv("JOB_COMPLETION_INDEX", "1")
+    run = make_run()
+    write_spec(file_store, run)
+    assert octjob(["train", "--run", f"{file_store.root}/runs/{run.run_id}"]) == 2
+    assert "OCTJOB_COORDINATOR does not say where they meet" in read(pod)["message"]

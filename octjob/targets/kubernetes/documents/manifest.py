@@ -16,13 +16,15 @@ from octjob.records.layout import run_uri
 from octjob.spec.run import Run
 from octjob.targets.kubernetes import gke, kueue
 from octjob.targets.kubernetes import jobset as jobset_api
-from octjob.targets.kubernetes.documents.names import REPLICATED_JOB, jobset_name, label_value
+from octjob.targets.kubernetes.documents.names import REPLICATED_JOB, jobset_name, label_value, pod_hostname
 from octjob.targets.kubernetes.documents.policy import jobset_rules, pod_rules
 from octjob.targets.kubernetes.documents.settings import Settings
 
 Manifest = dict[str, Any]
 
 CONTAINER = "train"
+# Where host 0 waits for the others: the port of torch.distributed's own examples.
+COORDINATOR_PORT = 12355
 GRACE_PERIOD_S = 120
 SHM_SIZE = "16Gi"
 SPEC_HASH = "octjob.dev/spec-hash"
@@ -86,8 +88,10 @@ def base_hash(document: Manifest, settings: Settings) -> str:
 
 
 def _render(run: Run, settings: Settings, message_patterns: bool) -> Manifest:
+    name = jobset_name(run.sweep, run.run_id)
     text = _template("jobset.yaml.j2").render(
-        name=jobset_name(run.sweep, run.run_id),
+        name=name,
+        coordinator=f"{pod_hostname(name, 0)}:{COORDINATOR_PORT}",
         labels=run_labels(run),
         annotations=run_annotations(run),
         output=run.output,

@@ -56,6 +56,11 @@ def pod_name(jobset: str, index: int, suffix: str = "abcde") -> str:
     return f"{job_name(jobset)}-{index}-{suffix}"
 
 
+def pod_hostname(jobset: str, index: int) -> str:
+    """The name by which the pods of a JobSet find one of them: JobSet makes a headless Service of its own name."""
+    return f"{job_name(jobset)}-{index}.{jobset}"
+
+
 def derived_names(jobset: str, hosts: int) -> dict[str, str]:
     """The longest name of each kind that JobSet and Kueue derive from a JobSet's, kind to name."""
     return {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from octjob.env import SET_BY_MANIFEST
+from octjob.env import DEVICE, SET_BY_MANIFEST
 from octjob.errors import SpecError
 from octjob.spec.accelerator import Slice, parse_accelerator
 from octjob.spec.expand import Plan
@@ -37,7 +37,7 @@ class Settings:
     @property
     def env(self) -> dict[str, str]:
         """The plain environment of the container; the sweep's own values win."""
-        return {"PJRT_DEVICE": "TPU", "HOME": "/tmp", **self.compute.env}
+        return {DEVICE: "xla", "PJRT_DEVICE": "TPU", "HOME": "/tmp", **self.compute.env}
 
     @property
     def secrets(self) -> list[tuple[str, str]]:
