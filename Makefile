@@ -10,7 +10,7 @@ REPLAY_DIR ?= replay-out
 # Trust what the machine trusts: behind a company's proxy uv's own certificates do not reach anything.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: help setup demo replay test test-fast test-attack programs chart-programs test-cluster test-tpu test-tpu-full phase3 cluster cluster-down lint types imports check lock docs site base-check clean
+.PHONY: help setup demo replay test test-fast test-attack programs chart-programs test-cluster test-tpu test-tpu-full image phase3 cluster cluster-down lint types imports check lock docs site base-check clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s $$'\t'
@@ -71,6 +71,9 @@ test-tpu: $(TPU_VENV)/.installed ## octjob's modules through the TPU's own compi
 test-tpu-full: $(TPU_VENV)/.installed ## the same with full-size training steps and more kinds of chips; half an hour
 	$(TPU_TESTS)
 
+image: ## build the container image with the docker or podman that is there, and check it
+	k8s/image/build.sh
+
 phase3: programs ## sweeps/phase3.yaml on such a control plane, from `helm install` to the table, with timings
 	OMP_NUM_THREADS=1 $(PY) -m pytest -s tests/cluster/test_phase3.py
 
@@ -106,6 +109,9 @@ LOCK := $(UV) pip compile --quiet --generate-hashes $(PLATFORM) --no-header
 lock: $(filter .uv/bin/uv,$(UV)) ## resolve the lock files anew
 	$(LOCK) --extra dev --override requirements/overrides.txt pyproject.toml -o requirements/dev.txt
 	$(LOCK) --extra tpu --override requirements/overrides.txt pyproject.toml -o requirements/tpu.txt
+	awk -f requirements/cpu.awk requirements/tpu.txt > requirements/tpu-cpu.txt
+	$(LOCK) --extra train --constraints requirements/tpu.txt pyproject.toml -o requirements/gpu.txt
+	printf '%s\n' editables hatchling==1.27.0 | $(LOCK) - -o requirements/build.txt
 	$(LOCK) --group build pyproject.toml -o requirements/base.txt
 	$(LOCK) --extra tpu --group tpu-test --constraints requirements/tpu.txt --override requirements/overrides.txt pyproject.toml -o requirements/tpu-test.txt
 	$(LOCK) --group docs -o requirements/docs.txt

@@ -9,9 +9,14 @@ from octjob.errors import SpecError
 _TRAINER = ("torch", "pydicom", "safetensors")
 
 
+def is_installed(name: str) -> bool:
+    """Whether there is such a top-level package; it is not imported."""
+    return importlib.util.find_spec(name) is not None
+
+
 def require_trainer() -> None:
     """Raise `SpecError` where only the launcher is installed."""
-    missing = [name for name in _TRAINER if importlib.util.find_spec(name) is None]
+    missing = [name for name in _TRAINER if not is_installed(name)]
     if missing:
         raise SpecError(
             f"this installation cannot train: {', '.join(missing)} not installed",

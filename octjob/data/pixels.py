@@ -48,6 +48,7 @@ _NATIVE = (
     uid.ExplicitVRBigEndian,
     uid.DeflatedExplicitVRLittleEndian,
 )
+SYNTAXES = (*_NATIVE, *_FAST, *_PLUGIN)
 _RLE_HEADER = struct.Struct("<16I")
 _MAX_RLE_PADDING = 2
 
