@@ -38,11 +38,14 @@ FROM ${BASE}
 # Nothing that installs anything.
 RUN python3.11 -c "import shutil, sysconfig; [shutil.rmtree(sysconfig.get_path('stdlib') + name, True) for name in \
 ('/ensurepip', '/site-packages/pip', '/site-packages/setuptools', '/idlelib', '/test')]" \
- && rm -rf /usr/local/bin/pip* /usr/local/lib/python3.11/site-packages/pip-* /usr/share/python-wheels
+ && rm -rf /usr/local/bin/pip* /usr/local/lib/python3.11/site-packages/pip-* /usr/share/python-wheels \
+ && echo 'octjob:x:10001:10001::/tmp:/usr/sbin/nologin' >> /etc/passwd
 COPY --from=packages /opt/octjob /opt/octjob
 COPY --from=octjob /opt/added /opt/octjob
+# USER: torch_xla's imports ask for the user's name, which another user id than ours has not.
 ENV PATH=/opt/octjob/bin:/usr/local/bin:/usr/bin:/bin \
     HOME=/tmp \
+    USER=octjob \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
 ARG VERSION=0.1.0

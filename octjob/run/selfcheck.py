@@ -51,7 +51,7 @@ def check_packages() -> Iterator[Finding]:
     for name in names:
         try:
             importlib.import_module(name)
-        except (ImportError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - an import may run into anything, and that is what is asked
             yield Finding(name, "cannot be imported", f"{type(error).__name__}: {error}")
         else:
             yield Finding(name, _version(name))

@@ -231,6 +231,19 @@ def test_trap_the_cluster_alone_says_which_worker_a_pod_is() -> None:
     assert "PJRT_DEVICE" in names
 
 
+def test_every_host_of_a_slice_computes_on_its_chips() -> None:
+    def values(document: dict[str, Any]) -> dict[str, str]:
+        return {entry["name"]: entry.get("value", "") for entry in container(document)["env"]}
+
+    document = jobset()
+    name = document["metadata"]["name"]
+    found = values(document)
+    assert (found["OCTJOB_DEVICE"], found["PJRT_DEVICE"], found["OCTJOB_NUM_HOSTS"]) == ("xla", "TPU", "4")
+    assert found["OCTJOB_COORDINATOR"] == f"{name}-w-0-0.{name}:12355"
+    assert values(jobset(env={"OCTJOB_DEVICE": "cpu"}))["OCTJOB_DEVICE"] == "cpu"
+    assert "OCTJOB_COORDINATOR" not in values(jobset(accelerator="v4-8"))
+
+
 def test_trap_rule_names_and_patterns_are_what_jobset_accepts() -> None:
     rules = jobset()["spec"]["failurePolicy"]["rules"]
     names = [rule["name"] for rule in rules]
