@@ -50,7 +50,9 @@ def _print(heading: str, findings: Iterable[Finding]) -> list[str]:
     click.echo(heading)
     faults = []
     for one in findings:
-        click.echo(f"{'!' if one.fault else ' '} {one.what}: {one.detail}{f' ({one.fault})' if one.fault else ''}")
+        click.echo(
+            f"{'!' if one.fault else ' '} {one.what}: {one.detail}{f' ({one.fault})' if one.fault else ''}"
+        )
         if one.fault:
             faults.append(one.what)
     return faults
