@@ -103,9 +103,11 @@ def _version(module: str) -> str:
 
 def _licence(info: metadata.PackageMetadata) -> str:
     """By the package's expression, else its classifiers, else the first line of its text."""
-    if expression := info.get("License-Expression"):
-        return expression
+    if "License-Expression" in info:
+        return info["License-Expression"]
     classifiers = [c for c in info.get_all("Classifier") or () if c.startswith("License :: ")]
     if named := [c.rpartition(" :: ")[2] for c in classifiers if c != "License :: OSI Approved"]:
         return " or ".join(named)
-    return (info.get("License") or "not stated").strip().splitlines()[0]
+    if "License" in info:
+        return info["License"].strip().partition("\n")[0]
+    return "not stated"

@@ -158,7 +158,7 @@ def test_accepted_jobset_with_a_refused_job_is_invalid(sweep: Sweep) -> None:
     container(document)["ports"].append({"name": "tpu", "containerPort": 1})
     sweep.cluster.apply(document)
     one = sweep.wait("a", "Invalid")
-    assert 'ports[3].name: Duplicate value: "tpu"' in one.message
+    assert 'ports[4].name: Duplicate value: "tpu"' in one.message
     assert one.final
 
 

@@ -36,7 +36,8 @@ def shape(jobset: Manifest) -> str:
     template = copy.deepcopy(jobset["spec"]["replicatedJobs"][0]["template"])
     del template["metadata"], template["spec"]["template"]["metadata"]
     template["spec"]["template"]["spec"]["containers"][0]["command"].pop()
-    return json.dumps(template, sort_keys=True)
+    # Its pods meet at a name made of the JobSet's.
+    return json.dumps(template, sort_keys=True).replace(jobset["metadata"]["name"], "")
 
 
 def dry_run(
