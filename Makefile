@@ -10,7 +10,7 @@ REPLAY_DIR ?= replay-out
 # Trust what the machine trusts: behind a company's proxy uv's own certificates do not reach anything.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: help setup demo replay test test-fast test-attack programs chart-programs test-cluster test-tpu test-tpu-full image phase3 cluster cluster-down lint types imports check lock docs site base-check clean
+.PHONY: help setup demo replay test test-fast test-attack programs chart-programs test-cluster test-tpu test-tpu-full image test-image phase3 cluster cluster-down lint types imports check lock docs site base-check clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s $$'\t'
@@ -73,6 +73,9 @@ test-tpu-full: $(TPU_VENV)/.installed ## the same with full-size training steps 
 
 image: ## build the container image with the docker or podman that is there, and check it
 	k8s/image/build.sh
+
+test-image: setup ## the tests of the image that `make image` built
+	OMP_NUM_THREADS=1 $(PY) -m pytest tests/image --durations=5
 
 phase3: programs ## sweeps/phase3.yaml on such a control plane, from `helm install` to the table, with timings
 	OMP_NUM_THREADS=1 $(PY) -m pytest -s tests/cluster/test_phase3.py
