@@ -7,10 +7,12 @@ PY := $(VENV)/bin/python
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 DEMO_DIR ?= demo-out
 REPLAY_DIR ?= replay-out
+# Of `base-check`: any that pyproject.toml admits.
+PYTHON ?= 3.11
 # Trust what the machine trusts: behind a company's proxy uv's own certificates do not reach anything.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: help setup demo replay test test-fast test-attack programs chart-programs test-cluster test-tpu test-tpu-full image test-image phase3 cluster cluster-down lint types imports check lock docs site base-check clean
+.PHONY: help setup demo replay test test-fast test-attack programs chart-programs test-cluster test-tpu test-tpu-full image test-image phase3 cluster cluster-down lint types imports check lock docs site base-check test-launcher clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s $$'\t'
@@ -99,15 +101,25 @@ imports: setup ## who may import whom
 
 check: lint types imports ## everything but the tests
 
-base-check: $(filter .uv/bin/uv,$(UV)) ## the launcher alone, without torch: octjob --help must work
-	$(UV) venv --quiet --clear --python 3.11 .venv-base
+base-check: $(filter .uv/bin/uv,$(UV)) ## the launcher alone, without torch, on PYTHON (3.11): octjob --help must work
+	$(UV) venv --quiet --clear --python $(PYTHON) .venv-base
 	$(UV) pip sync --quiet --python .venv-base/bin/python --require-hashes requirements/base.txt
 	$(UV) pip install --quiet --python .venv-base/bin/python --no-deps --no-build-isolation -e .
+	.venv-base/bin/python -m compileall -q octjob
 	.venv-base/bin/octjob --help > /dev/null
 	.venv-base/bin/octjob plan --offline --matrix sweeps/phase3.yaml > /dev/null
 
+# What pyproject.toml's contract calls the launcher; nothing of it may need torch, and neither may its tests.
+LAUNCHER_TESTS := $(addprefix tests/unit/,spec storage records leaderboard targets evaluate)
+test-launcher: base-check ## the launcher's tests without torch, on PYTHON (3.11)
+	$(UV) pip sync --quiet --python .venv-base/bin/python --require-hashes requirements/launcher-test.txt
+	$(UV) pip install --quiet --python .venv-base/bin/python --no-deps --no-build-isolation -e .
+	OMP_NUM_THREADS=1 .venv-base/bin/python -m pytest -n auto --dist worksteal $(LAUNCHER_TESTS)
+
 PLATFORM := --python-version 3.11 --python-platform x86_64-manylinux_2_31
 LOCK := $(UV) pip compile --quiet --generate-hashes $(PLATFORM) --no-header
+# A launcher is a laptop: every system and every Python that pyproject.toml admits, by markers.
+LOCK_EVERYWHERE := $(UV) pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-header
 
 lock: $(filter .uv/bin/uv,$(UV)) ## resolve the lock files anew
 	$(LOCK) --extra dev --override requirements/overrides.txt pyproject.toml -o requirements/dev.txt
@@ -115,7 +127,8 @@ lock: $(filter .uv/bin/uv,$(UV)) ## resolve the lock files anew
 	awk -f requirements/cpu.awk requirements/tpu.txt > requirements/tpu-cpu.txt
 	$(LOCK) --extra train --constraints requirements/tpu.txt pyproject.toml -o requirements/gpu.txt
 	printf '%s\n' editables hatchling==1.27.0 | $(LOCK) - -o requirements/build.txt
-	$(LOCK) --group build pyproject.toml -o requirements/base.txt
+	$(LOCK_EVERYWHERE) --group build pyproject.toml -o requirements/base.txt
+	$(LOCK_EVERYWHERE) --constraints requirements/base.txt --group launcher-test pyproject.toml -o requirements/launcher-test.txt
 	$(LOCK) --extra tpu --group tpu-test --constraints requirements/tpu.txt --override requirements/overrides.txt pyproject.toml -o requirements/tpu-test.txt
 	$(LOCK) --group docs -o requirements/docs.txt
 	echo uv | $(LOCK) - -o requirements/uv.txt
