@@ -12,7 +12,7 @@ PYTHON ?= 3.11
 # Trust what the machine trusts: behind a company's proxy uv's own certificates do not reach anything.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: help setup demo replay test test-fast test-attack programs chart-programs test-cluster test-tpu test-tpu-full image test-image phase3 cluster cluster-down lint types imports check lock docs site base-check test-launcher clean
+.PHONY: help setup demo replay test test-fast test-attack programs chart-programs test-cluster test-tpu test-tpu-full image test-image phase3 cluster cluster-down lint types imports check lock docs site base-check test-launcher release-check release-notes dist chart-package clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s $$'\t'
@@ -145,5 +145,24 @@ site: docs $(SITE_VENV)/.installed ## build the documentation site into site/; i
 	NO_MKDOCS_2_WARNING=1 $(SITE_VENV)/bin/mkdocs build --strict --quiet
 	$(PY) -m docs.selfcontained site
 
+release-check: setup ## whether everything that tells a version tells that of TAG (v0.2.0)
+	$(PY) -m docs.release check $(TAG)
+
+release-notes: setup ## the changelog's section of TAG as the text of a release of REPOSITORY (owner/name) with IMAGE
+	$(PY) -m docs.release notes $(TAG) $(REPOSITORY) $(IMAGE)
+
+dist: setup ## wheel and sdist in dist/, and the wheel tried where nothing else of octjob is
+	rm -rf dist
+	$(VENV)/bin/hatchling build
+	$(UV) venv --quiet --clear --python 3.11 .venv-base
+	$(UV) pip sync --quiet --python .venv-base/bin/python --require-hashes requirements/base.txt
+	$(UV) pip install --quiet --python .venv-base/bin/python --no-deps dist/*.whl
+	.venv-base/bin/octjob --version
+
+chart-package: setup chart-programs ## the chart with IMAGE (by digest) in its values, packed into build/
+	rm -rf build
+	$(PY) -m docs.release chart $(IMAGE) build
+	$$($(PY) -m tests.cluster.build helm) package build/octjob --destination build
+
 clean: ## remove what the targets made
-	rm -rf .venv .venv-base .venv-site .venv-tpu .uv site demo-out replay-out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-base .venv-site .venv-tpu .uv build dist site demo-out replay-out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -255,8 +255,8 @@ def test_every_test_named_in_a_page_exists() -> None:
 
 def test_one_version_is_told_everywhere() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    chart = yaml.safe_load((ROOT / "charts/octjob/Chart.yaml").read_text())["appVersion"]
-    assert project == octjob.__version__ == chart
+    chart = yaml.safe_load((ROOT / "charts/octjob/Chart.yaml").read_text())
+    assert project == octjob.__version__ == chart["appVersion"] == chart["version"]
 
 
 def test_every_exit_code_is_explained() -> None:
