@@ -12,7 +12,7 @@ PYTHON ?= 3.11
 # Trust what the machine trusts: behind a company's proxy uv's own certificates do not reach anything.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: help setup demo replay test test-fast test-attack programs chart-programs test-cluster test-tpu test-tpu-full image test-image phase3 cluster cluster-down lint types imports check lock docs site base-check test-launcher release-check release-notes dist chart-package clean
+.PHONY: help setup demo replay test test-fast test-attack programs chart-programs test-cluster test-tpu test-tpu-full image test-image phase3 cluster cluster-down lint types imports check lock docs site base-check test-launcher release-check release-notes dist chart-package workflows clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s $$'\t'
@@ -99,7 +99,17 @@ types: setup ## mypy --strict
 imports: setup ## who may import whom
 	$(VENV)/bin/lint-imports
 
-check: lint types imports ## everything but the tests
+# zizmor looks for what an attacker could use, actionlint and shellcheck for what would not run, hadolint at the image.
+# actionlint is built from source, once, and left out where there is no Go; CI insists on it.
+SHELL_SCRIPTS = $(filter-out k8s/image/base.sh,$(shell git ls-files '*.sh')) .ci/run
+workflows: setup ## what reads .github, the Dockerfile and the shell scripts
+	$(VENV)/bin/zizmor --offline --persona pedantic --no-progress --quiet .github
+	actionlint=$$($(PY) -m tests.cluster.build --workflows) || exit 1; \
+	test -z "$$actionlint" || "$$actionlint" -shellcheck $(VENV)/bin/shellcheck -pyflakes=
+	$(VENV)/bin/shellcheck $(SHELL_SCRIPTS)
+	$(VENV)/bin/hadolint Dockerfile
+
+check: lint types imports workflows ## everything but the tests
 
 base-check: $(filter .uv/bin/uv,$(UV)) ## the launcher alone, without torch, on PYTHON (3.11): octjob --help must work
 	$(UV) venv --quiet --clear --python $(PYTHON) .venv-base
