@@ -94,6 +94,10 @@ def test_notes_are_that_section_with_links_to_the_tag_and_the_image(root: Path) 
     )
 
 
+def test_notes_point_to_a_heading_that_is_there() -> None:
+    assert "\n## Verify what is published\n" in (ROOT / "docs/releasing.md").read_text()
+
+
 def test_the_last_section_ends_with_the_file(root: Path) -> None:
     assert section(root / "CHANGELOG.md", "0.1.0") == "- The first."
 

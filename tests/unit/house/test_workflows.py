@@ -18,6 +18,8 @@ USES = re.compile(r"^\s*(?:- )?uses: (?P<what>\S+)(?P<comment>.*)$", re.MULTILIN
 PINNED = re.compile(r"[\w.-]+(?:/[\w.-]+)+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
 TARGET = re.compile(r"\bmake (?:--?[a-z]+ )*([a-z][a-z0-9-]*)")
 RULE = re.compile(r"^([a-z][a-z0-9-]*):(?!=) *([^#\n]*)", re.MULTILINE)
+# What others get: no cache that another job may have written takes part in it.
+PUBLISHING = ("image.yml", "release.yml", "site.yml")
 
 workflows = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
 
@@ -124,6 +126,22 @@ def test_our_own_actions_are_asked_for_what_they_know() -> None:
                 known = read(local(step["uses"]))["inputs"]
                 assert set(step.get("with", {})) <= set(known), f"{path.name}: {step}"
                 assert step.get("with", {}).get("programs", "all") in ("workflows", "charts", "all")
+
+
+@pytest.mark.parametrize("name", PUBLISHING)
+def test_what_is_published_is_made_without_a_cache(name: str) -> None:
+    own = [step for step in steps(GITHUB / "workflows" / name) if "/actions/tools" in step.get("uses", "")]
+    assert [step for step in own if step["with"].get("cache") != "false"] == []
+    assert "actions/cache@" not in (GITHUB / "workflows" / name).read_text()
+
+
+def test_what_a_maintainer_must_set_is_on_the_page() -> None:
+    page = (ROOT / "docs/releasing.md").read_text()
+    text = "\n".join(path.read_text() for path in WORKFLOWS)
+    names = set(re.findall(r"\b(?:vars|secrets)\.(\w+)", text))
+    names |= set(re.findall(r"^    environment: (\S+)$", text, re.MULTILINE))
+    assert "TORCH_CPU_INDEX" in names
+    assert [name for name in names if f"`{name}`" not in page] == []
 
 
 def test_dependabot_looks_wherever_something_is_pinned() -> None:
