@@ -7,10 +7,12 @@ PY := $(VENV)/bin/python
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 DEMO_DIR ?= demo-out
 REPLAY_DIR ?= replay-out
+# Of `base-check`: any that pyproject.toml admits.
+PYTHON ?= 3.11
 # Trust what the machine trusts: behind a company's proxy uv's own certificates do not reach anything.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: help setup demo replay test test-fast test-attack programs chart-programs test-cluster test-tpu test-tpu-full image test-image phase3 cluster cluster-down lint types imports check lock docs site base-check clean
+.PHONY: help setup demo replay test test-fast test-attack programs chart-programs test-cluster test-tpu test-tpu-full image test-image phase3 cluster cluster-down lint types imports check lock docs site base-check test-launcher release-check release-notes dist chart-package workflows clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s $$'\t'
@@ -97,17 +99,37 @@ types: setup ## mypy --strict
 imports: setup ## who may import whom
 	$(VENV)/bin/lint-imports
 
-check: lint types imports ## everything but the tests
+# zizmor looks for what an attacker could use, actionlint and shellcheck for what would not run, hadolint at the image.
+# actionlint is built from source, once, and left out where there is no Go; CI insists on it.
+SHELL_SCRIPTS = $(filter-out k8s/image/base.sh,$(shell git ls-files '*.sh')) .ci/run
+workflows: setup ## what reads .github, the Dockerfile and the shell scripts
+	$(VENV)/bin/zizmor --offline --persona pedantic --no-progress --quiet .github
+	actionlint=$$($(PY) -m tests.cluster.build --workflows) || exit 1; \
+	test -z "$$actionlint" || "$$actionlint" -shellcheck $(VENV)/bin/shellcheck -pyflakes=
+	$(VENV)/bin/shellcheck $(SHELL_SCRIPTS)
+	$(VENV)/bin/hadolint Dockerfile
 
-base-check: $(filter .uv/bin/uv,$(UV)) ## the launcher alone, without torch: octjob --help must work
-	$(UV) venv --quiet --clear --python 3.11 .venv-base
+check: lint types imports workflows ## everything but the tests
+
+base-check: $(filter .uv/bin/uv,$(UV)) ## the launcher alone, without torch, on PYTHON (3.11): octjob --help must work
+	$(UV) venv --quiet --clear --python $(PYTHON) .venv-base
 	$(UV) pip sync --quiet --python .venv-base/bin/python --require-hashes requirements/base.txt
 	$(UV) pip install --quiet --python .venv-base/bin/python --no-deps --no-build-isolation -e .
+	.venv-base/bin/python -m compileall -q octjob
 	.venv-base/bin/octjob --help > /dev/null
 	.venv-base/bin/octjob plan --offline --matrix sweeps/phase3.yaml > /dev/null
 
+# What pyproject.toml's contract calls the launcher; nothing of it may need torch, and neither may its tests.
+LAUNCHER_TESTS := $(addprefix tests/unit/,spec storage records leaderboard targets evaluate)
+test-launcher: base-check ## the launcher's tests without torch, on PYTHON (3.11)
+	$(UV) pip sync --quiet --python .venv-base/bin/python --require-hashes requirements/launcher-test.txt
+	$(UV) pip install --quiet --python .venv-base/bin/python --no-deps --no-build-isolation -e .
+	OMP_NUM_THREADS=1 .venv-base/bin/python -m pytest -n auto --dist worksteal $(LAUNCHER_TESTS)
+
 PLATFORM := --python-version 3.11 --python-platform x86_64-manylinux_2_31
 LOCK := $(UV) pip compile --quiet --generate-hashes $(PLATFORM) --no-header
+# A launcher is a laptop: every system and every Python that pyproject.toml admits, by markers.
+LOCK_EVERYWHERE := $(UV) pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-header
 
 lock: $(filter .uv/bin/uv,$(UV)) ## resolve the lock files anew
 	$(LOCK) --extra dev --override requirements/overrides.txt pyproject.toml -o requirements/dev.txt
@@ -115,7 +137,8 @@ lock: $(filter .uv/bin/uv,$(UV)) ## resolve the lock files anew
 	awk -f requirements/cpu.awk requirements/tpu.txt > requirements/tpu-cpu.txt
 	$(LOCK) --extra train --constraints requirements/tpu.txt pyproject.toml -o requirements/gpu.txt
 	printf '%s\n' editables hatchling==1.27.0 | $(LOCK) - -o requirements/build.txt
-	$(LOCK) --group build pyproject.toml -o requirements/base.txt
+	$(LOCK_EVERYWHERE) --group build pyproject.toml -o requirements/base.txt
+	$(LOCK_EVERYWHERE) --constraints requirements/base.txt --group launcher-test pyproject.toml -o requirements/launcher-test.txt
 	$(LOCK) --extra tpu --group tpu-test --constraints requirements/tpu.txt --override requirements/overrides.txt pyproject.toml -o requirements/tpu-test.txt
 	$(LOCK) --group docs -o requirements/docs.txt
 	echo uv | $(LOCK) - -o requirements/uv.txt
@@ -132,5 +155,24 @@ site: docs $(SITE_VENV)/.installed ## build the documentation site into site/; i
 	NO_MKDOCS_2_WARNING=1 $(SITE_VENV)/bin/mkdocs build --strict --quiet
 	$(PY) -m docs.selfcontained site
 
+release-check: setup ## whether everything that tells a version tells that of TAG (v0.2.0)
+	$(PY) -m docs.release check $(TAG)
+
+release-notes: setup ## the changelog's section of TAG as the text of a release of REPOSITORY (owner/name) with IMAGE
+	$(PY) -m docs.release notes $(TAG) $(REPOSITORY) $(IMAGE)
+
+dist: setup ## wheel and sdist in dist/, and the wheel tried where nothing else of octjob is
+	rm -rf dist
+	$(VENV)/bin/hatchling build
+	$(UV) venv --quiet --clear --python 3.11 .venv-base
+	$(UV) pip sync --quiet --python .venv-base/bin/python --require-hashes requirements/base.txt
+	$(UV) pip install --quiet --python .venv-base/bin/python --no-deps dist/*.whl
+	.venv-base/bin/octjob --version
+
+chart-package: setup chart-programs ## the chart with IMAGE (by digest) in its values, packed into build/
+	rm -rf build
+	$(PY) -m docs.release chart $(IMAGE) build
+	$$($(PY) -m tests.cluster.build helm) package build/octjob --destination build
+
 clean: ## remove what the targets made
-	rm -rf .venv .venv-base .venv-site .venv-tpu .uv site demo-out replay-out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-base .venv-site .venv-tpu .uv build dist site demo-out replay-out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -56,11 +56,14 @@ TOOLS = {
     "etcd": Tool("etcd", "go.etcd.io/etcd/server/v3"),
     "helm": Tool("helm", "helm.sh/helm/v4/cmd/helm"),
     "kubeconform": Tool("kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform"),
+    "actionlint": Tool("actionlint", "github.com/rhysd/actionlint/cmd/actionlint"),
 }
 
 
 # What tests/unit renders and checks charts with.
 OF_CHARTS = ("helm", "kubeconform")
+# What `make workflows` reads .github with, besides what comes with .venv.
+OF_WORKFLOWS = ("actionlint",)
 # Modules whose files are read besides their code: charts, schemas, CRDs.
 SOURCES = ("k8s.io/kubernetes", "sigs.k8s.io/jobset", "sigs.k8s.io/kueue", "sigs.k8s.io/kwok")
 
@@ -104,7 +107,7 @@ def module_dir(module: str, family: str = "kubernetes") -> Path:
 
 
 def build_all(names: Sequence[str] = tuple(TOOLS)) -> list[Path]:
-    """Build what is not there yet, and fetch the sources that tests read, saying what takes the time.
+    """Build what is not there yet, and fetch the sources that tests read with it, saying what takes the time.
 
     Raises:
         BuildError: no Go compiler, or a build failed.
@@ -117,8 +120,9 @@ def build_all(names: Sequence[str] = tuple(TOOLS)) -> list[Path]:
         paths.append(build(name))
         if (took_s := time.monotonic() - start) > 1:
             _say(f"  {took_s:.0f} s")
-    for module in SOURCES:
-        module_dir(module)
+    if set(names) - set(OF_WORKFLOWS):
+        for module in SOURCES:
+            module_dir(module)
     return paths
 
 
@@ -187,18 +191,19 @@ def _go(*arguments: str, family: str) -> str:
 
 
 def main(arguments: list[str]) -> None:
-    """`--charts`: what the chart's tests need; without Go they are skipped, except where CI is set."""
-    charts = arguments == ["--charts"]
-    names = list(OF_CHARTS) if charts else arguments or list(TOOLS)
+    """A group, `--charts` or `--workflows`, is left out without Go, except where CI is set."""
+    groups = {"--charts": (OF_CHARTS, "the chart's tests"), "--workflows": (OF_WORKFLOWS, "actionlint")}
+    group, skipped = groups.get(" ".join(arguments), ((), ""))
+    names = list(group) or arguments or list(TOOLS)
     if unknown := sorted(set(names) - set(TOOLS)):
         raise SystemExit(f"error: unknown: {', '.join(unknown)}; known: {', '.join(TOOLS)}")
     try:
         for path in build_all(names):
             sys.stdout.write(f"{path}\n")
     except NoCompilerError:
-        if not charts or os.environ.get("CI"):
+        if not group or os.environ.get("CI"):
             raise
-        _say("no Go compiler (`go`) on the PATH: the chart's tests will be skipped")
+        _say(f"no Go compiler (`go`) on the PATH: {skipped} will be skipped")
 
 
 if __name__ == "__main__":
