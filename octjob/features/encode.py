@@ -55,6 +55,7 @@ class Encoding:
             view=view_name(self.experiment.data.augment, view),
             pooling=self.pooling,
             precision=self.experiment.train.precision,
+            backend=self.runtime.backend,
         )
 
     @property

@@ -3,7 +3,8 @@
     <cache>/features/<digest>/<shard>.sealed   SHA-256, then safetensors: features by SOP instance UID
                              /lease.json            who is encoding now
 
-The digest covers encoder weights and geometry, preprocessing, view, pooling and precision; never a name or path.
+The digest covers encoder weights and geometry, preprocessing, view, pooling, precision and the compiler; never a name
+or path.
 Shards are create-only and named by the volumes in them, so writers can repeat each other but never conflict.
 """
 
@@ -20,12 +21,13 @@ import numpy as np
 import numpy.typing as npt
 import safetensors.numpy
 
+from octjob.models.choice import Backend
 from octjob.storage.base import AlreadyExistsError, ObjectNotFoundError, ObjectStore, StoreFullError
 from octjob.storage.sealed import seal, unseal
 
 log = logging.getLogger(__name__)
 
-FEATURE_VERSION = 2
+FEATURE_VERSION = 3
 _SUFFIX = ".sealed"
 _LEASE = "lease.json"
 
@@ -38,6 +40,7 @@ class FeatureKey:
 
     encoder: digest of weights and geometry. preprocess: digest of profile and size.
     view: "identity", or the augmentation and the view's number. pooling: mean, max or the token grid.
+    backend: who compiled the encoder, since each rounds in its own way.
     """
 
     encoder: str
@@ -45,6 +48,7 @@ class FeatureKey:
     view: str
     pooling: str
     precision: str
+    backend: Backend
     version: int = FEATURE_VERSION
 
     @property

@@ -26,6 +26,7 @@ from octjob.features.encode import Encoding, encode_volumes
 from octjob.features.lease import DURATION_S, Lease
 from octjob.features.store import Features, FeatureStore
 from octjob.models.checkpoint import read_checkpoint
+from octjob.models.choice import Backend
 from octjob.runtime.single import Single
 from octjob.spec.experiment import Experiment
 from octjob.storage.base import ObjectStore
@@ -132,6 +133,24 @@ def test_whatever_changes_a_feature_changes_its_address(bench: Bench) -> None:
     assert len(set(digests)) == len(digests)
     heads = read_checkpoint(bench.folder / "a.pt", encoder="auto", uri="a", num_heads=4)
     assert Encoding(heads, Experiment(), CPU).key(IDENTITY).digest not in digests
+
+
+class Elsewhere(Single):
+    """The CPU under the name of another compiler."""
+
+    def __init__(self, backend: Backend) -> None:
+        super().__init__("cpu")
+        self.backend = backend
+
+
+def test_runs_on_another_compiler_do_not_share_features(bench: Bench, file_store: ObjectStore) -> None:
+    """XLA, for a TPU or not, rounds otherwise than torch's own kernels."""
+    plain = bench.encoding()
+    backends: tuple[Backend, ...] = ("torch", "xla", "tpu")
+    for backend in backends:
+        encoding = Encoding(plain.loaded, plain.experiment, Elsewhere(backend))
+        bench.encode(encoding, file_store, owner=backend)
+    assert len(bench.calls) == 3 * NUM_VOLUMES
 
 
 def test_what_does_not_change_a_feature_does_not_change_its_address(bench: Bench) -> None:
