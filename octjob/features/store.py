@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
@@ -22,7 +22,13 @@ import numpy.typing as npt
 import safetensors.numpy
 
 from octjob.models.choice import Backend
-from octjob.storage.base import AlreadyExistsError, ObjectNotFoundError, ObjectStore, StoreFullError
+from octjob.storage.base import (
+    AlreadyExistsError,
+    ObjectInfo,
+    ObjectNotFoundError,
+    ObjectStore,
+    StoreFullError,
+)
 from octjob.storage.sealed import seal, unseal
 
 log = logging.getLogger(__name__)
@@ -65,6 +71,8 @@ class FeatureStore:
         self.store = store
         self.key = key
         self._damaged: set[str] = set()
+        # (key, version) of every shard that was fetched, and the UIDs in it.
+        self._held: dict[tuple[str, str], frozenset[str]] = {}
         self.prefix = f"features/{key.digest}/"
 
     @property
@@ -73,38 +81,49 @@ class FeatureStore:
         return self.prefix + _LEASE
 
     def read(self, uids: Iterable[str]) -> Features:
-        """Those of `uids` that are there."""
+        """Those of `uids` that are there. A shard is fetched once, and again only for what it is known to hold."""
         wanted = set(uids)
-        shards = [info.key for info in self.store.list(self.prefix) if info.key.endswith(_SUFFIX)]
+        shards = [info for info in self.store.list(self.prefix) if info.key.endswith(_SUFFIX)]
         found: Features = {}
         with ThreadPoolExecutor(max_workers=8) as pool:
-            for features in pool.map(self._read_shard, shards):
+            for features in pool.map(self._read_shard, [s for s in shards if self._may_hold(s, wanted)]):
                 found.update((uid, x) for uid, x in features.items() if uid in wanted)
         return found
 
-    def _read_shard(self, key: str) -> Mapping[str, npt.NDArray[np.float32]]:
+    def _may_hold(self, shard: ObjectInfo, wanted: Set[str]) -> bool:
+        held = self._held.get((shard.key, shard.version))
+        return held is None or not held.isdisjoint(wanted)
+
+    def _read_shard(self, shard: ObjectInfo) -> Features:
         try:
-            body = unseal(self.store.get(key))
+            body = unseal(self.store.get(shard.key))
         except ObjectNotFoundError:
-            log.warning("%s was removed; its features are made again", self.store.uri(key))
+            log.warning("%s was removed; its features are made again", self.store.uri(shard.key))
             return {}
         if body is None:
             log.warning(
-                "%s is damaged (its SHA-256 is wrong); its features are made again", self.store.uri(key)
+                "%s is damaged (its SHA-256 is wrong); its features are made again", self.store.uri(shard.key)
             )
-            self._damaged.add(key)
-            return {}
-        return safetensors.numpy.load(body)
+            self._damaged.add(shard.key)
+        features = safetensors.numpy.load(body) if body is not None else {}
+        self._held[shard.key, shard.version] = frozenset(features)
+        return features
 
-    def write(self, features: Features) -> None:
-        """Add a shard. A store without room for it is a warning: whoever needs them encodes these volumes again."""
+    def write(self, features: Features) -> bool:
+        """Add a shard, and say whether others can read it.
+
+        A store without room for it is a warning: whoever needs these features encodes the volumes again.
+        """
         name = hashlib.sha256("\n".join(sorted(features)).encode()).hexdigest()[:32]
         data = safetensors.numpy.save({uid: np.ascontiguousarray(x) for uid, x in features.items()})
         key = f"{self.prefix}{name}{_SUFFIX}"
         try:
             # The same features replace damaged ones, whoever comes first.
-            self.store.put(key, seal(data), if_absent=key not in self._damaged)
+            version = self.store.put(key, seal(data), if_absent=key not in self._damaged)
+            self._held[key, version] = frozenset(features)
         except AlreadyExistsError:
             log.info("shard %s was written by another run meanwhile", name)
         except StoreFullError as error:
             log.warning("%s; %d features are not kept", error.message, len(features))
+            return False
+        return True
