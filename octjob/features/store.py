@@ -1,7 +1,7 @@
 """The content-addressed feature store: encode once, share between the runs of a sweep.
 
-    <cache>/features/<digest>/<shard>.sealed   SHA-256, then safetensors: features by SOP instance UID
-                             /lease.json            who is encoding now
+    <cache>/features/<digest>/<shard>.sealed       SHA-256, then safetensors: features by SOP instance UID
+                             /claims/<part>.json   who encodes the volumes of a part (`octjob.features.claims`)
 
 The digest covers encoder weights and geometry, preprocessing, view, pooling, precision and the compiler; never a name
 or path.
@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import time
 from collections.abc import Iterable, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -35,7 +36,9 @@ log = logging.getLogger(__name__)
 
 FEATURE_VERSION = 3
 _SUFFIX = ".sealed"
-_LEASE = "lease.json"
+# A shard is written when it is full or this old, so that a killed run loses little.
+_SHARD_VOLUMES = 64
+_SHARD_S = 30.0
 
 Features = dict[str, npt.NDArray[np.float32]]
 
@@ -76,9 +79,9 @@ class FeatureStore:
         self.prefix = f"features/{key.digest}/"
 
     @property
-    def lease_key(self) -> str:
-        """The object that says who is encoding."""
-        return self.prefix + _LEASE
+    def claims_prefix(self) -> str:
+        """Where it is said who encodes what."""
+        return f"{self.prefix}claims/"
 
     def read(self, uids: Iterable[str]) -> Features:
         """Those of `uids` that are there. A shard is fetched once, and again only for what it is known to hold."""
@@ -127,3 +130,28 @@ class FeatureStore:
             log.warning("%s; %d features are not kept", error.message, len(features))
             return False
         return True
+
+
+class Shards:
+    """Features on their way to the store: a shard is written when it is full or old, and at the end.
+
+    unkept: those that the store had no room for.
+    """
+
+    def __init__(self, store: FeatureStore) -> None:
+        self.store = store
+        self.unkept: Features = {}
+        self._shard: Features = {}
+        self._began = time.monotonic()
+
+    def add(self, features: Features) -> None:
+        """Take these in, and write what is due."""
+        self._shard |= features
+        if len(self._shard) >= _SHARD_VOLUMES or time.monotonic() - self._began > _SHARD_S:
+            self.close()
+
+    def close(self) -> None:
+        """Write what is left."""
+        shard, self._shard, self._began = self._shard, {}, time.monotonic()
+        if shard and not self.store.write(shard):
+            self.unkept |= shard

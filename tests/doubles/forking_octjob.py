@@ -42,7 +42,7 @@ import octjob.cli.collect
 import octjob.cli.submit
 import octjob.cli.train
 import octjob.data.volumes
-import octjob.features.encode
+import octjob.features.claims
 import octjob.leaderboard.collect
 import octjob.run.job
 import octjob.spec.expand
@@ -128,7 +128,7 @@ def _command(request: dict[str, Any], changes: int) -> int:
 def _prepare(request: dict[str, Any]) -> None:
     os.environ.update(request.get("env", {}))
     if "lease_s" in request:
-        octjob.features.encode.Lease = partial(Lease, duration_s=request["lease_s"])  # type: ignore[misc]
+        octjob.features.claims.Lease = partial(Lease, duration_s=request["lease_s"])  # type: ignore[misc]
 
 
 def _beside(request: dict[str, Any]) -> int:
