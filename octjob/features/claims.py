@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import threading
 from collections import defaultdict, deque
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -39,6 +40,7 @@ class Claims:
         self._pool = ThreadPoolExecutor(_NUM_THREADS, thread_name_prefix="claims")
         self._leases: dict[str, Lease] = {}
         self._is_full = False
+        self._telling = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -88,6 +90,8 @@ class Claims:
         try:
             return lease.acquire()
         except StoreFullError as error:
-            log.warning("%s; encoding without claims, perhaps what another run encodes too", error.message)
-            self._is_full = True
+            with self._telling:
+                if not self._is_full:
+                    log.warning("%s; encoding without claims, perhaps as another run does", error.message)
+                self._is_full = True
             return True
