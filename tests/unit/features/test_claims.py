@@ -10,11 +10,10 @@ from collections.abc import Callable
 
 import pytest
 from doubles.interleaved import MemoryStore
+from doubles.simulated_encoding import Simulation, encoded, expected, plain
 
 from octjob.features.claims import Claims, part_of
 from octjob.features.lease import DURATION_S
-
-from .simulation import Simulation, encoded, expected, plain
 
 SEEDS = range(400)
 VOLUMES = range(14)

@@ -10,12 +10,11 @@ from typing import Any, TypeVar
 
 import pytest
 from doubles.interleaved import MemoryStore
+from doubles.simulated_encoding import KEY, encoded, expected, feature, plain
 
 from octjob.features.store import FeatureStore
 from octjob.runtime.single import Single
 from octjob.storage.base import ObjectStore, StoreFullError
-
-from .simulation import KEY, encoded, expected, feature, plain
 
 T = TypeVar("T")
 VOLUMES = range(40)

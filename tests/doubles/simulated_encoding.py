@@ -12,8 +12,8 @@ from typing import Any, Self
 
 import numpy as np
 import pytest
-from doubles.interleaved import Interrupted, MemoryStore, Turns
 
+from doubles.interleaved import Interrupted, MemoryStore, Turns
 from octjob.data.augment import IDENTITY
 from octjob.data.cohort import Volume
 from octjob.data.manifest import VolumeRecord
