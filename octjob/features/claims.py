@@ -48,11 +48,13 @@ class Claims:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # After an error requests may be under way; what they win is let go too.
+        self._pool.shutdown(cancel_futures=True)
         try:
-            self.release()
+            for lease in self._held:
+                lease.release()
         finally:
             self._holder.close()
-            self._pool.shutdown()
 
     def take(self, uids: Iterable[str], num_volumes: int) -> list[str]:
         """Claim parts until they hold `num_volumes` of `uids`, and return those; fewer where others hold the rest."""
@@ -71,13 +73,15 @@ class Claims:
 
     def renew(self) -> None:
         """Keep holding what is held; cheap to call often."""
-        due = [lease for lease in self._leases.values() if lease.is_due]
-        list(self._pool.map(lambda lease: lease.renew(), due))
+        list(self._pool.map(lambda lease: lease.renew(), [lease for lease in self._held if lease.is_due]))
 
     def release(self) -> None:
         """Let others have at once what is held."""
-        held = [lease for lease in self._leases.values() if lease.is_held]
-        list(self._pool.map(lambda lease: lease.release(), held))
+        list(self._pool.map(lambda lease: lease.release(), self._held))
+
+    @property
+    def _held(self) -> list[Lease]:
+        return [lease for lease in self._leases.values() if lease.is_held]
 
     def _turn(self, part: str) -> str:
         """Each run goes through the parts in an order of its own, so that two seldom want the same one."""

@@ -112,7 +112,7 @@ class Inline:
     def map(self, function: Callable[..., Any], *each: Iterable[Any]) -> Iterator[Any]:
         return iter([function(*given) for given in zip(*each, strict=True)])
 
-    def shutdown(self) -> None:
+    def shutdown(self, *, cancel_futures: bool = False) -> None:
         pass
 
 

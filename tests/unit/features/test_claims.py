@@ -5,13 +5,16 @@ Every order is one of `Turns`, so a seed that fails fails again.
 
 from __future__ import annotations
 
+import json
 import random
+import time
 from collections.abc import Callable
 
 import pytest
 from doubles.interleaved import MemoryStore
 from doubles.simulated_encoding import Simulation, encoded, expected, plain
 
+from octjob.errors import AccessError
 from octjob.features.claims import Claims, part_of
 from octjob.features.lease import DURATION_S
 
@@ -147,6 +150,26 @@ def test_a_run_claims_no_more_than_it_was_told_to() -> None:
         assert one.take(set(uids) - set(ours), 64) == []
         other.release()
         assert len(one.take(set(uids) - set(ours), 64)) >= 64
+
+
+class Refusing(MemoryStore):
+    """Refuses one key at once, and takes its time for the others."""
+
+    def put(self, key: str, data: bytes, *, if_absent: bool = False, if_version: str | None = None) -> str:
+        if key == f"claims/{part_of('7')}.json":
+            raise AccessError(f"{self.uri(key)}: no right to write")
+        time.sleep(0.02)
+        return super().put(key, data, if_absent=if_absent, if_version=if_version)
+
+
+def test_after_an_error_nothing_stays_claimed() -> None:
+    """Not even what was won when it had been raised already."""
+    store = Refusing()
+    with pytest.raises(AccessError), Claims(store, "claims/", "one") as claims:
+        claims.take([f"{number}" for number in range(64)], 64)
+    bodies = [json.loads(store.get(info.key)) for info in store.list("claims/")]
+    assert bodies
+    assert all(body["released"] for body in bodies)
 
 
 def test_runs_begin_at_different_parts() -> None:
