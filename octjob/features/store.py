@@ -10,6 +10,7 @@ Shards are create-only and named by the volumes in them, so writers can repeat e
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -29,6 +30,7 @@ from octjob.storage.base import (
     ObjectNotFoundError,
     ObjectStore,
     StoreFullError,
+    VersionConflictError,
 )
 from octjob.storage.sealed import seal, unseal
 
@@ -73,7 +75,8 @@ class FeatureStore:
     def __init__(self, store: ObjectStore, key: FeatureKey) -> None:
         self.store = store
         self.key = key
-        self._damaged: set[str] = set()
+        # Shards that hold nothing, in the place of damaged ones.
+        self._void: set[str] = set()
         # (key, version) of every shard that was fetched, and the UIDs in it.
         self._held: dict[tuple[str, str], frozenset[str]] = {}
         self.prefix = f"features/{key.digest}/"
@@ -107,10 +110,18 @@ class FeatureStore:
             log.warning(
                 "%s is damaged (its SHA-256 is wrong); its features are made again", self.store.uri(shard.key)
             )
-            self._damaged.add(shard.key)
+            self._clear(shard)
         features = safetensors.numpy.load(body) if body is not None else {}
+        if not features:
+            self._void.add(shard.key)
         self._held[shard.key, shard.version] = frozenset(features)
         return features
+
+    def _clear(self, shard: ObjectInfo) -> None:
+        """Put a shard of nothing in its place: what is made again may be divided into others, and leave it there."""
+        with contextlib.suppress(VersionConflictError, StoreFullError):
+            version = self.store.put(shard.key, seal(safetensors.numpy.save({})), if_version=shard.version)
+            self._held[shard.key, version] = frozenset()
 
     def write(self, features: Features) -> bool:
         """Add a shard, and say whether others can read it.
@@ -121,8 +132,7 @@ class FeatureStore:
         data = safetensors.numpy.save({uid: np.ascontiguousarray(x) for uid, x in features.items()})
         key = f"{self.prefix}{name}{_SUFFIX}"
         try:
-            # The same features replace damaged ones, whoever comes first.
-            version = self.store.put(key, seal(data), if_absent=key not in self._damaged)
+            version = self.store.put(key, seal(data), if_absent=key not in self._void)
             self._held[key, version] = frozenset(features)
         except AlreadyExistsError:
             log.info("shard %s was written by another run meanwhile", name)
