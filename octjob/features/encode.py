@@ -6,9 +6,8 @@ Shapes: D, H, W voxels; N tokens; E embedding; T pooled tokens.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -20,8 +19,9 @@ from octjob.data.cohort import Volume
 from octjob.data.preprocess import preprocess_digest
 from octjob.data.quarantine import Quarantine
 from octjob.data.volumes import VolumeReader, load_volumes
-from octjob.features.lease import Lease
-from octjob.features.store import FeatureKey, Features, FeatureStore
+from octjob.features.claims import Claims
+from octjob.features.pace import Pace
+from octjob.features.store import FeatureKey, Features, FeatureStore, Shards
 from octjob.models.checkpoint import LoadedEncoder
 from octjob.models.pooling import PROBE_GRID, pool_tokens, token_grid
 from octjob.runtime.base import Runtime
@@ -32,9 +32,6 @@ from octjob.tick import Tick
 Volume3D = npt.NDArray[np.float32]
 Loaded = tuple[Volume, Volume3D]
 
-# A shard is written when it is full or this old, so that a killed run loses little.
-_SHARD_VOLUMES = 64
-_SHARD_S = 30.0
 _POLL_S = 0.5
 
 
@@ -55,6 +52,7 @@ class Encoding:
             view=view_name(self.experiment.data.augment, view),
             pooling=self.pooling,
             precision=self.experiment.train.precision,
+            backend=self.runtime.backend,
         )
 
     @property
@@ -142,45 +140,51 @@ def encode_volumes(
 ) -> Features:
     """Features of one view by SOP instance UID, made now or by an earlier or concurrent run.
 
-    `owner` is the run's id: its own attempts do not wait for each other. Volumes that cannot be read are put
-    into `quarantine` and are absent. `tick(done, total)` is called after each volume of each device, by all processes
-    of the runtime alike, and may raise to stop; what was encoded until then is kept.
+    Runs that need the same features divide the volumes, round by round, by `Claims`. `owner` is the run's id: its own
+    attempts do not wait for each other. Volumes that cannot be read are put into `quarantine` and are absent.
+    `tick(done, total)` is called after each volume of each device, by all processes of the runtime alike, and may
+    raise to stop; what was encoded until then is kept.
     """
-    store = FeatureStore(cache, encoding.key(view))
-    runtime = encoding.runtime
-    lease = Lease(cache, store.lease_key, owner)
-    by_uid = {volume.record.sop_instance_uid: volume for volume in volumes}
-    features = store.read(by_uid)
+    work = _Work(encoding, FeatureStore(cache, encoding.key(view)), reader, volumes, view, quarantine)
+    work.read()
+    pace = Pace(encoding.runtime.num_shards)
+    with Claims(cache, work.store.claims_prefix, owner) as claims:
+        # What process 0 misses, so that all do the same.
+        while missing := encoding.runtime.share(work.missing):
+            tick(len(work.by_uid) - len(missing), len(work.by_uid))
+            if not _round(work, claims, pace, missing, tick):
+                time.sleep(_POLL_S)
+            work.read()
+    work.level()
+    return work.features
 
-    def missing() -> list[str]:
-        """As process 0 sees it, so that all do the same."""
-        return runtime.share(lambda: [u for u in by_uid if u not in features and u not in quarantine.uids])
 
-    def progress(num_encoded: int, done: int) -> None:
-        if runtime.index == 0:
-            lease.renew()
-        tick(done + num_encoded, len(by_uid))
+def _round(work: _Work, claims: Claims, pace: Pace, missing: Sequence[str], tick: Tick) -> bool:
+    """Claim and encode some of what is missing; False where others hold all of it."""
+    runtime = work.encoding.runtime
+    claimed = runtime.share(lambda: claims.take(missing, pace.num_volumes(len(missing))))
+    if not claimed:
+        return False
 
-    while wanted := missing():
-        tick(len(by_uid) - len(wanted), len(by_uid))
-        if not runtime.share(lease.acquire):
-            time.sleep(_POLL_S)
-            features |= store.read(wanted)
-            continue
-        try:
-            # Another worker may have finished between our reading and our lease.
-            features |= store.read(wanted)
-            todo = missing()
-            own = [by_uid[uid] for uid in todo[runtime.index :: runtime.num_processes]]
-            done = len(by_uid) - len(todo)
-            features |= _encode(encoding, reader, own, view, quarantine, store, partial(progress, done=done))
-            quarantine.merge(runtime.collect(quarantine.entries))
-            theirs = [uid for uid in todo if uid not in features and uid not in quarantine.uids]
-            features |= store.read(theirs) if theirs else {}
-        finally:
-            if runtime.index == 0:
-                lease.release()
-    return features
+    def progress(num_encoded: int) -> None:
+        claims.renew()
+        tick(len(work.by_uid) - len(missing) + num_encoded, len(work.by_uid))
+
+    try:
+        # Another run may have finished between our reading and our claim.
+        work.read()
+        todo = runtime.share(lambda: _whole_steps(work.missing(claimed), runtime.num_shards))
+        began = time.monotonic()
+        work.encode(todo, progress)
+        pace.took(len(todo), time.monotonic() - began)
+    finally:
+        claims.release()
+    return True
+
+
+def _whole_steps(uids: Sequence[str], num_shards: int) -> Sequence[str]:
+    """Without the last few, which would leave devices idle: the next round takes them, unless there are no others."""
+    return uids[: len(uids) - len(uids) % num_shards] or uids
 
 
 def in_step(loaded: Iterator[Loaded], runtime: Runtime, size: int) -> Iterator[list[Loaded]]:
@@ -196,36 +200,77 @@ def _augmented(x_DHW: Volume3D, config: Augment, view: int, uid: str) -> Volume3
     return x_DHW if view == IDENTITY else augment(x_DHW, config, augment_seed(0, view, uid))
 
 
-def _encode(
-    encoding: Encoding,
-    reader: VolumeReader,
-    volumes: Sequence[Volume],
-    view: int,
-    quarantine: Quarantine,
-    store: FeatureStore,
-    progress: Callable[[int], None],
-) -> Features:
-    """Encode and store in shards; what is encoded is stored even when `progress` raises to stop."""
-    data = encoding.experiment.data
-    features: Features = {}
-    shard: Features = {}
-    written_at = time.monotonic()
-    try:
-        loaded = load_volumes(reader, volumes, data.num_workers, quarantine)
-        for chunk in in_step(loaded, encoding.runtime, encoding.runtime.own_shards):
-            uids = [volume.record.sop_instance_uid for volume, _ in chunk]
-            inputs = [
-                _augmented(x_DHW, data.augment, view, uid)
-                for uid, (_, x_DHW) in zip(uids, chunk, strict=True)
-            ]
-            made = dict(zip(uids, encoding.encode(inputs), strict=True))
-            features |= made
-            shard |= made
-            if len(shard) >= _SHARD_VOLUMES or time.monotonic() - written_at > _SHARD_S:
-                store.write(shard)
-                shard, written_at = {}, time.monotonic()
-            progress(len(features))
-    finally:
-        if shard:
-            store.write(shard)
-    return features
+class _Work:
+    """One view of the features of some volumes: what there is of them, and the making of the rest.
+
+    All processes of the runtime do it together; methods marked *collective* are called by all of them.
+    """
+
+    def __init__(
+        self,
+        encoding: Encoding,
+        store: FeatureStore,
+        reader: VolumeReader,
+        volumes: Sequence[Volume],
+        view: int,
+        quarantine: Quarantine,
+    ) -> None:
+        self.encoding = encoding
+        self.store = store
+        self.reader = reader
+        self.by_uid = {volume.record.sop_instance_uid: volume for volume in volumes}
+        self.view = view
+        self.quarantine = quarantine
+        self.features: Features = {}
+
+    def missing(self, uids: Iterable[str] | None = None) -> list[str]:
+        """Those of `uids`, of all by default, that this process neither has nor has found unreadable."""
+        left_out = self.quarantine.uids
+        wanted = self.by_uid if uids is None else uids
+        return [uid for uid in wanted if uid not in self.features and uid not in left_out]
+
+    def read(self) -> None:
+        """Take in what others have written."""
+        if missing := self.missing():
+            self.features |= self.store.read(missing)
+
+    def encode(self, uids: Sequence[str], progress: Callable[[int], None]) -> None:
+        """*Collective.* Encode and store these in shards; what is encoded is stored even when `progress` raises.
+
+        `progress(n)` is called after each volume of each device, n of this process's.
+        """
+        runtime = self.encoding.runtime
+        own = [self.by_uid[uid] for uid in uids[runtime.index :: runtime.num_processes]]
+        shards = Shards(self.store)
+        num_encoded = 0
+        try:
+            loaded = load_volumes(
+                self.reader, own, self.encoding.experiment.data.num_workers, self.quarantine
+            )
+            for chunk in in_step(loaded, runtime, runtime.own_shards):
+                made = self._made(chunk)
+                self.features |= made
+                shards.add(made)
+                num_encoded += len(made)
+                progress(num_encoded)
+        finally:
+            shards.close()
+        self.quarantine.merge(runtime.collect(self.quarantine.entries))
+        for unkept in runtime.collect(shards.unkept):
+            self.features |= unkept
+
+    def _made(self, chunk: Sequence[Loaded]) -> Features:
+        uids = [volume.record.sop_instance_uid for volume, _ in chunk]
+        config = self.encoding.experiment.data.augment
+        inputs = [
+            _augmented(x_DHW, config, self.view, uid) for uid, (_, x_DHW) in zip(uids, chunk, strict=True)
+        ]
+        return dict(zip(uids, self.encoding.encode(inputs), strict=True))
+
+    def level(self) -> None:
+        """*Collective.* Give every process what process 0 has: it may have looked after another run's last shard."""
+        self.read()
+        runtime = self.encoding.runtime
+        lacking = {uid for uids in runtime.collect(self.missing()) for uid in uids}
+        if lacking:
+            self.features |= runtime.share(lambda: {uid: self.features[uid] for uid in lacking})

@@ -1,4 +1,4 @@
-"""A lease in an object store: one worker does the work, the others wait, and a dead worker's lease runs out.
+"""A lease in an object store: one worker does the work, the others leave it alone, and a dead worker's runs out.
 
 No two clocks are compared. Whoever waits measures by its own monotonic clock for how long nothing has changed; on the
 holder's machine the kernel says at once whether it lives.
@@ -28,6 +28,19 @@ log = logging.getLogger(__name__)
 DURATION_S = 120.0
 
 
+class Holder:
+    """Who holds leases, any number of them: while it is open, every process of its machine can see that it lives."""
+
+    def __init__(self, owner: str) -> None:
+        self.record = _Record(owner, this_machine(), f"{owner} {uuid.uuid4().hex}")
+        self._claim = Claim(self.record.claim)
+        self._claim.take()
+
+    def close(self) -> None:
+        """Let others take over at once whatever was not released."""
+        self._claim.release()
+
+
 @dataclass(frozen=True)
 class _Record:
     """What the lease's object says. machine, claim: where and under which name the holder can be seen to live."""
@@ -41,6 +54,15 @@ class _Record:
         return json.dumps(asdict(self)).encode()
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """A version of the lease that is not ours, and when we first saw it, by our monotonic clock."""
+
+    version: str
+    record: _Record | None
+    at: float
+
+
 class Lease:
     """A lease held as one object; changed only by create-only and versioned writes.
 
@@ -52,7 +74,7 @@ class Lease:
         self,
         store: ObjectStore,
         key: str,
-        owner: str,
+        holder: Holder,
         duration_s: float = DURATION_S,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -60,67 +82,76 @@ class Lease:
         self.key = key
         self.duration_s = duration_s
         self.monotonic = monotonic
-        self.owner = owner
-        self._record = _Record(owner, this_machine(), f"{store.uri(key)} {uuid.uuid4().hex}")
-        self._claim = Claim(self._record.claim)
+        self.holder = holder
         self._version: str | None = None
         self._renew_at = 0.0
-        # The version another worker holds, and when we first saw it.
-        self._seen: tuple[str, float] | None = None
+        self._seen: _Seen | None = None
 
-    def acquire(self) -> bool:
-        """Take the lease if it is free or has run out; False while another worker holds it."""
-        self._claim.take()
-        try:
-            try:
-                self._version = self.store.put(self.key, self._record.encode(), if_absent=True)
-            except AlreadyExistsError:
-                self._version = self._take_over()
-        except StoreFullError as error:
-            log.warning("%s; working without a lease, perhaps beside another worker", error.message)
-            return True
-        finally:
-            if self._version is None:
-                self._claim.release()
-        self._renew_at = self.monotonic() + self.duration_s / 4
+    @property
+    def is_held(self) -> bool:
+        """Whether it is ours, as far as we know."""
         return self._version is not None
 
-    def _take_over(self) -> str | None:
-        """The version that is ours now, or None."""
-        with contextlib.suppress(VersionConflictError, ObjectNotFoundError):
-            version = self.store.head(self.key).version
-            if not self._is_held(version, self.store.get(self.key)):
-                return self.store.put(self.key, self._record.encode(), if_version=version)
-        return None
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to `renew` it."""
+        return self.is_held and self.monotonic() >= self._renew_at
 
-    def _is_held(self, version: str, body: bytes) -> bool:
-        """Whether another worker may still hold the version of the lease with this body.
+    def acquire(self) -> bool:
+        """Take the lease if it is free or has run out; False while another worker holds it.
 
-        What cannot be read is held by nobody.
+        Raises `StoreFullError` where there is no room for a lease.
         """
-        record = _parse(body)
+        if self._seen is None:
+            with contextlib.suppress(AlreadyExistsError):
+                return self._hold(self.store.put(self.key, self.holder.record.encode(), if_absent=True))
+        try:
+            version = self._look()
+            return not self._holds_up() and self._hold(
+                self.store.put(self.key, self.holder.record.encode(), if_version=version)
+            )
+        except VersionConflictError:
+            return False
+        except ObjectNotFoundError:
+            # Somebody removed the cache; the next look makes it anew.
+            self._seen = None
+            return False
+
+    def _hold(self, version: str) -> bool:
+        self._version, self._seen = version, None
+        self._renew_at = self.monotonic() + self.duration_s / 4
+        return True
+
+    def _look(self) -> str:
+        """The version that is there. What it says is read once: whoever waits asks often."""
+        version = self.store.head(self.key).version
+        if self._seen is None or self._seen.version != version:
+            self._seen = _Seen(version, _parse(self.store.get(self.key)), self.monotonic())
+        return version
+
+    def _holds_up(self) -> bool:
+        """Whether another worker may still hold what was seen last. What cannot be read is held by nobody."""
+        assert self._seen is not None
+        record = self._seen.record
         if record is None:
             log.warning("%s is not a lease; taken over", self.store.uri(self.key))
             return False
-        if record.released or record.owner == self.owner:
+        if record.released or record.owner == self.holder.record.owner:
             return False
         if record.machine == this_machine() and not is_held(record.claim):
             log.info("%s: its holder %s is dead; taken over", self.store.uri(self.key), record.owner)
             return False
-        now = self.monotonic()
-        if self._seen is None or self._seen[0] != version:
-            self._seen = (version, now)
-        return now - self._seen[1] < self.duration_s
+        return self.monotonic() - self._seen.at < self.duration_s
 
     def renew(self) -> None:
-        """Keep holding it; cheap to call often.
+        """Keep holding it, when that `is_due`.
 
         A holder that was overtaken goes on: what it writes equals what the other writes.
         """
-        if self._version is None or self.monotonic() < self._renew_at:
+        if not self.is_due:
             return
         try:
-            self._version = self.store.put(self.key, self._record.encode(), if_version=self._version)
+            self._version = self.store.put(self.key, self.holder.record.encode(), if_version=self._version)
         except VersionConflictError:
             self._version = None
         except StoreFullError as error:
@@ -130,14 +161,12 @@ class Lease:
     def release(self) -> None:
         """Let the next worker in at once."""
         version, self._version = self._version, None
-        try:
-            if version is not None:
-                # A conflict means we were overtaken after it ran out: there is nothing of ours to release.
-                # Without room it runs out by itself.
-                with contextlib.suppress(VersionConflictError, StoreFullError):
-                    self.store.put(self.key, _Record(self.owner, released=True).encode(), if_version=version)
-        finally:
-            self._claim.release()
+        if version is not None:
+            # A conflict means we were overtaken after it ran out: there is nothing of ours to release.
+            # Without room it runs out by itself.
+            with contextlib.suppress(VersionConflictError, StoreFullError):
+                body = _Record(self.holder.record.owner, released=True).encode()
+                self.store.put(self.key, body, if_version=version)
 
 
 def _parse(body: bytes) -> _Record | None:

@@ -1,18 +1,21 @@
 """The content-addressed feature store: encode once, share between the runs of a sweep.
 
-    <cache>/features/<digest>/<shard>.sealed   SHA-256, then safetensors: features by SOP instance UID
-                             /lease.json            who is encoding now
+    <cache>/features/<digest>/<shard>.sealed       SHA-256, then safetensors: features by SOP instance UID
+                             /claims/<part>.json   who encodes the volumes of a part (`octjob.features.claims`)
 
-The digest covers encoder weights and geometry, preprocessing, view, pooling and precision; never a name or path.
+The digest covers encoder weights and geometry, preprocessing, view, pooling, precision and the compiler; never a name
+or path.
 Shards are create-only and named by the volumes in them, so writers can repeat each other but never conflict.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
@@ -20,14 +23,24 @@ import numpy as np
 import numpy.typing as npt
 import safetensors.numpy
 
-from octjob.storage.base import AlreadyExistsError, ObjectNotFoundError, ObjectStore, StoreFullError
+from octjob.models.choice import Backend
+from octjob.storage.base import (
+    AlreadyExistsError,
+    ObjectInfo,
+    ObjectNotFoundError,
+    ObjectStore,
+    StoreFullError,
+    VersionConflictError,
+)
 from octjob.storage.sealed import seal, unseal
 
 log = logging.getLogger(__name__)
 
-FEATURE_VERSION = 2
+FEATURE_VERSION = 3
 _SUFFIX = ".sealed"
-_LEASE = "lease.json"
+# A shard is written when it is full or this old, so that a killed run loses little.
+_SHARD_VOLUMES = 64
+_SHARD_S = 30.0
 
 Features = dict[str, npt.NDArray[np.float32]]
 
@@ -38,6 +51,7 @@ class FeatureKey:
 
     encoder: digest of weights and geometry. preprocess: digest of profile and size.
     view: "identity", or the augmentation and the view's number. pooling: mean, max or the token grid.
+    backend: who compiled the encoder, since each rounds in its own way.
     """
 
     encoder: str
@@ -45,6 +59,7 @@ class FeatureKey:
     view: str
     pooling: str
     precision: str
+    backend: Backend
     version: int = FEATURE_VERSION
 
     @property
@@ -60,47 +75,93 @@ class FeatureStore:
     def __init__(self, store: ObjectStore, key: FeatureKey) -> None:
         self.store = store
         self.key = key
-        self._damaged: set[str] = set()
+        # Shards that hold nothing, in the place of damaged ones.
+        self._void: set[str] = set()
+        # (key, version) of every shard that was fetched, and the UIDs in it.
+        self._held: dict[tuple[str, str], frozenset[str]] = {}
         self.prefix = f"features/{key.digest}/"
 
     @property
-    def lease_key(self) -> str:
-        """The object that says who is encoding."""
-        return self.prefix + _LEASE
+    def claims_prefix(self) -> str:
+        """Where it is said who encodes what."""
+        return f"{self.prefix}claims/"
 
     def read(self, uids: Iterable[str]) -> Features:
-        """Those of `uids` that are there."""
+        """Those of `uids` that are there. A shard is fetched once, and again only for what it is known to hold."""
         wanted = set(uids)
-        shards = [info.key for info in self.store.list(self.prefix) if info.key.endswith(_SUFFIX)]
+        shards = [info for info in self.store.list(self.prefix) if info.key.endswith(_SUFFIX)]
         found: Features = {}
         with ThreadPoolExecutor(max_workers=8) as pool:
-            for features in pool.map(self._read_shard, shards):
+            for features in pool.map(self._read_shard, [s for s in shards if self._may_hold(s, wanted)]):
                 found.update((uid, x) for uid, x in features.items() if uid in wanted)
         return found
 
-    def _read_shard(self, key: str) -> Mapping[str, npt.NDArray[np.float32]]:
+    def _may_hold(self, shard: ObjectInfo, wanted: Set[str]) -> bool:
+        held = self._held.get((shard.key, shard.version))
+        return held is None or not held.isdisjoint(wanted)
+
+    def _read_shard(self, shard: ObjectInfo) -> Features:
         try:
-            body = unseal(self.store.get(key))
+            body = unseal(self.store.get(shard.key))
         except ObjectNotFoundError:
-            log.warning("%s was removed; its features are made again", self.store.uri(key))
+            log.warning("%s was removed; its features are made again", self.store.uri(shard.key))
             return {}
         if body is None:
             log.warning(
-                "%s is damaged (its SHA-256 is wrong); its features are made again", self.store.uri(key)
+                "%s is damaged (its SHA-256 is wrong); its features are made again", self.store.uri(shard.key)
             )
-            self._damaged.add(key)
-            return {}
-        return safetensors.numpy.load(body)
+            self._clear(shard)
+        features = safetensors.numpy.load(body) if body is not None else {}
+        if not features:
+            self._void.add(shard.key)
+        self._held[shard.key, shard.version] = frozenset(features)
+        return features
 
-    def write(self, features: Features) -> None:
-        """Add a shard. A store without room for it is a warning: whoever needs them encodes these volumes again."""
+    def _clear(self, shard: ObjectInfo) -> None:
+        """Put a shard of nothing in its place: what is made again may be divided into others, and leave it there."""
+        with contextlib.suppress(VersionConflictError, StoreFullError):
+            version = self.store.put(shard.key, seal(safetensors.numpy.save({})), if_version=shard.version)
+            self._held[shard.key, version] = frozenset()
+
+    def write(self, features: Features) -> bool:
+        """Add a shard, and say whether others can read it.
+
+        A store without room for it is a warning: whoever needs these features encodes the volumes again.
+        """
         name = hashlib.sha256("\n".join(sorted(features)).encode()).hexdigest()[:32]
         data = safetensors.numpy.save({uid: np.ascontiguousarray(x) for uid, x in features.items()})
         key = f"{self.prefix}{name}{_SUFFIX}"
         try:
-            # The same features replace damaged ones, whoever comes first.
-            self.store.put(key, seal(data), if_absent=key not in self._damaged)
+            version = self.store.put(key, seal(data), if_absent=key not in self._void)
+            self._held[key, version] = frozenset(features)
         except AlreadyExistsError:
             log.info("shard %s was written by another run meanwhile", name)
         except StoreFullError as error:
             log.warning("%s; %d features are not kept", error.message, len(features))
+            return False
+        return True
+
+
+class Shards:
+    """Features on their way to the store: a shard is written when it is full or old, and at the end.
+
+    unkept: those that the store had no room for.
+    """
+
+    def __init__(self, store: FeatureStore) -> None:
+        self.store = store
+        self.unkept: Features = {}
+        self._shard: Features = {}
+        self._began = time.monotonic()
+
+    def add(self, features: Features) -> None:
+        """Take these in, and write what is due."""
+        self._shard |= features
+        if len(self._shard) >= _SHARD_VOLUMES or time.monotonic() - self._began > _SHARD_S:
+            self.close()
+
+    def close(self) -> None:
+        """Write what is left."""
+        shard, self._shard, self._began = self._shard, {}, time.monotonic()
+        if shard and not self.store.write(shard):
+            self.unkept |= shard

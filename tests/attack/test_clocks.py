@@ -15,7 +15,7 @@ from doubles.sweep_results import beat, entry, submit
 from doubles.tiny_sweep import prepared, uri_of
 
 from octjob.errors import AccessError
-from octjob.features.lease import DURATION_S, Lease
+from octjob.features.lease import DURATION_S, Holder, Lease
 from octjob.records.layout import PREDICTIONS, read_progress, run_key
 from octjob.records.status import sweep_status
 from octjob.records.wait import look_in_store
@@ -66,7 +66,9 @@ def test_a_lease_is_held_while_it_is_renewed_and_no_longer(
     """Whatever the wall clocks of two machines say, and whichever of them jumps."""
     monotonic, wall = Clock(0.0), Clock()
     monkeypatch.setattr(time, "time", wall)
-    holder, waiter = (Lease(file_store, "lease.json", name, monotonic=monotonic) for name in ("one", "two"))
+    holder, waiter = (
+        Lease(file_store, "lease.json", Holder(name), monotonic=monotonic) for name in ("one", "two")
+    )
     assert holder.acquire()
     assert not waiter.acquire()
     for _ in range(8):

@@ -9,6 +9,9 @@ Requests and answers are JSON lines on standard input and output. The command ma
 
 `signal` is sent in place of SIGKILL. `beside`: the arguments of another command, started when the first was struck,
 or with it; a stopped one goes on when the other has ended. `lease_s`: how long leases last.
+`encodes`: {"log": path, "encode_s": seconds, "kill_at": n}: encoding takes so long and begins when both are about
+to; the log gets a line for each volume encoded and each shard written; the command, not the one beside, is killed
+after its n-th volume.
 
     ->  {"exit": code or -signal, "changes": n, "beside": code of the other, "left": [pids], "left_s": seconds}
 
@@ -19,13 +22,14 @@ The launcher forks its trainers too, as sessions of their own that start with de
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import json
 import os
 import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -42,14 +46,16 @@ import octjob.cli.collect
 import octjob.cli.submit
 import octjob.cli.train
 import octjob.data.volumes
-import octjob.features.encode
+import octjob.features.claims
 import octjob.leaderboard.collect
 import octjob.run.job
 import octjob.spec.expand
 import octjob.storage.b2
 from doubles.bad_disk import At, BadDisk, Full
 from octjob.data.dicom import read_volume
+from octjob.features.encode import Encoding
 from octjob.features.lease import Lease
+from octjob.features.store import FeatureStore
 from octjob.targets.local import LocalTarget
 
 PATIENCE_S = 20.0
@@ -111,6 +117,7 @@ def _spawn(self: LocalTarget, command: list[str], log: IO[bytes]) -> Any:
 def _command(request: dict[str, Any], changes: int) -> int:
     """The command, in the forked process; tells the number of changes through the pipe."""
     _prepare(request)
+    _log_encodes("command", request.get("encodes"))
 
     def kill() -> None:
         os.write(changes, f"{hook.count}\n".encode())
@@ -128,11 +135,45 @@ def _command(request: dict[str, Any], changes: int) -> int:
 def _prepare(request: dict[str, Any]) -> None:
     os.environ.update(request.get("env", {}))
     if "lease_s" in request:
-        octjob.features.encode.Lease = partial(Lease, duration_s=request["lease_s"])  # type: ignore[misc]
+        octjob.features.claims.Lease = partial(Lease, duration_s=request["lease_s"])  # type: ignore[misc]
+
+
+def _log_encodes(who: str, wanted: dict[str, Any] | None) -> None:
+    """Write `who encoded <digest of volume>` and `who wrote <number>` lines; be killed where it is asked for."""
+    if wanted is None:
+        return
+    encode, write = Encoding.encode, FeatureStore.write
+    log = os.open(wanted["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    kill_at = wanted.get("kill_at") if who == "command" else None
+    count = 0
+
+    def encoding(self: Encoding, volumes: Sequence[Any]) -> Any:
+        nonlocal count
+        if count == 0:
+            os.write(log, f"{who} begins\n".encode())
+            while Path(wanted["log"]).read_text().count("begins") < 2:
+                time.sleep(0.005)
+        time.sleep(wanted["encode_s"])
+        features = encode(self, volumes)
+        for x_DHW in volumes:
+            count += 1
+            os.write(log, f"{who} encoded {hashlib.sha256(x_DHW.tobytes()).hexdigest()}\n".encode())
+        if kill_at is not None and count >= kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return features
+
+    def writing(self: FeatureStore, features: Any) -> bool:
+        kept = write(self, features)
+        os.write(log, f"{who} wrote {len(features)}\n".encode())
+        return kept
+
+    Encoding.encode = encoding  # type: ignore[method-assign]
+    FeatureStore.write = writing  # type: ignore[method-assign]
 
 
 def _beside(request: dict[str, Any]) -> int:
     _prepare(request)
+    _log_encodes("beside", request.get("encodes"))
     return octjob.cli.run(request["beside"])
 
 

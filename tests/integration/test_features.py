@@ -21,15 +21,17 @@ from octjob.data.cohort import Volume, find_cohort
 from octjob.data.manifest import MANIFEST_KEY
 from octjob.data.quarantine import Quarantine
 from octjob.data.volumes import VolumeReader
-from octjob.features import encode as encoding_module
+from octjob.features.claims import Claims
 from octjob.features.encode import Encoding, encode_volumes
-from octjob.features.lease import DURATION_S, Lease
+from octjob.features.lease import DURATION_S, Holder, Lease
 from octjob.features.store import Features, FeatureStore
 from octjob.models.checkpoint import read_checkpoint
+from octjob.models.choice import Backend
 from octjob.runtime.single import Single
 from octjob.spec.experiment import Experiment
 from octjob.storage.base import ObjectStore
 from octjob.storage.file import FileStore
+from octjob.tick import Tick
 
 NUM_VOLUMES = 12
 CPU = Single("cpu")
@@ -134,6 +136,24 @@ def test_whatever_changes_a_feature_changes_its_address(bench: Bench) -> None:
     assert Encoding(heads, Experiment(), CPU).key(IDENTITY).digest not in digests
 
 
+class Elsewhere(Single):
+    """The CPU under the name of another compiler."""
+
+    def __init__(self, backend: Backend) -> None:
+        super().__init__("cpu")
+        self.backend = backend
+
+
+def test_runs_on_another_compiler_do_not_share_features(bench: Bench, file_store: ObjectStore) -> None:
+    """XLA, for a TPU or not, rounds otherwise than torch's own kernels."""
+    plain = bench.encoding()
+    backends: tuple[Backend, ...] = ("torch", "xla", "tpu")
+    for backend in backends:
+        encoding = Encoding(plain.loaded, plain.experiment, Elsewhere(backend))
+        bench.encode(encoding, file_store, owner=backend)
+    assert len(bench.calls) == 3 * NUM_VOLUMES
+
+
 def test_what_does_not_change_a_feature_does_not_change_its_address(bench: Bench) -> None:
     plain = bench.encoding().key(IDENTITY)
     other = {"epochs": 3, "lr_head": 0.5, "class_weights": "auto"}
@@ -149,33 +169,37 @@ def test_a_feature_does_not_depend_on_the_other_volumes(bench: Bench, tmp_path: 
     assert_equal(alone, {last.record.sop_instance_uid: together[last.record.sop_instance_uid]})
 
 
-def test_concurrent_runs_encode_once(
-    bench: Bench, file_store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+def test_two_runs_at_once_encode_each_volume_once_and_both_do_a_share(
+    bench: Bench, file_store: ObjectStore
 ) -> None:
-    """The second run arrives while the first holds the lease, and waits for it."""
-    holding, waiting = threading.Event(), threading.Event()
-    monkeypatch.setattr(encoding_module.time, "sleep", lambda seconds: waiting.set())
+    """The second begins while the first is at its first round, which is over only once the second is at its own."""
+    both = threading.Barrier(2, timeout=60)
+    met: set[str] = set()
 
-    def first_tick(done: int, total: int) -> None:
-        if done:
-            holding.set()
-            assert waiting.wait(30)
+    def tick_of(owner: str) -> Tick:
+        def tick(done: int, total: int) -> None:
+            if done and owner not in met:
+                met.add(owner)
+                both.wait()
+
+        return tick
+
+    encoding = bench.encoding()
+
+    def encode(owner: str) -> Features:
+        return bench.encode(encoding, file_store, owner=owner, tick=tick_of(owner))
 
     with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(
-            lambda: bench.encode(bench.encoding(), file_store, owner="run-1", tick=first_tick)
-        )
-        assert holding.wait(30)
-        second = pool.submit(lambda: bench.encode(bench.encoding(), file_store, owner="run-2"))
-        assert_equal(second.result(60), first.result(60))
-    assert len(bench.calls) == NUM_VOLUMES
+        first, second = pool.map(encode, ["run-1", "run-2"])
+    assert_equal(first, second)
+    assert len(bench.calls) == len(set(bench.calls)) == NUM_VOLUMES
 
 
 class Stopped(Exception):
     """Stands for a signal."""
 
 
-def test_a_stop_while_encoding_keeps_what_is_done_and_frees_the_lease(
+def test_a_stop_while_encoding_keeps_what_is_done_and_frees_the_rest(
     bench: Bench, file_store: ObjectStore
 ) -> None:
     def tick(done: int, total: int) -> None:
@@ -185,9 +209,10 @@ def test_a_stop_while_encoding_keeps_what_is_done_and_frees_the_lease(
     with pytest.raises(Stopped):
         bench.encode(bench.encoding(), file_store, tick=tick)
     assert len(bench.calls) == 5
-    assert Lease(
-        file_store, FeatureStore(file_store, bench.encoding().key(IDENTITY)).lease_key, "x"
-    ).acquire()
+    store = FeatureStore(file_store, bench.encoding().key(IDENTITY))
+    uids = [volume.record.sop_instance_uid for volume in bench.volumes()]
+    with Claims(file_store, store.claims_prefix, "x") as claims:
+        assert sorted(claims.take(uids, NUM_VOLUMES)) == sorted(uids)
     bench.encode(bench.encoding(), file_store, owner="x")
     assert len(bench.calls) == NUM_VOLUMES
 
@@ -201,7 +226,7 @@ class Clock:
 
 def test_a_lease_is_held_renewed_released_and_runs_out(any_store: ObjectStore) -> None:
     clock = Clock()
-    first, second = (Lease(any_store, "lease.json", name, monotonic=clock) for name in ("one", "two"))
+    first, second = (Lease(any_store, "lease.json", Holder(name), monotonic=clock) for name in ("one", "two"))
     assert first.acquire()
     assert not second.acquire()
     clock.now += 0.5 * DURATION_S
@@ -221,7 +246,7 @@ def test_a_lease_is_held_renewed_released_and_runs_out(any_store: ObjectStore) -
 
 
 def test_a_run_started_again_does_not_wait_for_its_dead_attempt(file_store: ObjectStore) -> None:
-    first, other, again = (Lease(file_store, "lease.json", f"run-{i}") for i in (1, 2, 1))
+    first, other, again = (Lease(file_store, "lease.json", Holder(f"run-{i}")) for i in (1, 2, 1))
     assert first.acquire()
     assert not other.acquire()
     assert again.acquire()
@@ -230,13 +255,13 @@ def test_a_run_started_again_does_not_wait_for_its_dead_attempt(file_store: Obje
 def leave_a_dead_workers_lease(store: ObjectStore) -> None:
     pid = os.fork()
     if pid == 0:
-        os._exit(not Lease(store, "lease.json", "dead").acquire())
+        os._exit(not Lease(store, "lease.json", Holder("dead")).acquire())
     assert os.waitpid(pid, 0) == (pid, 0)
 
 
 def test_exactly_one_of_many_takes_over_a_dead_workers_lease_at_once(file_store: ObjectStore) -> None:
     leave_a_dead_workers_lease(file_store)
-    workers = [Lease(file_store, "lease.json", f"run-{i}") for i in range(8)]
+    workers = [Lease(file_store, "lease.json", Holder(f"run-{i}")) for i in range(8)]
     with ThreadPoolExecutor(8) as pool:
         taken = list(pool.map(lambda lease: lease.acquire(), workers))
     assert sum(taken) == 1
@@ -245,20 +270,26 @@ def test_exactly_one_of_many_takes_over_a_dead_workers_lease_at_once(file_store:
 @pytest.mark.parametrize(
     "damage", [lambda d: d[: len(d) // 2], lambda d: b"not a shard", lambda d: d[:-1] + bytes([d[-1] ^ 1])]
 )
-def test_a_damaged_shard_is_made_again(bench: Bench, file_store: ObjectStore, damage: Any) -> None:
+def test_a_damaged_shard_is_made_again_and_said_to_be_damaged_once(
+    bench: Bench, file_store: ObjectStore, caplog: pytest.LogCaptureFixture, damage: Any
+) -> None:
     first = bench.encode(bench.encoding(), file_store)
-    (shard,) = [info.key for info in file_store.list() if info.key.endswith(".sealed")]
-    whole = file_store.get(shard)
-    file_store.put(shard, damage(whole))
+    shards = [info.key for info in file_store.list() if info.key.endswith(".sealed")]
+    for shard in shards:
+        file_store.put(shard, damage(file_store.get(shard)))
+    assert_equal(bench.encode(bench.encoding(), file_store, owner="another"), first)
+    assert len(bench.calls) == 2 * NUM_VOLUMES
+    assert caplog.text.count("is damaged") == len(shards)
+    # Whatever shards they were divided into.
     assert_equal(bench.encode(bench.encoding(), file_store), first)
     assert len(bench.calls) == 2 * NUM_VOLUMES
-    assert file_store.get(shard) == whole
+    assert caplog.text.count("is damaged") == len(shards)
 
 
 @pytest.mark.parametrize("body", [b"junk", b"[]", b'{"owner": 1}', b""])
 def test_a_junk_lease_is_taken_over(file_store: ObjectStore, body: bytes) -> None:
     file_store.put("lease.json", body)
-    assert Lease(file_store, "lease.json", "one").acquire()
+    assert Lease(file_store, "lease.json", Holder("one")).acquire()
 
 
 def test_a_dead_lease_of_another_machine_holds_up_for_one_duration(file_store: ObjectStore) -> None:
@@ -266,7 +297,7 @@ def test_a_dead_lease_of_another_machine_holds_up_for_one_duration(file_store: O
     record = json.loads(file_store.get("lease.json"))
     file_store.put("lease.json", json.dumps(record | {"machine": "another"}).encode())
     monotonic = Clock()
-    lease = Lease(file_store, "lease.json", "one", monotonic=monotonic)
+    lease = Lease(file_store, "lease.json", Holder("one"), monotonic=monotonic)
     assert not lease.acquire()
     monotonic.now += 0.99 * DURATION_S
     assert not lease.acquire()
