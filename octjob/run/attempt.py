@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from octjob.errors import Interrupted
 from octjob.records.layout import read_progress
@@ -16,7 +17,7 @@ from octjob.run.peers import among_peers
 from octjob.run.resume import ResumeStore
 from octjob.run.session import Session
 from octjob.run.stop import Stop, catch_signals
-from octjob.runtime.environment import make_deterministic
+from octjob.runtime.environment import environment, make_deterministic
 from octjob.runtime.select import open_runtime
 from octjob.spec.run import Run
 from octjob.storage.base import ObjectStore
@@ -52,6 +53,7 @@ def _session(run: Run, store: ObjectStore, heartbeat: Heartbeat, stop: Stop, hos
         make_deterministic()
         runtime = open_runtime(os.environ, host.index, host.num_hosts if host.together else 1, wait)
         with among_peers(runtime, stop, lambda: read_progress(store, run.run_id)):
+            log.info("computing on %s", _told(environment(runtime)))
             heartbeat.belongs_to(runtime.share(lambda: heartbeat.progress.attempt))
             tracker = open_tracker(run) if host.is_leader else tracker
             yield Session(
@@ -73,3 +75,8 @@ def _session(run: Run, store: ObjectStore, heartbeat: Heartbeat, stop: Stop, hos
         tracker.finish({}, failed=True)
         raise
     heartbeat.ended("finished")
+
+
+def _told(facts: Mapping[str, Any]) -> str:
+    """Facts for a line of the log."""
+    return ", ".join(f"{name} {value}" for name, value in facts.items())

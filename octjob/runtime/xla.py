@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from octjob.models.choice import Backend
 from octjob.models.recompute import Recompute
 from octjob.runtime.base import Module, Runtime, T, map_tensors, round_up, seed_of
 from octjob.runtime.flash import flash_attention, xla_recompute
+from octjob.runtime.topology import Topology, check_found
 
 
 class Xla:
@@ -28,20 +30,24 @@ class Xla:
     Operations are recorded; `end_step` compiles what was recorded, once for every shape, and starts it. A number of
     Python's is a part of the program, so what varies from step to step comes in as a tensor.
 
-    hosts: by which the slice's processes agree on what no chip knows.
+    hosts: by which the slice's processes agree on what no chip knows. topology: the slice; None off TPUs.
+
+    Raises `SpecError` where torch_xla has found other processes or chips than these.
     """
 
     kind = "xla"
     compiled = True
 
-    def __init__(self, hosts: Runtime) -> None:
+    def __init__(self, hosts: Runtime, topology: Topology | None = None) -> None:
         self.hosts = hosts
+        self.topology = topology
         xr.use_spmd()
         self.device = torch_xla.device()
         self.num_shards = xr.global_runtime_device_count()
         # The host that leads need not be XLA's first process.
         self.index = hosts.index
         self.num_processes = xr.process_count()
+        check_found(topology, hosts.num_processes, self.num_processes, self.num_shards)
         self.own_shards = self.num_shards // self.num_processes
         self.backend: Backend = "tpu" if xr.device_type() == "TPU" else "xla"
         self.mesh = xs.Mesh(np.arange(self.num_shards), (self.num_shards,), ("data",))
@@ -151,4 +157,13 @@ class Xla:
             "num_devices": self.num_shards,
             "num_hosts": self.num_processes,
             "torch_xla": torch_xla.__version__,
+            **({} if self.topology is None else {"libtpu": _libtpu(), **self.topology.facts()}),
         }
+
+
+def _libtpu() -> str:
+    """The version of the package; TPU_LIBRARY_PATH may name a library that no package brought."""
+    try:
+        return version("libtpu")
+    except PackageNotFoundError:
+        return "not from a package"
