@@ -23,6 +23,8 @@ GIB = 2**30
 # Shares of a chip's peak operations, from pessimism to optimism. Where scores pass through memory the compiler's own
 # count of cycles comes to a twentieth; of the flash kernel there is none.
 _SHARES = {"flash": (0.05, 0.5), "blocks": (0.04, 0.2), "sdpa": (0.04, 0.2)}
+# A product of float32 matrices is several of bfloat16: the compiler counts five times the cycles.
+_PASSES = {"bf16": 1, "fp32": 5}
 
 
 @dataclass(frozen=True)
@@ -159,5 +161,5 @@ def _seconds(work: Work, where: Slice) -> tuple[float, float] | None:
     if tflops is None:
         return None
     slow, fast = _SHARES[work.attention]
-    ideal = work.flops / (tflops * 1e12)
+    ideal = work.flops * _PASSES[work.precision] / (tflops * 1e12)
     return ideal / fast, ideal / slow
