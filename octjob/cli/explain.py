@@ -42,6 +42,7 @@ def explain(what: str, accelerator: str | None, output: str) -> None:
     from octjob.cli.output import EXPLAIN_SCHEMA
     from octjob.spec.accelerator import parse_accelerator
     from octjob.targets.estimate import estimate
+    from octjob.targets.idle import idle_chips
 
     wanted, default, machine_type = _wanted(what)
     if accelerator and accelerator != default:
@@ -58,6 +59,9 @@ def explain(what: str, accelerator: str | None, output: str) -> None:
         click.echo(json.dumps(document, indent=1))
     else:
         _print_table(estimates, where)
+        configs = {name: config for _, name, config, _ in wanted}
+        for one in (one for name, config in configs.items() for one in idle_chips(name, config, where.chips)):
+            click.echo(f"note: {one.configs[0]}: {one}")
 
 
 def _wanted(what: str) -> tuple[list[Wanted], str | None, str | None]:
@@ -111,15 +115,13 @@ def _print_table(estimates: list[Estimate], where: Slice) -> None:
     click.echo(f"\n{where.name}: {where.chips} chips {size}; all figures are of one chip")
     if any(one.geometry == "original" for one in estimates):
         click.echo("encoder: the original's shape, since the sweep names no volume_size")
-    for text in dict.fromkeys(_notes(estimates, where)):
+    for text in dict.fromkeys(_notes(estimates)):
         click.echo(text)
 
 
-def _notes(estimates: list[Estimate], where: Slice) -> Iterator[str]:
-    """Of every configuration that leaves chips idle, and of every pair that does not fit."""
+def _notes(estimates: list[Estimate]) -> Iterator[str]:
+    """Of every pair that does not fit."""
     for one in estimates:
-        if one.idle_chips:
-            yield f"note: {one.config}: its batch leaves {one.idle_chips} of {where.chips} chips idle"
         if one.fits is False:
             name = f"{one.checkpoint}.{one.config}" if one.checkpoint else one.config
             cures = " or ".join(one.cures) or "nothing but chips with more memory"

@@ -13,7 +13,10 @@ import click
 from octjob.cli.cluster import cluster_options
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from octjob.spec.expand import Plan
+    from octjob.targets.idle import IdleChips
     from octjob.targets.kubernetes.outlook.chip_hours import ChipHours
     from octjob.targets.kubernetes.outlook.outlook import Outlook
 
@@ -56,7 +59,8 @@ def plan(matrix: Path, output: str, offline: bool, context: str | None, namespac
     """Expand a sweep into its runs, one per checkpoint and configuration, and submit nothing.
 
     Shows what is finished, and names every key that is set without any effect. For target kubernetes also what is
-    submitted, queued, running or failed there, the quota of its queue, and chip-hours. Without an answer from the
+    submitted, queued, running or failed there, the quota of its queue, chip-hours, and every batch size that leaves
+    chips idle, with the nearest that does not. Without an answer from the
     cluster the plan is shown all the same, with a warning and `?` for what is unknown.
 
     \b
@@ -139,6 +143,8 @@ def _as_json(planned: Plan, known: _Known) -> dict[str, Any]:
             for run in planned.runs
         ],
     }
+    if on_cluster and planned.compute.accelerator is not None:
+        document["idle_chips"] = [asdict(one) for one in idle(planned)]
     if known.cost is not None:
         document["chip_hours"] = asdict(known.cost)
     if known.outlook is not None:
@@ -151,6 +157,30 @@ def _as_json(planned: Plan, known: _Known) -> dict[str, Any]:
     elif known.problem:
         document["cluster"] = {"error": known.problem}
     return document
+
+
+def idle(planned: Plan) -> list[IdleChips]:
+    """Batches of the plan that leave chips of its slice idle; none for target local, or without a slice.
+
+    Raises `SpecError` for an accelerator that there is none of.
+    """
+    from octjob.spec.accelerator import parse_accelerator
+    from octjob.targets.idle import idle_runs
+
+    compute = planned.compute
+    if compute.target != "kubernetes" or compute.accelerator is None:
+        return []
+    return idle_runs(planned.runs, parse_accelerator(compute.accelerator, compute.machine_type).chips)
+
+
+def idle_notes(planned: Plan) -> list[str]:
+    """A line for each of those."""
+    num_configs = len({run.config_name for run in planned.runs})
+    return [f"note: {one} ({_where(one.configs, num_configs)})" for one in idle(planned)]
+
+
+def _where(configs: Sequence[str], num_configs: int) -> str:
+    return "every config" if len(configs) == num_configs else ", ".join(configs)
 
 
 def _print_table(planned: Plan, known: _Known) -> None:
@@ -206,5 +236,6 @@ def _print_notes(planned: Plan) -> None:
                 notes[note].append(run.config_name)
     num_configs = len({run.config_name for run in planned.runs})
     for note, configs in notes.items():
-        where = "every config" if len(configs) == num_configs else ", ".join(configs)
-        click.echo(f"note: {note} ({where})")
+        click.echo(f"note: {note} ({_where(configs, num_configs)})")
+    for line in idle_notes(planned):
+        click.echo(line)

@@ -81,6 +81,12 @@ def test_a_chip_whose_memory_is_not_known(capsys: pytest.CaptureFixture[str]) ->
     assert (one["fits"], one["memory_bytes"], one["seconds"], one["cures"]) == (None, None, None, [])
 
 
+def test_chips_that_a_batch_leaves_idle(capsys: pytest.CaptureFixture[str]) -> None:
+    assert octjob(["explain", str(ROOT / "configs/cls_finetune.yaml"), "--accelerator", "v4-32"]) == 0
+    said = capsys.readouterr().out
+    assert "note: cls_finetune: data.batch_size 1 on 16 chips: 94% idle; 16 leaves none\n" in said
+
+
 def test_what_does_not_fit_is_said_with_every_cure(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (one,) = explained(capsys, f"{sweep}/whole.tune")["estimates"]
     assert (one["checkpoint"], one["batch_per_chip"], one["fits"]) == ("whole", 4, False)
