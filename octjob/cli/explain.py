@@ -120,8 +120,12 @@ def _print_table(estimates: list[Estimate], where: Slice) -> None:
 
 
 def _notes(estimates: list[Estimate]) -> Iterator[str]:
-    """Of every pair that does not fit."""
+    """Of every pair that fits in parts only, or not at all."""
+    from octjob.targets.estimate import told_parts
+
     for one in estimates:
+        if one.fits and (text := told_parts(one)):
+            yield text
         if one.fits is False:
             name = f"{one.checkpoint}.{one.config}" if one.checkpoint else one.config
             cures = " or ".join(one.cures) or "nothing but chips with more memory"
@@ -136,7 +140,7 @@ def _row(one: Estimate) -> tuple[str, ...]:
         "step" if one.mode == "finetune" else "encode",
         f"{one.parameters / 1e6:.1f}M",
         f"{one.flops / 1e12:.1f}",
-        str(one.batch_per_chip),
+        str(one.batch_per_chip) + (f" x {one.microbatches}" if one.microbatches > 1 else ""),
         one.attention,
         "yes" if one.remat else "no",
         f"{one.peak_bytes / _GIB:.1f}",

@@ -15,6 +15,7 @@ from octjob.cli.cluster import cluster_options
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from octjob.spec.accelerator import Slice
     from octjob.spec.expand import Plan
     from octjob.targets.idle import IdleChips
     from octjob.targets.kubernetes.outlook.chip_hours import ChipHours
@@ -143,7 +144,7 @@ def _as_json(planned: Plan, known: _Known) -> dict[str, Any]:
             for run in planned.runs
         ],
     }
-    if on_cluster and planned.compute.accelerator is not None:
+    if _slice(planned) is not None:
         document["idle_chips"] = [asdict(one) for one in idle(planned)]
     if known.cost is not None:
         document["chip_hours"] = asdict(known.cost)
@@ -164,19 +165,31 @@ def idle(planned: Plan) -> list[IdleChips]:
 
     Raises `SpecError` for an accelerator that there is none of.
     """
-    from octjob.spec.accelerator import parse_accelerator
     from octjob.targets.idle import idle_runs
+
+    where = _slice(planned)
+    return idle_runs(planned.runs, where.chips) if where else []
+
+
+def slice_notes(planned: Plan) -> list[str]:
+    """What the chips of its slice make of the plan's batches, a line each: idle ones, and batches in parts."""
+    from octjob.targets.estimate import parts_notes
+
+    where = _slice(planned)
+    if where is None:
+        return []
+    num_configs = len({run.config_name for run in planned.runs})
+    lines = [f"{one} ({_where(one.configs, num_configs)})" for one in idle(planned)]
+    return [f"note: {line}" for line in (*lines, *parts_notes(planned.runs, where))]
+
+
+def _slice(planned: Plan) -> Slice | None:
+    from octjob.spec.accelerator import parse_accelerator
 
     compute = planned.compute
     if compute.target != "kubernetes" or compute.accelerator is None:
-        return []
-    return idle_runs(planned.runs, parse_accelerator(compute.accelerator, compute.machine_type).chips)
-
-
-def idle_notes(planned: Plan) -> list[str]:
-    """A line for each of those."""
-    num_configs = len({run.config_name for run in planned.runs})
-    return [f"note: {one} ({_where(one.configs, num_configs)})" for one in idle(planned)]
+        return None
+    return parse_accelerator(compute.accelerator, compute.machine_type)
 
 
 def _where(configs: Sequence[str], num_configs: int) -> str:
@@ -237,5 +250,5 @@ def _print_notes(planned: Plan) -> None:
     num_configs = len({run.config_name for run in planned.runs})
     for note, configs in notes.items():
         click.echo(f"note: {note} ({_where(configs, num_configs)})")
-    for line in idle_notes(planned):
+    for line in slice_notes(planned):
         click.echo(line)

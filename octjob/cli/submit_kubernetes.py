@@ -40,7 +40,7 @@ def submit_kubernetes(
 
     Raises what `octjob.targets.kubernetes.submission.submit.submit` does.
     """
-    from octjob.cli.plan import idle_notes
+    from octjob.cli.plan import slice_notes
     from octjob.spec.yaml import load
     from octjob.storage.open import open_store
     from octjob.targets.kubernetes.documents.settings import resolve_settings
@@ -62,7 +62,7 @@ def submit_kubernetes(
         )
     for text in done.warnings:
         click.echo(f"warning: {text}", err=True)
-    for line in idle_notes(planned):
+    for line in slice_notes(planned):
         click.echo(line, err=True)
     if as_json:
         click.echo(json.dumps(as_document(planned, cluster, done, dry_run=dry_run), indent=1))

@@ -57,6 +57,12 @@ class Topology:
         prefix = self.accelerator.rpartition("-")[0]
         return next((one for one in GENERATIONS if prefix in one.prefixes), None)
 
+    @property
+    def chip_memory(self) -> int | None:
+        """Bytes of a chip for programs, where octjob knows them: what a run is submitted by is what it goes by."""
+        gib = None if self.generation is None else self.generation.memory_gib
+        return None if gib is None else int(gib * 2**30)
+
     def facts(self) -> dict[str, Any]:
         """For the log and the result."""
         return {

@@ -51,6 +51,7 @@ class Xla:
         self.num_processes = xr.process_count()
         check_found(topology, hosts.num_processes, self.num_processes, self.num_shards)
         self.own_shards = self.num_shards // self.num_processes
+        self.memory = None if topology is None else topology.chip_memory
         self.backend: Backend = "tpu" if xr.device_type() == "TPU" else "xla"
         _multiply_as_stored()
         self.mesh = xs.Mesh(np.arange(self.num_shards), (self.num_shards,), ("data",))
