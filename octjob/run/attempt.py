@@ -15,6 +15,7 @@ from octjob.run.heartbeat import Heartbeat
 from octjob.run.hosts import Host, OnProgress
 from octjob.run.peers import among_peers
 from octjob.run.resume import ResumeStore
+from octjob.run.saving import Saving
 from octjob.run.session import Session
 from octjob.run.stop import Stop, catch_signals
 from octjob.runtime.environment import environment, make_deterministic
@@ -52,7 +53,7 @@ def _session(run: Run, store: ObjectStore, heartbeat: Heartbeat, stop: Stop, hos
     try:
         make_deterministic()
         runtime = open_runtime(os.environ, host.index, host.num_hosts if host.together else 1, wait)
-        with among_peers(runtime, stop, lambda: read_progress(store, run.run_id)):
+        with among_peers(runtime, stop, lambda: read_progress(store, run.run_id)), Saving() as saving:
             log.info("computing on %s", _told(environment(runtime)))
             heartbeat.belongs_to(runtime.share(lambda: heartbeat.progress.attempt))
             tracker = open_tracker(run) if host.is_leader else tracker
@@ -65,6 +66,7 @@ def _session(run: Run, store: ObjectStore, heartbeat: Heartbeat, stop: Stop, hos
                 resume=ResumeStore(store, run.run_id),
                 tracker=tracker,
                 runtime=runtime,
+                saving=saving,
             )
     except Interrupted:
         heartbeat.ended("interrupted")

@@ -290,3 +290,22 @@ def test_a_batch_in_parts_is_the_step_of_the_whole(train: dict[str, Any], parts:
         for key in ("train/loss", "eval/loss"):
             assert other[key] == pytest.approx(line[key], abs=2e-5)
         assert other["train/accuracy"] == line["train/accuracy"]
+
+
+@pytest.mark.parametrize("train", [{}, {"optimizer": "SGD"}, {"early_stopping": {"enabled": True}}])
+def test_a_state_that_was_taken_is_not_changed_by_later_steps(train: dict[str, Any]) -> None:
+    """It is written while they run."""
+
+    class Keeping(Hooks):
+        """Takes the state once in the second epoch, and what it is on disk then."""
+
+        def after_step(self, loop: Loop) -> None:
+            if loop.epoch == 1 and loop.step == 2 and not self.saved.tell():
+                self.state = loop.state()
+                torch.save(self.state, self.saved)
+
+    hooks = Keeping()
+    loop(config(**train)).run(hooks)
+    later = io.BytesIO()
+    torch.save(hooks.state, later)
+    assert later.getvalue() == hooks.saved.getvalue()
