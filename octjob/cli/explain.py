@@ -113,6 +113,9 @@ def _print_table(estimates: list[Estimate], where: Slice) -> None:
     memory = where.generation.memory_gib
     size = "of unknown memory" if memory is None else f"with {memory:g} GiB for programs"
     click.echo(f"\n{where.name}: {where.chips} chips {size}; all figures are of one chip")
+    click.echo(
+        "source: arithmetic, whose GiB are within 15 % of the TPU compiler's; nothing was compiled or timed"
+    )
     if any(one.geometry == "original" for one in estimates):
         click.echo("encoder: the original's shape, since the sweep names no volume_size")
     for text in dict.fromkeys(_notes(estimates)):

@@ -33,8 +33,9 @@ class Estimate:
 
     geometry: who says the encoder's shape. batch_per_chip: volumes at a time; microbatches: how many times, one
     after the other, chosen so that it fits. flops: floating-point operations of all of them. resident_bytes: weights,
-    optimizer and volumes, arguments and results. peak_bytes: the most at any time, evaluation included. memory_bytes,
-    seconds: None where octjob does not know the chip. cures: config lines of which each makes it fit.
+    optimizer and volumes, arguments and results. peak_bytes: the most at any time, evaluation included. source:
+    where the figures come from. memory_bytes, seconds: None where octjob does not know the chip. cures: config lines
+    of which each makes it fit.
     """
 
     checkpoint: str
@@ -52,6 +53,7 @@ class Estimate:
     peak_bytes: int
     memory_bytes: int | None
     fits: bool | None
+    source: Literal["arithmetic"]
     seconds: tuple[float, float] | None
     cures: tuple[str, ...]
 
@@ -102,6 +104,7 @@ def estimate(
         peak_bytes=peak,
         memory_bytes=memory,
         fits=fits,
+        source="arithmetic",
         seconds=_seconds(work, parts, where),
         cures=() if fits is not False or memory is None else _told(config, work, where.chips, memory),
     )

@@ -96,11 +96,12 @@ def test_chips_that_a_batch_leaves_idle(capsys: pytest.CaptureFixture[str]) -> N
 def test_what_fits_in_parts_is_said(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (one,) = explained(capsys, f"{sweep}/whole.tune")["estimates"]
     assert (one["checkpoint"], one["batch_per_chip"], one["microbatches"]) == ("whole", 1, 4)
-    assert (one["fits"], one["cures"]) == (True, [])
+    assert (one["fits"], one["cures"], one["source"]) == (True, [], "arithmetic")
     assert octjob(["explain", f"{sweep}/whole.tune"]) == 0
     said = capsys.readouterr().out
     assert "whole.tune fits with accumulation 4 (chosen)" in said
     assert " 1 x 4 " in said
+    assert "\nsource: arithmetic, " in said
     assert octjob(["plan", "-f", str(sweep), "--offline"]) == 0
     assert "note: whole.tune fits with accumulation 4 (chosen)" in capsys.readouterr().out
 
