@@ -42,6 +42,7 @@ def explain(what: str, accelerator: str | None, output: str) -> None:
     from octjob.cli.output import EXPLAIN_SCHEMA
     from octjob.spec.accelerator import parse_accelerator
     from octjob.targets.estimate import estimate
+    from octjob.targets.idle import idle_chips
 
     wanted, default, machine_type = _wanted(what)
     if accelerator and accelerator != default:
@@ -58,6 +59,9 @@ def explain(what: str, accelerator: str | None, output: str) -> None:
         click.echo(json.dumps(document, indent=1))
     else:
         _print_table(estimates, where)
+        configs = {name: config for _, name, config, _ in wanted}
+        for one in (one for name, config in configs.items() for one in idle_chips(name, config, where.chips)):
+            click.echo(f"note: {one.configs[0]}: {one}")
 
 
 def _wanted(what: str) -> tuple[list[Wanted], str | None, str | None]:
@@ -109,17 +113,22 @@ def _print_table(estimates: list[Estimate], where: Slice) -> None:
     memory = where.generation.memory_gib
     size = "of unknown memory" if memory is None else f"with {memory:g} GiB for programs"
     click.echo(f"\n{where.name}: {where.chips} chips {size}; all figures are of one chip")
+    click.echo(
+        "source: arithmetic, whose GiB are within 15 % of the TPU compiler's; nothing was compiled or timed"
+    )
     if any(one.geometry == "original" for one in estimates):
         click.echo("encoder: the original's shape, since the sweep names no volume_size")
-    for text in dict.fromkeys(_notes(estimates, where)):
+    for text in dict.fromkeys(_notes(estimates)):
         click.echo(text)
 
 
-def _notes(estimates: list[Estimate], where: Slice) -> Iterator[str]:
-    """Of every configuration that leaves chips idle, and of every pair that does not fit."""
+def _notes(estimates: list[Estimate]) -> Iterator[str]:
+    """Of every pair that fits in parts only, or not at all."""
+    from octjob.targets.estimate import told_parts
+
     for one in estimates:
-        if one.idle_chips:
-            yield f"note: {one.config}: its batch leaves {one.idle_chips} of {where.chips} chips idle"
+        if one.fits and (text := told_parts(one)):
+            yield text
         if one.fits is False:
             name = f"{one.checkpoint}.{one.config}" if one.checkpoint else one.config
             cures = " or ".join(one.cures) or "nothing but chips with more memory"
@@ -134,7 +143,7 @@ def _row(one: Estimate) -> tuple[str, ...]:
         "step" if one.mode == "finetune" else "encode",
         f"{one.parameters / 1e6:.1f}M",
         f"{one.flops / 1e12:.1f}",
-        str(one.batch_per_chip),
+        str(one.batch_per_chip) + (f" x {one.microbatches}" if one.microbatches > 1 else ""),
         one.attention,
         "yes" if one.remat else "no",
         f"{one.peak_bytes / _GIB:.1f}",

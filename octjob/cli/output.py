@@ -32,6 +32,7 @@ def status_schema() -> Schema:
 def plan_schema() -> Schema:
     """The schema of `octjob plan -o json`."""
     from octjob.spec.run import Run
+    from octjob.targets.idle import IdleChips
     from octjob.targets.kubernetes.outlook.chip_hours import ChipHours
     from octjob.targets.kubernetes.outlook.quota import Quota
 
@@ -71,7 +72,11 @@ def plan_schema() -> Schema:
         },
     )
     # Only of a sweep with target kubernetes.
-    document["properties"] |= {"chip_hours": _schema_of(ChipHours), "cluster": {"anyOf": [answered, silent]}}
+    document["properties"] |= {
+        "chip_hours": _schema_of(ChipHours),
+        "cluster": {"anyOf": [answered, silent]},
+        "idle_chips": _list(_schema_of(IdleChips)),
+    }
     return {**document, "$defs": definitions}
 
 

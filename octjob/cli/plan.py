@@ -13,7 +13,11 @@ import click
 from octjob.cli.cluster import cluster_options
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from octjob.spec.accelerator import Slice
     from octjob.spec.expand import Plan
+    from octjob.targets.idle import IdleChips
     from octjob.targets.kubernetes.outlook.chip_hours import ChipHours
     from octjob.targets.kubernetes.outlook.outlook import Outlook
 
@@ -56,7 +60,8 @@ def plan(matrix: Path, output: str, offline: bool, context: str | None, namespac
     """Expand a sweep into its runs, one per checkpoint and configuration, and submit nothing.
 
     Shows what is finished, and names every key that is set without any effect. For target kubernetes also what is
-    submitted, queued, running or failed there, the quota of its queue, and chip-hours. Without an answer from the
+    submitted, queued, running or failed there, the quota of its queue, chip-hours, and every batch size that leaves
+    chips idle, with the nearest that does not. Without an answer from the
     cluster the plan is shown all the same, with a warning and `?` for what is unknown.
 
     \b
@@ -139,6 +144,8 @@ def _as_json(planned: Plan, known: _Known) -> dict[str, Any]:
             for run in planned.runs
         ],
     }
+    if _slice(planned) is not None:
+        document["idle_chips"] = [asdict(one) for one in idle(planned)]
     if known.cost is not None:
         document["chip_hours"] = asdict(known.cost)
     if known.outlook is not None:
@@ -151,6 +158,42 @@ def _as_json(planned: Plan, known: _Known) -> dict[str, Any]:
     elif known.problem:
         document["cluster"] = {"error": known.problem}
     return document
+
+
+def idle(planned: Plan) -> list[IdleChips]:
+    """Batches of the plan that leave chips of its slice idle; none for target local, or without a slice.
+
+    Raises `SpecError` for an accelerator that there is none of.
+    """
+    from octjob.targets.idle import idle_runs
+
+    where = _slice(planned)
+    return idle_runs(planned.runs, where.chips) if where else []
+
+
+def slice_notes(planned: Plan) -> list[str]:
+    """What the chips of its slice make of the plan's batches, a line each: idle ones, and batches in parts."""
+    from octjob.targets.estimate import parts_notes
+
+    where = _slice(planned)
+    if where is None:
+        return []
+    num_configs = len({run.config_name for run in planned.runs})
+    lines = [f"{one} ({_where(one.configs, num_configs)})" for one in idle(planned)]
+    return [f"note: {line}" for line in (*lines, *parts_notes(planned.runs, where))]
+
+
+def _slice(planned: Plan) -> Slice | None:
+    from octjob.spec.accelerator import parse_accelerator
+
+    compute = planned.compute
+    if compute.target != "kubernetes" or compute.accelerator is None:
+        return None
+    return parse_accelerator(compute.accelerator, compute.machine_type)
+
+
+def _where(configs: Sequence[str], num_configs: int) -> str:
+    return "every config" if len(configs) == num_configs else ", ".join(configs)
 
 
 def _print_table(planned: Plan, known: _Known) -> None:
@@ -206,5 +249,6 @@ def _print_notes(planned: Plan) -> None:
                 notes[note].append(run.config_name)
     num_configs = len({run.config_name for run in planned.runs})
     for note, configs in notes.items():
-        where = "every config" if len(configs) == num_configs else ", ".join(configs)
-        click.echo(f"note: {note} ({where})")
+        click.echo(f"note: {note} ({_where(configs, num_configs)})")
+    for line in slice_notes(planned):
+        click.echo(line)

@@ -33,13 +33,14 @@ def submit_kubernetes(
     as_json: bool,
     flags: str,
 ) -> None:
-    """Submit a plan; warnings and progress go to standard error.
+    """Submit a plan; warnings, notes and progress go to standard error.
 
     cancel_superseded: None asks where somebody can answer, else keeps. flags: what the user must add to further
     commands to reach the same place.
 
     Raises what `octjob.targets.kubernetes.submission.submit.submit` does.
     """
+    from octjob.cli.plan import slice_notes
     from octjob.spec.yaml import load
     from octjob.storage.open import open_store
     from octjob.targets.kubernetes.documents.settings import resolve_settings
@@ -61,6 +62,8 @@ def submit_kubernetes(
         )
     for text in done.warnings:
         click.echo(f"warning: {text}", err=True)
+    for line in slice_notes(planned):
+        click.echo(line, err=True)
     if as_json:
         click.echo(json.dumps(as_document(planned, cluster, done, dry_run=dry_run), indent=1))
     else:

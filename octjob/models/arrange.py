@@ -14,10 +14,14 @@ from octjob.spec.experiment import Experiment
 
 @dataclass(frozen=True)
 class Arrangement:
-    """What was chosen, for the log and the result."""
+    """What was chosen, for the log and the result.
+
+    microbatches: equal parts that a training batch is taken in, one after the other; the step is that of the whole.
+    """
 
     attention: AttentionName
     remat: bool
+    microbatches: int = 1
 
 
 def arrange(
@@ -49,4 +53,4 @@ def arrange(
         if isinstance(module, Attention):
             module.attend = attend
     encoder.recompute = recompute if remat else None
-    return Arrangement(attention, remat)
+    return Arrangement(attention, remat, 1 if work.step is None else work.step.microbatches)

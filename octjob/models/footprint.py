@@ -30,12 +30,14 @@ class Step:
     """A training step.
 
     accumulated: its gradient is summed over several batches. spare: a copy of the best weights is kept.
+    microbatches: equal parts that a batch is taken in, one after the other, each a program's run of its own.
     """
 
     remat: bool
     optimizer: OptimizerName = "AdamW"
     accumulated: bool = False
     spare: bool = False
+    microbatches: int = 1
 
 
 @dataclass(frozen=True)

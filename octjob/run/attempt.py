@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 from octjob.errors import Interrupted
 from octjob.records.layout import read_progress
@@ -14,9 +16,10 @@ from octjob.run.heartbeat import Heartbeat
 from octjob.run.hosts import Host, OnProgress
 from octjob.run.peers import WORD_S, among_peers
 from octjob.run.resume import ResumeStore
+from octjob.run.saving import Saving
 from octjob.run.session import Session
 from octjob.run.stop import Stop, catch_signals
-from octjob.runtime.environment import make_deterministic
+from octjob.runtime.environment import environment, make_deterministic
 from octjob.runtime.select import open_runtime
 from octjob.spec.run import Run
 from octjob.storage.base import ObjectStore
@@ -52,7 +55,9 @@ def _session(run: Run, store: ObjectStore, heartbeat: Heartbeat, stop: Stop, hos
         make_deterministic()
         runtime = open_runtime(os.environ, host.index, host.num_hosts, wait)
         word_s = WORD_S if host.pod else 0.0
-        with among_peers(runtime, stop, lambda: read_progress(store, run.run_id), word_s):
+        leads = partial(read_progress, store, run.run_id)
+        with among_peers(runtime, stop, leads, word_s), Saving() as saving:
+            log.info("computing on %s", _told(environment(runtime)))
             heartbeat.belongs_to(runtime.share(lambda: heartbeat.progress.attempt))
             tracker = open_tracker(run) if host.is_leader else tracker
             yield Session(
@@ -64,6 +69,7 @@ def _session(run: Run, store: ObjectStore, heartbeat: Heartbeat, stop: Stop, hos
                 resume=ResumeStore(store, run.run_id),
                 tracker=tracker,
                 runtime=runtime,
+                saving=saving,
             )
     except Interrupted:
         heartbeat.ended("interrupted")
@@ -74,3 +80,8 @@ def _session(run: Run, store: ObjectStore, heartbeat: Heartbeat, stop: Stop, hos
         tracker.finish({}, failed=True)
         raise
     heartbeat.ended("finished")
+
+
+def _told(facts: Mapping[str, Any]) -> str:
+    """Facts for a line of the log."""
+    return ", ".join(f"{name} {value}" for name, value in facts.items())

@@ -61,7 +61,7 @@ def load_encoder(run: Run, workdir: Path, tick: Tick) -> LoadedEncoder:
 
 
 def arrange_encoder(run: Run, loaded: LoadedEncoder, runtime: Runtime) -> Arrangement:
-    """Give the encoder the attention and the rematerialisation of this runtime.
+    """Give the encoder the attention and the rematerialisation of this runtime, and say in what parts it will train.
 
     Raises `SpecError` where `model.attention` asks for what it has not.
     """
@@ -72,8 +72,15 @@ def arrange_encoder(run: Run, loaded: LoadedEncoder, runtime: Runtime) -> Arrang
         recompute=runtime.recompute(),
         flash=runtime.flash(),
         shards=runtime.num_shards,
+        memory=runtime.memory,
     )
     log.info("attention: %s; blocks computed again: %s", arrangement.attention, arrangement.remat)
+    if arrangement.microbatches > 1:
+        log.info(
+            "a batch of %d is taken in %d parts, chosen so that it fits; the step is that of the whole",
+            run.config.data.batch_size,
+            arrangement.microbatches,
+        )
     return arrangement
 
 

@@ -25,13 +25,14 @@ class ResumeStore:
         self.keys = tuple(run_key(run_id, name) for name in _NAMES)
         self.generation = 0
 
-    def save(self, state: dict[str, Any]) -> None:
-        """Write the next generation; the previous one stays."""
+    def save(self, state: dict[str, Any]) -> int:
+        """Write the next generation; the previous one stays. Returns the number of bytes written."""
         self.generation += 1
         buffer = io.BytesIO()
         torch.save({"generation": self.generation, "state": state}, buffer)
-        body = buffer.getvalue()
-        self.store.put(self.keys[self.generation % 2], seal(body))
+        sealed = seal(buffer.getvalue())
+        self.store.put(self.keys[self.generation % 2], sealed)
+        return len(sealed)
 
     def load(self) -> dict[str, Any] | None:
         """The newest readable state, or None where there is none."""

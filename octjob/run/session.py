@@ -15,6 +15,7 @@ from octjob.records.history import write_history
 from octjob.records.layout import SPEC, run_key
 from octjob.run.heartbeat import Heartbeat
 from octjob.run.resume import ResumeStore
+from octjob.run.saving import Saving, told_bytes
 from octjob.run.stop import Stop
 from octjob.runtime.base import Runtime
 from octjob.spec.run import Run
@@ -41,6 +42,7 @@ class Session:
     resume: ResumeStore
     tracker: Tracker
     runtime: Runtime
+    saving: Saving
     done: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
@@ -123,8 +125,10 @@ class Session:
         """See `octjob.train.loop.Hooks`."""
         done, total = loop.epoch * loop.steps_per_epoch + loop.step, self._total_steps(loop)
         self.heartbeat.tick(done, total)
+        self.saving.check()
         if self.runtime.agree(self.stop.requested):
             self.save(loop)
+            self.saving.wait()
             raise self._interrupted()
 
     def after_epoch(self, loop: Loop, record: dict[str, Any]) -> None:
@@ -147,11 +151,12 @@ class Session:
             record["eval/balanced_accuracy"],
             record["eval/top_class_share"],
         )
-        due = time.monotonic() - self._saved_at >= self._save_took_s / _SAVE_SHARE
+        due = not self.saving.busy and time.monotonic() - self._saved_at >= self._save_took_s / _SAVE_SHARE
         stopped = self.runtime.agree(self.stop.requested)
         if due or stopped:
             self.save(loop)
         if stopped:
+            self.saving.wait()
             raise self._interrupted()
 
     def _named(self, loop: Loop, record: dict[str, Any]) -> dict[str, Any]:
@@ -168,24 +173,35 @@ class Session:
         self.done[name] = outcome
         self.current = None
         self.save(None)
+        # Small, without a network's state; and what the result speaks of is then written.
+        self.saving.wait()
         self.check_stop()
 
     def save(self, loop: Loop | None) -> None:
-        """Write resume state and history, the leading process for all."""
+        """Copy resume state and history, and begin to write them, the leading process for all.
+
+        Waits for the write before it, and raises what that raised. `saving.wait()` waits for this one.
+        """
         if not self.leads:
             return
+        self.saving.wait()
         start = time.monotonic()
-        self.require_spec()
         self.current = None if loop is None else {"unit": loop.task.unit.name, "state": loop.state()}
-        self.resume.save(
-            {
-                "done": self.done,
-                "facts": self.facts,
-                "current": self.current,
-                "history": [json.dumps(record) for record in self.history],
-                "num_threads": torch.get_num_threads(),
-            }
-        )
-        write_history(self.store, self.run.run_id, self.history)
+        state = {
+            "done": dict(self.done),
+            "facts": dict(self.facts),
+            "current": self.current,
+            "history": [json.dumps(record) for record in self.history],
+            "num_threads": torch.get_num_threads(),
+        }
+        history = list(self.history)
+        self.saving.start(lambda: self._write(state, history, start))
+
+    def _write(self, state: dict[str, Any], history: list[dict[str, Any]], start: float) -> None:
+        """In a thread, while the next steps run: nothing that it is given changes."""
+        self.require_spec()
+        num_bytes = self.resume.save(state)
+        write_history(self.store, self.run.run_id, history)
         self._saved_at = time.monotonic()
         self._save_took_s = self._saved_at - start
+        log.info("saved state: %s in %.1f s", told_bytes(num_bytes), self._save_took_s)

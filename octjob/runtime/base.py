@@ -33,6 +33,7 @@ class Runtime(Protocol):
     kind: `cpu`, `cuda`, `group` or `xla`. num_shards: parts that a batch is divided into, one a device.
     index, num_processes: this process's place; index 0 writes and speaks for all.
     backend: who compiles, on which an encoder's attention depends.
+    memory: bytes of one device for programs, where they are known and a program that takes more is refused.
     compiled: operations are recorded and compiled, so a number that changes from step to step has to be a tensor.
     """
 
@@ -42,6 +43,7 @@ class Runtime(Protocol):
     num_processes: int
     compiled: bool
     backend: Backend
+    memory: int | None
 
     @property
     def own_shards(self) -> int:

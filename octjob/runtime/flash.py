@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from octjob.models.attention import Attend
@@ -74,16 +75,19 @@ def _lower_for_tpu(
 ) -> tuple[str, list[Tensor]]:
     """What `trace_pallas` does, for a TPU whatever jax itself would compute on.
 
-    torch_xla holds the chips, so jax may see none and then refuses to lower for the CPU.
+    torch_xla holds the chips, so jax may see none and then refuses to lower for the CPU. Queries in float32 are
+    multiplied as such, which jax asks for by itself as little as torch_xla does.
     """
     import jax
     import jax._src.pallas.mosaic.pallas_call_registration
     from torch_xla.experimental import custom_kernel
 
+    tensors = [x for x in args if isinstance(x, Tensor)]
     shapes = [custom_kernel.to_jax_shape_dtype_struct(x) if isinstance(x, Tensor) else x for x in args]
-    traced = jax.jit(kernel, static_argnums=static_argnums, static_argnames=static_argnames).trace(
-        *shapes, **kwargs
-    )
-    module = traced.lower(lowering_platforms=("tpu",)).compiler_ir()
+    with jax.default_matmul_precision("highest" if tensors[0].dtype == torch.float32 else None):
+        traced = jax.jit(kernel, static_argnums=static_argnums, static_argnames=static_argnames).trace(
+            *shapes, **kwargs
+        )
+        module = traced.lower(lowering_platforms=("tpu",)).compiler_ir()
     payload: str = custom_kernel._extract_backend_config(module)
-    return payload, [x for x in args if isinstance(x, Tensor)]
+    return payload, tensors

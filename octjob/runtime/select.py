@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from octjob import env
 from octjob.errors import SpecError
 from octjob.runtime.base import Runtime
+from octjob.runtime.topology import Topology, count_chips, read_topology
 
 KINDS = ("cpu", "cuda", "xla")
 
@@ -29,10 +30,11 @@ def open_runtime(
         raise SpecError(f"{env.DEVICE}={wanted}: not a device", f"Use one of {', '.join(KINDS)}.")
     if wanted == "cuda":
         _require_gpu()
-    hosts = _hosts("cpu" if wanted == "xla" else wanted, environ, index, num_processes, wait)
-    if wanted == "xla":
-        return _xla(environ, hosts)
-    return hosts
+    if wanted != "xla":
+        return _hosts(wanted, environ, index, num_processes, wait)
+    # Before the hosts wait for each other: what one of them lacks, none will bring.
+    topology = _topology(environ, num_processes)
+    return _xla(_hosts("cpu", environ, index, num_processes, wait), topology)
 
 
 def _default() -> str:
@@ -68,14 +70,21 @@ def _hosts(
     return join_group(kind, coordinator, index, num_processes, wait)
 
 
-def _xla(environ: Mapping[str, str], hosts: Runtime) -> Runtime:
+def _topology(environ: Mapping[str, str], num_processes: int) -> Topology | None:
+    """The slice of a TPU host; None where XLA computes on the CPU."""
     device = environ.get("PJRT_DEVICE")
-    if not device:
-        # torch_xla would warn, compute on the CPU and exit 0.
+    if device not in ("TPU", "CPU"):
+        # Without it torch_xla would warn, compute on the CPU and exit 0.
+        what = f"PJRT_DEVICE is {device}" if device else "PJRT_DEVICE is not set"
+        does = "which octjob does not know" if device else "torch_xla would compute on the CPU"
         raise SpecError(
-            f"{env.DEVICE}=xla, but PJRT_DEVICE is not set: torch_xla would compute on the CPU",
+            f"{env.DEVICE}=xla, but {what}: {does}",
             "Set PJRT_DEVICE=TPU on a TPU host, or PJRT_DEVICE=CPU to try the program on the CPU.",
         )
+    return read_topology(environ, num_processes, count_chips()) if device == "TPU" else None
+
+
+def _xla(hosts: Runtime, topology: Topology | None) -> Runtime:
     try:
         from octjob.runtime.xla import Xla
     except ImportError as error:
@@ -83,4 +92,4 @@ def _xla(environ: Mapping[str, str], hosts: Runtime) -> Runtime:
             f"{env.DEVICE}=xla, but torch_xla cannot be imported: {error}",
             "Install octjob[tpu], or unset " + env.DEVICE + ".",
         ) from None
-    return Xla(hosts)
+    return Xla(hosts, topology)

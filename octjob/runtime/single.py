@@ -24,6 +24,7 @@ class Single:
     own_shards = 1
     compiled = False
     backend: Backend = "torch"
+    memory: int | None = None
 
     def __init__(self, kind: str) -> None:
         self.kind = kind

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
 import torch
 import torch_xla
+import torch_xla.backends as backends
 import torch_xla.core.xla_model as xm
 import torch_xla.debug.metrics as xla_metrics
 import torch_xla.distributed.spmd as xs
@@ -20,6 +23,7 @@ from octjob.models.choice import Backend
 from octjob.models.recompute import Recompute
 from octjob.runtime.base import Module, Runtime, T, map_tensors, round_up, seed_of
 from octjob.runtime.flash import flash_attention, xla_recompute
+from octjob.runtime.topology import Topology, check_found
 
 
 class Xla:
@@ -28,22 +32,28 @@ class Xla:
     Operations are recorded; `end_step` compiles what was recorded, once for every shape, and starts it. A number of
     Python's is a part of the program, so what varies from step to step comes in as a tensor.
 
-    hosts: by which the slice's processes agree on what no chip knows.
+    hosts: by which the slice's processes agree on what no chip knows. topology: the slice; None off TPUs.
+
+    Raises `SpecError` where torch_xla has found other processes or chips than these.
     """
 
     kind = "xla"
     compiled = True
 
-    def __init__(self, hosts: Runtime) -> None:
+    def __init__(self, hosts: Runtime, topology: Topology | None = None) -> None:
         self.hosts = hosts
+        self.topology = topology
         xr.use_spmd()
         self.device = torch_xla.device()
         self.num_shards = xr.global_runtime_device_count()
         # The host that leads need not be XLA's first process.
         self.index = hosts.index
         self.num_processes = xr.process_count()
+        check_found(topology, hosts.num_processes, self.num_processes, self.num_shards)
         self.own_shards = self.num_shards // self.num_processes
+        self.memory = None if topology is None else topology.chip_memory
         self.backend: Backend = "tpu" if xr.device_type() == "TPU" else "xla"
+        _multiply_as_stored()
         self.mesh = xs.Mesh(np.arange(self.num_shards), (self.num_shards,), ("data",))
 
     def recompute(self) -> Recompute:
@@ -151,4 +161,25 @@ class Xla:
             "num_devices": self.num_shards,
             "num_hosts": self.num_processes,
             "torch_xla": torch_xla.__version__,
+            "matmul_precision": backends.get_mat_mul_precision(),
+            **({} if self.topology is None else {"libtpu": _libtpu(), **self.topology.facts()}),
         }
+
+
+def _multiply_as_stored() -> None:
+    """Have float32 matrices multiplied in float32: a TPU would cut them to bfloat16, whatever a config asks for.
+
+    Products of bfloat16, which `train.precision: bf16` makes, take as long as without.
+    """
+    if backends.get_mat_mul_precision() != "highest":
+        # It warns of setting it twice, the first time.
+        logging.getLogger(backends.__name__).setLevel(logging.ERROR)
+        backends.set_mat_mul_precision("highest")
+
+
+def _libtpu() -> str:
+    """The version of the package; TPU_LIBRARY_PATH may name a library that no package brought."""
+    try:
+        return version("libtpu")
+    except PackageNotFoundError:
+        return "not from a package"

@@ -23,15 +23,19 @@ GIB = 2**30
 # Shares of a chip's peak operations, from pessimism to optimism. Where scores pass through memory the compiler's own
 # count of cycles comes to a twentieth; of the flash kernel there is none.
 _SHARES = {"flash": (0.05, 0.5), "blocks": (0.04, 0.2), "sdpa": (0.04, 0.2)}
+# A product of float32 matrices is several of bfloat16: the compiler counts five times the cycles.
+_PASSES = {"bf16": 1, "fp32": 5}
 
 
 @dataclass(frozen=True)
 class Estimate:
     """What one chip does at a time: a batch's share of a training step, or one volume's features.
 
-    geometry: who says the encoder's shape. flops: floating-point operations. resident_bytes: weights, optimizer and
-    volumes, arguments and results. peak_bytes: the most at any time, evaluation included. memory_bytes, seconds: None
-    where octjob does not know the chip. cures: config lines of which each makes it fit.
+    geometry: who says the encoder's shape. batch_per_chip: volumes at a time; microbatches: how many times, one
+    after the other, chosen so that it fits. flops: floating-point operations of all of them. resident_bytes: weights,
+    optimizer and volumes, arguments and results. peak_bytes: the most at any time, evaluation included. source:
+    where the figures come from. memory_bytes, seconds: None where octjob does not know the chip. cures: config lines
+    of which each makes it fit.
     """
 
     checkpoint: str
@@ -40,6 +44,7 @@ class Estimate:
     geometry: Literal["sweep", "original"]
     parameters: int
     batch_per_chip: int
+    microbatches: int
     idle_chips: int
     attention: AttentionName
     remat: bool
@@ -48,6 +53,7 @@ class Estimate:
     peak_bytes: int
     memory_bytes: int | None
     fits: bool | None
+    source: Literal["arithmetic"]
     seconds: tuple[float, float] | None
     cures: tuple[str, ...]
 
@@ -80,6 +86,7 @@ def estimate(
     memory = _memory(where)
     work = main_work(config, geometry, "tpu", where.chips, memory)
     peak = _peak(config, work, where.chips)
+    parts = 1 if work.step is None else work.step.microbatches
     fits = None if memory is None else peak <= memory
     return Estimate(
         checkpoint=name,
@@ -88,15 +95,17 @@ def estimate(
         geometry=source,
         parameters=work.parameters,
         batch_per_chip=work.batch,
+        microbatches=parts,
         idle_chips=_idle(config, where.chips),
         attention=work.attention,
         remat=work.step is not None and work.step.remat,
-        flops=work.flops,
+        flops=work.flops * parts,
         resident_bytes=work.resident,
         peak_bytes=peak,
         memory_bytes=memory,
         fits=fits,
-        seconds=_seconds(work, where),
+        source="arithmetic",
+        seconds=_seconds(work, parts, where),
         cures=() if fits is not False or memory is None else _told(config, work, where.chips, memory),
     )
 
@@ -120,7 +129,31 @@ def check_fit(runs: Sequence[Run], where: Slice) -> None:
             )
 
 
-_NO_CURE = "No change of batch, attention or train.remat makes it fit: choose chips with more memory."
+def parts_notes(runs: Sequence[Run], where: Slice) -> list[str]:
+    """A line for each checkpoint and configuration that fits because its batches are taken in parts."""
+    notes: dict[str, None] = {}
+    for run in runs:
+        try:
+            found = estimate(run.checkpoint_name, run.config_name, run.config, run.checkpoint, where)
+        except DataError:
+            continue
+        if text := told_parts(found):
+            notes[text] = None
+    return list(notes)
+
+
+def told_parts(found: Estimate) -> str:
+    """That a batch is taken in parts, in words; empty where it is not."""
+    if found.microbatches == 1:
+        return ""
+    name = f"{found.checkpoint}.{found.config}" if found.checkpoint else found.config
+    return (
+        f"{name} fits with accumulation {found.microbatches} (chosen): a chip takes its share of a batch in"
+        f" {found.microbatches} parts, and the step is that of the whole"
+    )
+
+
+_NO_CURE = "No attention, no train.remat and no parts of a batch make it fit: choose chips with more memory."
 
 
 def _memory(where: Slice) -> int | None:
@@ -154,10 +187,10 @@ def _idle(config: Experiment, chips: int) -> int:
     return max(0, chips - config.data.batch_size) if config.mode == "finetune" else 0
 
 
-def _seconds(work: Work, where: Slice) -> tuple[float, float] | None:
+def _seconds(work: Work, parts: int, where: Slice) -> tuple[float, float] | None:
     tflops = where.generation.peak_tflops
     if tflops is None:
         return None
     slow, fast = _SHARES[work.attention]
-    ideal = work.flops / (tflops * 1e12)
+    ideal = work.flops * parts * _PASSES[work.precision] / (tflops * 1e12)
     return ideal / fast, ideal / slow

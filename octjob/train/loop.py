@@ -54,15 +54,26 @@ class Task:
 
 
 class Loop:
-    """Trains `model`, a head or a `Classifier` with its encoder, on `source` as `task` says."""
+    """Trains `model`, a head or a `Classifier` with its encoder, on `source` as `task` says.
+
+    microbatches: equal parts that each batch is taken in. A step's gradient is a sum over its samples, so it is the
+    same up to rounding; what is drawn on the devices, dropout, is drawn anew for each part.
+    """
 
     def __init__(
-        self, model: nn.Module, source: Source, task: Task, experiment: Experiment, runtime: Runtime
+        self,
+        model: nn.Module,
+        source: Source,
+        task: Task,
+        experiment: Experiment,
+        runtime: Runtime,
+        microbatches: int = 1,
     ) -> None:
         self.source = source
         self.task = task
         self.experiment = experiment
         self.runtime = runtime
+        self.microbatches = microbatches
         self.train_step = Step(model, experiment, runtime, self.step_size)
         self.model, self.optimizer = self.train_step.model, self.train_step.optimizer
         self.encoder = self.train_step.encoder
@@ -111,7 +122,8 @@ class Loop:
         self.model.train()
         if self.encoder is not None:
             self.encoder.requires_grad_(self._encoder_trains)
-        size, accumulate = self.experiment.data.batch_size, self.experiment.train.accumulate
+        size = self.experiment.data.batch_size // self.microbatches
+        accumulate = self.experiment.train.accumulate * self.microbatches
         batches = cut(self.task.unit.train_N[self._order()], size)
         first = self.step * accumulate
         padded = [self._pad(batch, size) for batch in batches[first:]]

@@ -20,6 +20,7 @@ from octjob.data.augment import IDENTITY
 from octjob.data.sampling import class_weights
 from octjob.models.checkpoint import LoadedEncoder
 from octjob.models.fingerprint import relative_distance
+from octjob.models.needs import microbatches
 from octjob.runtime.base import Runtime
 from octjob.spec.experiment import Experiment
 from octjob.train.classifier import Classifier, make_head
@@ -240,7 +241,12 @@ class FinetuneTrainer:
         model = Classifier(copy.deepcopy(self.loaded.encoder), head, experiment.model.pool_method)
         weight_K = class_weights_of(experiment, self.scorer, unit)
         task = Task(unit, self.scorer.label_N, weight_K, self.scorer.for_unit(unit))
-        return Loop(model, self.source, task, experiment, self.runtime)
+        return Loop(model, self.source, task, experiment, self.runtime, self._microbatches())
+
+    def _microbatches(self) -> int:
+        """As `arrange` says of the encoder, by the same arithmetic."""
+        runtime, geometry = self.runtime, self.loaded.encoder.geometry
+        return microbatches(self.experiment, geometry, runtime.backend, runtime.num_shards, runtime.memory)
 
 
 def make_trainer(

@@ -91,13 +91,13 @@ def probe(runtime: Runtime, **train: Any) -> Loop:
     return _loop(make_head(experiment, WIDTH, seed=3), features(), experiment, runtime)
 
 
-def finetune(runtime: Runtime, **train: Any) -> Loop:
-    """A network whose encoder moves from the third epoch on."""
+def finetune(runtime: Runtime, microbatches: int = 1, **train: Any) -> Loop:
+    """A network whose encoder moves from the third epoch on, each batch taken in `microbatches` parts."""
     experiment = _experiment(
         {"freeze_encoder": False, "unfreeze_at_epoch": 2}, {"lr_head": 0.02, "lr_encoder": 0.002, **train}
     )
     network = Classifier(init_encoder(GEOMETRY, 0), make_head(experiment, GEOMETRY.embed_dim, seed=3), "mean")
-    return _loop(network, Volumes(), experiment, runtime)
+    return _loop(network, Volumes(), experiment, runtime, microbatches)
 
 
 def _experiment(model: dict[str, Any], train: dict[str, Any]) -> Experiment:
@@ -107,10 +107,12 @@ def _experiment(model: dict[str, Any], train: dict[str, Any]) -> Experiment:
     return Experiment.model_validate({"data": data, "model": model, "train": settings})
 
 
-def _loop(model: torch.nn.Module, source: Any, experiment: Experiment, runtime: Runtime) -> Loop:
+def _loop(
+    model: torch.nn.Module, source: Any, experiment: Experiment, runtime: Runtime, microbatches: int = 1
+) -> Loop:
     unit = Unit(seed=3, fold=0, train_N=TRAIN, holdout_N=HOLDOUT, eval_N=EVAL)
     weight_K = class_weights(LABEL_N[TRAIN], 4, experiment.train.class_weights)
-    return Loop(model, source, Task(unit, LABEL_N, weight_K, scores), experiment, runtime)
+    return Loop(model, source, Task(unit, LABEL_N, weight_K, scores), experiment, runtime, microbatches)
 
 
 STOPPING = {"enabled": True, "patience": 2, "metric": "loss", "min_delta": 0.02}
@@ -121,6 +123,7 @@ TRAININGS: dict[str, tuple[Any, dict[str, Any]]] = {
     "probe, early stopping": (probe, {"early_stopping": STOPPING, "epochs": 30, "lr_head": 0.05}),
     "finetune": (finetune, {}),
     "finetune, accumulated": (finetune, {"batch_size": 4, "accumulate": 3}),
+    "finetune, in parts": (finetune, {"microbatches": 2}),
 }
 
 

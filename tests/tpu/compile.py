@@ -31,7 +31,8 @@ class Compiled:
     """A compiled program. Bytes are of one chip.
 
     scores: whether it holds an array with two axes as long as the tokens. all_reduces: operations that sum over
-    chips. reduced: floating-point numbers that they sum.
+    chips. reduced: floating-point numbers that they sum. cut: matrix products whose float32 operands may be cut to
+    bfloat16.
     """
 
     seconds: float
@@ -42,6 +43,7 @@ class Compiled:
     scores: bool
     all_reduces: int
     reduced: int
+    cut: int
 
     @property
     def peak(self) -> int:
@@ -66,6 +68,7 @@ def main(file: str, topology: str, chips: str, tokens: str, *options: str) -> No
         re.search(rf"\[(\d+,)*{tokens},{tokens}\]", hlo) is not None,
         all_reduces,
         reduced,
+        _cut(hlo),
     )
     sys.stdout.write(json.dumps(asdict(compiled)))
 
@@ -95,6 +98,12 @@ def _reductions(hlo: str) -> tuple[int, int]:
     found = re.findall(r"^ *(?:ROOT )?%\S+ = (.*?) all-reduce(?:-start)?\(", hlo, re.MULTILINE)
     shapes = [shape for result in found for shape in re.findall(r"\b(?:f32|bf16)\[([\d,]*)\]", result)]
     return len(found), sum(math.prod(int(n) for n in shape.split(",") if n) for shape in shapes)
+
+
+def _cut(hlo: str) -> int:
+    """Matrix products of an HLO text that do not ask for their operands as they are."""
+    products = re.findall(r"^ *(?:ROOT )?%\S+ = \S+ (?:convolution|dot)\(.*$", hlo, re.MULTILINE)
+    return sum("operand_precision={highest,highest}" not in line for line in products)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""The TPU's own compiler, on octjob's own modules: it compiles, it fits, nothing N x N, gradients summed once."""
+"""The TPU's own compiler, on octjob's own modules: it compiles, it fits, nothing N x N, gradients summed once, no
+product of float32 cut to bfloat16."""
 
 from __future__ import annotations
 
@@ -15,6 +16,8 @@ SMALL = [
     (Program("step", "blocks", remat=True, size="tiny", chips=4), V4_8),
     (Program("step", "flash", size="tiny", chips=4), V5E),
     (Program("step", "flash", size="tiny", chips=4), V6E),
+    (Program("step", "flash", size="tiny", precision="fp32"), V4_32),
+    (Program("step", "blocks", remat=True, size="tiny", precision="fp32"), V4_32),
 ]
 ENCODE = [(Program("encode", attention), V4_32) for attention in ("sdpa", "blocks", "flash")]
 FULL = [
@@ -44,6 +47,7 @@ def test_program(program: Program, chips: Chips, compiled: Compile) -> None:
     assert made.peak < chips.memory_gib * GIB
     # SDPA as the control: the search for the array finds it where it is.
     assert made.scores == (program.attention == "sdpa")
+    assert made.cut == 0
     if program.work == "step" and program.chips > 1:
         # Every gradient once, and the loss.
         assert made.reduced == _num_parameters(program) + 1

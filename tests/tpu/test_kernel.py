@@ -22,3 +22,8 @@ def test_the_flash_kernel_is_attention(tokens: int) -> None:
 def test_what_it_would_get_wrong_is_refused(tokens: int) -> None:
     with pytest.raises(SpecError, match=f"this encoder has {tokens}"):
         check_tokens(tokens)
+
+
+def test_the_flash_kernels_multiply_float32_as_such() -> None:
+    found = json.loads(run_module("tests.tpu.kernels").splitlines()[-1])
+    assert found == {"torch.float32": [True] * 3, "torch.bfloat16": [False] * 3}

@@ -98,3 +98,38 @@ def test_stopped_under_xla_and_continued_is_never_stopped(cpu: Outcome) -> None:
     straight, resumed = found["finetune, accumulated"], found[stopped]
     assert resumed["logits"] == straight["logits"]
     assert resumed["history"] == straight["history"]
+
+
+def test_chips_are_what_torch_xla_counts() -> None:
+    from torch_xla._internal import tpu
+
+    from octjob.runtime.topology import CHIP_IDS
+
+    assert sorted(CHIP_IDS) == sorted(tpu._TPU_PCI_DEVICE_IDS)
+
+
+@pytest.mark.timeout(60)
+def test_processes_that_torch_xla_does_not_find_are_refused() -> None:
+    """Two processes of one run, each alone on its CPU by what torch_xla says."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environ = {
+        "OCTJOB_DEVICE": "xla",
+        "PJRT_DEVICE": "CPU",
+        "OCTJOB_COORDINATOR": f"127.0.0.1:{port}",
+    }
+    name = "probe"
+    processes = [
+        subprocess.Popen(
+            [sys.executable, str(SCRIPT), str(index), "2", name],
+            env={**os.environ, **environ},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for index in range(2)
+    ]
+    for process in processes:
+        _, said = process.communicate(timeout=50)
+        assert process.returncode != 0
+        assert "the run has 2 processes, but torch_xla has found 1" in said

@@ -35,7 +35,10 @@ def explained(capsys: pytest.CaptureFixture[str], *args: object) -> dict[str, An
 
 @pytest.fixture
 def sweep(tmp_path: Path) -> Path:
-    """Fine-tuning of one checkpoint of the original's shape and of a small one, with more than a chip can hold."""
+    """Fine-tuning of checkpoints of the original's shape and of a small one, with more than a chip can hold at once:
+
+    `tune` of a whole batch, `wide` of a single volume.
+    """
     config = {
         "data": {"source": str(tmp_path), "batch_size": 64},
         "model": {"freeze_encoder": False, "attention": "sdpa"},
@@ -50,7 +53,10 @@ def sweep(tmp_path: Path) -> Path:
             "small": {"uri": "gs://bucket/small.pt", "volume_size": [16, 96, 96]},
             "other": {"uri": "gs://bucket/other.pt", "volume_size": [10, 100, 100]},
         },
-        "configs": {"tune": {"overrides": config}},
+        "configs": {
+            "tune": {"overrides": config},
+            "wide": {"overrides": {**config, "train": {"precision": "fp32", "remat": False}}},
+        },
         "compute": {"target": "kubernetes", "accelerator": "v4-32", "image": "i"},
     }
     file.write_text(yaml.safe_dump(spec))
@@ -81,16 +87,31 @@ def test_a_chip_whose_memory_is_not_known(capsys: pytest.CaptureFixture[str]) ->
     assert (one["fits"], one["memory_bytes"], one["seconds"], one["cures"]) == (None, None, None, [])
 
 
-def test_what_does_not_fit_is_said_with_every_cure(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_chips_that_a_batch_leaves_idle(capsys: pytest.CaptureFixture[str]) -> None:
+    assert octjob(["explain", str(ROOT / "configs/cls_finetune.yaml"), "--accelerator", "v4-32"]) == 0
+    said = capsys.readouterr().out
+    assert "note: cls_finetune: data.batch_size 1 on 16 chips: 94% idle; 16 leaves none\n" in said
+
+
+def test_what_fits_in_parts_is_said(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (one,) = explained(capsys, f"{sweep}/whole.tune")["estimates"]
-    assert (one["checkpoint"], one["batch_per_chip"], one["fits"]) == ("whole", 4, False)
-    assert one["cures"] == [
-        "train.remat: true",
-        "model.attention: auto",
-        "data.batch_size: 16 with train.accumulate: 4",
-    ]
+    assert (one["checkpoint"], one["batch_per_chip"], one["microbatches"]) == ("whole", 1, 4)
+    assert (one["fits"], one["cures"], one["source"]) == (True, [], "arithmetic")
     assert octjob(["explain", f"{sweep}/whole.tune"]) == 0
-    assert "whole.tune does not fit; what would make it: " in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "whole.tune fits with accumulation 4 (chosen)" in said
+    assert " 1 x 4 " in said
+    assert "\nsource: arithmetic, " in said
+    assert octjob(["plan", "-f", str(sweep), "--offline"]) == 0
+    assert "note: whole.tune fits with accumulation 4 (chosen)" in capsys.readouterr().out
+
+
+def test_what_does_not_fit_is_said_with_every_cure(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (one,) = explained(capsys, f"{sweep}/whole.wide")["estimates"]
+    assert (one["checkpoint"], one["batch_per_chip"], one["fits"]) == ("whole", 4, False)
+    assert one["cures"] == ["train.remat: true", "model.attention: auto"]
+    assert octjob(["explain", f"{sweep}/whole.wide"]) == 0
+    assert "whole.wide does not fit; what would make it: " in capsys.readouterr().out
 
 
 def test_the_sweeps_volume_size_counts(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,11 +120,11 @@ def test_the_sweeps_volume_size_counts(sweep: Path, capsys: pytest.CaptureFixtur
 
 
 def test_submit_refuses_what_cannot_fit_and_names_the_cure(sweep: Path) -> None:
-    runs = {run.checkpoint_name: run for run in plan_sweep(sweep).runs}
+    runs = {(run.checkpoint_name, run.config_name): run for run in plan_sweep(sweep).runs}
     where = parse_accelerator("v4-32")
-    check_fit([runs["small"], runs["other"]], where)
+    check_fit([runs["small", "wide"], runs["other", "wide"], runs["whole", "tune"]], where)
     with pytest.raises(
-        SpecError, match=r"run whole\.tune-.*: a chip of v4-32 would need .* GiB and has 30.75"
+        SpecError, match=r"run whole\.wide-.*: a chip of v4-32 would need .* GiB and has 30.75"
     ):
         check_fit(list(runs.values()), where)
 

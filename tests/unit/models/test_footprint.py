@@ -44,8 +44,8 @@ def test_memory_is_what_the_compiler_plans_for(work, attention, remat, temporari
 
 def test_memory_in_float32() -> None:
     estimate = Work(ORIGINAL_GEOMETRY, 1, "fp32", "flash", Step(remat=False))
-    assert estimate.temporaries / GIB == pytest.approx(5.876, rel=0.15)
-    assert estimate.peak / GIB == pytest.approx(7.989, rel=0.15)
+    assert estimate.temporaries / GIB == pytest.approx(6.08, rel=0.15)
+    assert estimate.peak / GIB == pytest.approx(8.20, rel=0.15)
 
 
 @pytest.mark.parametrize("geometry", [SMALL, ORIGINAL_GEOMETRY])
@@ -132,30 +132,70 @@ def told(experiment: Experiment, shards: int, memory: float) -> list[tuple[str, 
 
 
 def test_each_cure_that_suffices_alone() -> None:
-    experiment = finetuning({"batch_size": 32}, {"attention": "sdpa"}, precision="bf16", remat=False)
-    assert told(experiment, 16, 30.75) == [
-        ("train.remat: true",),
-        ("model.attention: auto",),
-        ("data.batch_size: 16", "train.accumulate: 2"),
-    ]
+    experiment = finetuning({"batch_size": 16}, {"attention": "sdpa"}, precision="fp32", remat=False)
+    assert told(experiment, 16, 30.75) == [("train.remat: true",), ("model.attention: auto",)]
 
 
 def test_cures_together_where_none_suffices_alone() -> None:
-    experiment = finetuning({"batch_size": 64}, {"attention": "sdpa"}, precision="bf16", remat=False)
-    assert ("model.attention: auto", "train.remat: true") in told(experiment, 16, 15.75)
+    experiment = finetuning({"batch_size": 16}, {"attention": "sdpa"}, precision="bf16", remat=False)
+    assert told(experiment, 16, 4.0) == [("model.attention: auto", "train.remat: true")]
 
 
 def test_a_written_cure_makes_it_fit() -> None:
-    experiment = finetuning({"batch_size": 2048}, precision="bf16", accumulate=3)
-    (keys,) = told(experiment, 16, 30.75)
-    values = dict(key.split(": ") for key in keys)
-    cured = finetuning(
-        {"batch_size": int(values["data.batch_size"])},
-        precision="bf16",
-        accumulate=int(values["train.accumulate"]),
-    )
+    experiment = finetuning({"batch_size": 64}, {"attention": "sdpa"}, precision="fp32", remat=False)
+    assert ("train.remat: true",) in told(experiment, 16, 30.75)
+    cured = finetuning({"batch_size": 64}, {"attention": "sdpa"}, precision="fp32", remat=True)
     assert work(cured, 16).peak <= 30.75 * GIB
-    assert cured.data.batch_size * cured.train.accumulate == 2048 * 3
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "accumulate", "shards", "memory", "batch", "parts"),
+    [
+        (32, 1, 16, 30.75, 2, 1),  # fits as it is
+        (128, 1, 16, 30.75, 4, 2),
+        (2048, 3, 16, 30.75, 4, 32),
+        (96, 1, 16, 15.75, 2, 3),
+        (34, 1, 16, 15.75, 2, 2),  # 17 on 16 chips are two a chip
+        (8, 1, 1, 9.0, 1, 8),
+    ],
+)
+def test_a_batch_is_taken_in_as_few_equal_parts_as_make_it_fit(
+    batch_size: int, accumulate: int, shards: int, memory: float, batch: int, parts: int
+) -> None:
+    experiment = finetuning({"batch_size": batch_size}, precision="bf16", accumulate=accumulate, remat=False)
+    one = work(experiment, shards, memory)
+    assert one.step is not None
+    assert (one.batch, one.step.microbatches) == (batch, parts)
+    assert one.peak <= 0.85 * memory * GIB
+    assert batch_size % parts == 0
+    assert one.step.accumulated == (parts > 1 or accumulate > 1)
+
+
+def test_parts_come_after_rematerialisation() -> None:
+    one = work(finetuning({"batch_size": 128}, precision="bf16"), 16)
+    assert one.step is not None
+    assert (one.batch, one.step.remat, one.step.microbatches) == (8, True, 1)
+
+
+def test_a_part_fits_where_only_some_of_the_spare_memory_is_left() -> None:
+    """Above 85 % and below all of it, one part after the other is better than nothing."""
+    one = work(finetuning({"batch_size": 16}, precision="bf16", remat=False), 16)
+    memory = one.peak / 0.95 / GIB
+    tight = work(finetuning({"batch_size": 16}, precision="bf16", remat=False), 16, memory)
+    assert tight.step is not None
+    assert (tight.batch, tight.step.microbatches) == (1, 1)
+    parts = work(
+        finetuning({"batch_size": 48}, precision="bf16", remat=False), 16, one.peak * 1.06 / GIB + 0.7
+    )
+    assert parts.step is not None
+    assert parts.step.microbatches == 3
+
+
+def test_nobody_is_taken_apart_where_memory_is_not_known() -> None:
+    experiment = finetuning({"batch_size": 2048}, precision="bf16")
+    one = main_work(experiment, ORIGINAL_GEOMETRY, "tpu", 1, None)
+    assert one.step is not None
+    assert (one.batch, one.step.microbatches) == (2048, 1)
 
 
 def test_what_no_change_can_cure() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from doubles import tiny_training
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -273,3 +274,38 @@ def test_the_schedule_warms_up_and_then_never_rises(
     assert factors[top] == 1.0
     assert all(a >= b for a, b in zip(factors[top:], factors[top + 1 :], strict=False))
     assert all(0.0 <= factor <= 1.0 for factor in factors)
+
+
+@pytest.mark.parametrize("parts", [2, 4, 8])
+@pytest.mark.parametrize("train", [{}, {"accumulate": 2}, {"sampler": "weighted", "grad_clip": 0.5}])
+def test_a_batch_in_parts_is_the_step_of_the_whole(train: dict[str, Any], parts: int) -> None:
+    """Losses within what runtimes may differ by; the steps are as many, and the schedule is the same."""
+    whole, in_parts = (tiny_training.finetune(CPU, one, **train) for one in (1, parts))
+    expected, found = tiny_training.History(), tiny_training.History()
+    whole.run(expected)
+    in_parts.run(found)
+    assert found.lines[-1]["lr"] == expected.lines[-1]["lr"]
+    assert in_parts.used()["steps_per_epoch"] == whole.used()["steps_per_epoch"]
+    for line, other in zip(expected.lines, found.lines, strict=True):
+        for key in ("train/loss", "eval/loss"):
+            assert other[key] == pytest.approx(line[key], abs=2e-5)
+        assert other["train/accuracy"] == line["train/accuracy"]
+
+
+@pytest.mark.parametrize("train", [{}, {"optimizer": "SGD"}, {"early_stopping": {"enabled": True}}])
+def test_a_state_that_was_taken_is_not_changed_by_later_steps(train: dict[str, Any]) -> None:
+    """It is written while they run."""
+
+    class Keeping(Hooks):
+        """Takes the state once in the second epoch, and what it is on disk then."""
+
+        def after_step(self, loop: Loop) -> None:
+            if loop.epoch == 1 and loop.step == 2 and not self.saved.tell():
+                self.state = loop.state()
+                torch.save(self.state, self.saved)
+
+    hooks = Keeping()
+    loop(config(**train)).run(hooks)
+    later = io.BytesIO()
+    torch.save(hooks.state, later)
+    assert later.getvalue() == hooks.saved.getvalue()
