@@ -21,6 +21,7 @@ from octjob.data.sampling import epoch_order, sample_weights
 from octjob.errors import DataError
 from octjob.runtime.base import Runtime
 from octjob.spec.experiment import Experiment
+from octjob.train.optimizer import as_here
 from octjob.train.schedule import lr_factor
 from octjob.train.source import Source
 from octjob.train.step import Step
@@ -251,7 +252,7 @@ class Loop:
     def load_state(self, state: State) -> None:
         """Continue from `state()`."""
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.optimizer.load_state_dict(as_here(state["optimizer"], self.optimizer))
         for name in _PROGRESS:
             setattr(self, name, state[name])
         # Result version 2 kept two numbers, and a generator's state that nothing needs any more.

@@ -50,6 +50,15 @@ def make_optimizer(model: nn.Module, train: Train, *, compiled: bool = False) ->
     return AdamW(groups, lr=train.lr_head, weight_decay=train.weight_decay, capturable=compiled)
 
 
+def as_here(saved: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """An optimizer's saved state, with what depends on the kind of device as `optimizer` has it."""
+    groups = [
+        {**group, "capturable": own["capturable"]} if "capturable" in own else group
+        for group, own in zip(saved["param_groups"], optimizer.param_groups, strict=True)
+    ]
+    return {**saved, "param_groups": groups}
+
+
 def _groups(part: str, module: nn.Module, lr: float, weight_decay: float) -> list[dict[str, Any]]:
     decayed: list[nn.Parameter] = []
     spared: list[nn.Parameter] = []

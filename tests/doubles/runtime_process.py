@@ -4,7 +4,7 @@
     OCTJOB_DEVICE=cpu OCTJOB_COORDINATOR=127.0.0.1:1234 python runtime_process.py 2 4
 
 Arguments: index, number of processes, and names of trainings (default all), each with `@n` to be stopped after n
-batches and continued.
+batches and continued, with `@n=FILE` to be stopped and leave its state there, with `=FILE` to continue from that.
 """
 
 from __future__ import annotations
@@ -33,9 +33,12 @@ def main() -> None:
     runtime = open_runtime(os.environ, int(index), int(num_processes))
     trainings: dict[str, Any] = {}
     for name in names or tiny_training.TRAININGS:
-        training, _, stop_after = name.partition("@")
+        what, _, state = name.partition("=")
+        training, _, stop_after = what.partition("@")
         begun = time.monotonic()
-        trainings[name] = tiny_training.carry_out(runtime, training, int(stop_after) if stop_after else None)
+        trainings[name] = tiny_training.carry_out(
+            runtime, training, int(stop_after) if stop_after else None, Path(state) if state else None
+        )
         trainings[name]["duration_s"] = time.monotonic() - begun
     print(json.dumps({"facts": runtime.facts(), "trainings": trainings}))  # noqa: T201
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,15 +32,22 @@ class History:
     """Hooks that keep the lines of history, and may save and stop after so many batches.
 
     compiles: how many programs had been compiled after each epoch, where the runtime compiles.
+    executions: how many ran for each batch but an epoch's first, which scores may come before.
     """
 
     def __init__(self, stop_after: int | None = None) -> None:
         self.compiles: list[int] = []
+        self.executions: list[int] = []
+        self._executed = 0
         self.lines: list[dict[str, Any]] = []
         self.left = stop_after
         self.saved: dict[str, Any] | None = None
 
     def after_step(self, loop: Loop) -> None:
+        if loop.runtime.compiled:
+            before, self._executed = self._executed, executed_programs()
+            if loop.step > 1:
+                self.executions.append(self._executed - before)
         if self.left is not None:
             self.left -= 1
             if self.left == 0:
@@ -50,6 +58,16 @@ class History:
         self.lines.append(record)
         if loop.runtime.compiled:
             self.compiles.append(loop.runtime.compiles())
+
+
+def executed_programs() -> int:
+    """Programs that torch_xla has carried out so far; it counts one when it has ended."""
+    import torch_xla.core.xla_model as xm
+    import torch_xla.debug.metrics as metrics
+
+    xm.wait_device_ops()
+    names = ("ExecuteTime", "ExecuteReplicatedTime")
+    return sum(data[0] for name in names if (data := metrics.metric_data(name)) is not None)
 
 
 class Volumes:
@@ -127,20 +145,29 @@ TRAININGS: dict[str, tuple[Any, dict[str, Any]]] = {
 }
 
 
-def carry_out(runtime: Runtime, name: str, stop_after: int | None = None) -> dict[str, Any]:
+def carry_out(
+    runtime: Runtime, name: str, stop_after: int | None = None, state: Path | None = None
+) -> dict[str, Any]:
     """Train to the end; stopped once on the way where `stop_after` says so, and continued by another loop.
 
-    Returns lines of history, `logits` of the scored volumes, `stopped_early` and `compiles`.
+    state: a file. Stopped, that is the end and the state is left there; else it is where another process began.
+
+    Returns lines of history, `logits` of the scored volumes, `stopped_early`, `compiles` and `executions`.
     """
     make, settings = TRAININGS[name]
     loop, history = make(runtime, **settings), History(stop_after)
+    if state is not None and stop_after is None:
+        loop.load_state(torch.load(state, weights_only=True))
     try:
         loop.run(history)
     except InterruptedError:
-        lines, state = history.lines, history.saved
-        assert state is not None
+        lines, saved = history.lines, history.saved
+        assert saved is not None
+        if state is not None:
+            torch.save(saved, state)
+            return {"history": lines}
         loop, history = make(runtime, **settings), History()
-        loop.load_state(state)
+        loop.load_state(saved)
         loop.run(history)
         history.lines = lines + history.lines
     logits_NK = loop.predict(EVAL, lambda: None)
@@ -149,4 +176,5 @@ def carry_out(runtime: Runtime, name: str, stop_after: int | None = None) -> dic
         "logits": logits_NK.tolist(),
         "stopped_early": loop.stopped_early,
         "compiles": history.compiles,
+        "executions": history.executions,
     }

@@ -83,6 +83,7 @@ def test_xla(cpu: Outcome, num_devices: int) -> None:
         # The encoder of a fine-tuning begins to move in its third epoch: that is another program, once.
         later = np.delete(compiles, 1) if name.startswith("finetune") else compiles
         assert not later.any(), (name, training["compiles"])
+        assert set(training["executions"]) == {1}, (name, training["executions"])
     assert any(t["stopped_early"] for t in cpu["trainings"].values())
 
 
@@ -98,6 +99,16 @@ def test_stopped_under_xla_and_continued_is_never_stopped(cpu: Outcome) -> None:
     straight, resumed = found["finetune, accumulated"], found[stopped]
     assert resumed["logits"] == straight["logits"]
     assert resumed["history"] == straight["history"]
+
+
+def test_stopped_on_four_chips_and_continued_on_a_cpu(cpu: Outcome, tmp_path: Path) -> None:
+    state = tmp_path / "state.pt"
+    begun = on_xla(4, f"finetune@20={state}")["trainings"].popitem()[1]
+    ended = outcome(start(0, 1, f"finetune={state}", OCTJOB_DEVICE="cpu"))["trainings"].popitem()[1]
+    whole = {**ended, "history": begun["history"] + ended["history"]}
+    assert_agrees(
+        {"trainings": {"finetune": whole}}, {"trainings": {"finetune": cpu["trainings"]["finetune"]}}
+    )
 
 
 def test_chips_are_what_torch_xla_counts() -> None:
