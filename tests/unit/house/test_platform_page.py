@@ -90,9 +90,9 @@ def test_every_program_is_met(calls: dict[str, list[list[str]]]) -> None:
 
 def _parsed(argvs: list[list[str]], home: Path) -> tuple[list[str], str]:
     found = shutil.which("gcloud")
-    if found is None:
-        pytest.skip("no gcloud here")
-    root = Path(found).resolve().parents[1]
+    root = Path(found).resolve().parents[1] if found else None
+    if root is None or not (root / "lib/googlecloudsdk").is_dir():
+        pytest.skip("no gcloud here whose parser can be called")
     bundled = root / "platform/bundledpythonunix/bin/python3"
     done = subprocess.run(
         [bundled if bundled.exists() else sys.executable, Path(__file__).with_name("parse_gcloud.py"), root],
