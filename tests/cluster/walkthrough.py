@@ -23,6 +23,8 @@ _VARIABLE = (
     (re.compile(r"(jobset-[a-z0-9-]+)-[a-z0-9]{5}\b"), r"\1-xxxxx"),
     (re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d+)?Z?"), "<time>"),
     (re.compile(r"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d [+-]\d{4}"), "<time>"),
+    # All hosts fail alike, and the Job names the one whose end it saw first.
+    (re.compile(r"\bworker \d: exit"), "worker 0: exit"),
     # Run ids follow from where the checkpoints lie.
     (re.compile(r"\b[0-9a-f]{8}\b"), "<digest>"),
     (re.compile(r"[ -]{2,}"), " "),
