@@ -10,7 +10,7 @@ REPLAY_DIR ?= replay-out
 # Trust what the machine trusts: behind a company's proxy uv's own certificates do not reach anything.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: help setup demo replay test test-fast test-attack programs chart-programs test-cluster test-tpu test-tpu-full image phase3 cluster cluster-down lint types imports check lock docs site base-check clean
+.PHONY: help setup demo replay test test-fast test-attack programs chart-programs test-cluster test-e2e test-tpu test-tpu-full image phase3 cluster cluster-down lint types imports check lock docs site base-check clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s $$'\t'
@@ -55,6 +55,11 @@ chart-programs: setup
 CLUSTER_TESTS := OMP_NUM_THREADS=1 $(PY) -m pytest tests/cluster --durations=10
 test-cluster: programs ## the tests on a real Kubernetes control plane, started for them on loopback (needs Go)
 	$(CLUSTER_TESTS) || { echo "Once more, what failed:"; $(CLUSTER_TESTS) --last-failed --last-failed-no-failures=none; }
+
+# Pods are containers here: see tests/cluster/README.md for what it needs.
+test-e2e: setup ## sweeps in real pods of the image: containerd, kubelet, DNS (needs root, Go, `make image`); under 15 minutes
+	$(PY) -m tests.cluster.build --pods
+	OMP_NUM_THREADS=1 $(PY) -m pytest -v tests/pods --durations=10
 
 # torch_xla and the TPU's compiler, with the versions of the image; what it shares with .venv is linked.
 $(TPU_VENV)/.installed: $(filter .uv/bin/uv,$(UV)) requirements/tpu-test.txt pyproject.toml

@@ -10,9 +10,12 @@ from pathlib import Path
 
 
 @contextmanager
-def removed_with_this_process(data: Path) -> Iterator[None]:
-    """Should the test process be killed, a process that waits for just that stops what it had started."""
-    command = [sys.executable, "-m", "tests.cluster", "down", "--data", str(data), "--after-stdin"]
+def removed_with_this_process(data: Path, module: str = "tests.cluster") -> Iterator[None]:
+    """Should the test process be killed, a process that waits for just that stops what it had started.
+
+    module: whose `down --data DATA --after-stdin` does it.
+    """
+    command = [sys.executable, "-m", module, "down", "--data", str(data), "--after-stdin"]
     root = Path(__file__).parents[2]
     watcher = subprocess.Popen(command, stdin=subprocess.PIPE, cwd=root, start_new_session=True)
     try:

@@ -1,0 +1,118 @@
+"""A control plane whose pods are containers: one node with the chips of a v4-32 slice, and DNS."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from tests.cluster.controlplane import ControlPlane, Options
+from tests.cluster.nodes import REAL_NODE as NODE
+from tests.pods import components
+from tests.pods.components import CHIPS, SOCKET
+from tests.pods.enclosure import neighbours
+from tests.pods.images import BuiltImage, ImageStore
+
+_CGROUPS = Path("/sys/fs/cgroup")
+_GONE_S = 20.0
+_READY_S = 120.0
+
+
+class PodPlane(ControlPlane):
+    """One control plane with a real node, inside `enclosed` namespaces; `stop` it before they are left.
+
+    image: octjob's, which pods call by its name in docker.
+    """
+
+    image: BuiltImage
+
+    @classmethod
+    def with_image(cls, data: Path, image: BuiltImage) -> PodPlane:
+        """A new one in the empty or missing folder `data`; not started yet."""
+        plane = cls.create(data, Options(run_pods="kubelet", pools=1))
+        plane.image = image
+        return plane
+
+    def start_nodes(self) -> None:
+        """Start what runs pods; returns once the node is ready and has its chips."""
+        self._start(components.containerd(self.layout))
+        self.wait_until(SOCKET.exists, "containerd listens")
+        images = ImageStore(SOCKET, self.data)
+        images.add_pause()
+        images.add_linked(self.image)
+        self._start(components.coredns(self.layout))
+        self._start(components.kubelet(self.layout))
+        self.wait_until(lambda: self.get("node", NODE), "the node has registered", _READY_S)
+        chips = {"google.com/tpu": str(CHIPS)}
+        patch = json.dumps({"status": {"capacity": chips, "allocatable": chips}})
+        self.kubectl("patch", "node", NODE, "--subresource=status", "--patch", patch)
+        self.kubectl("wait", "--for=condition=Ready", f"node/{NODE}", f"--timeout={_READY_S:.0f}s")
+
+    def stop(self) -> None:
+        """End every process, containers first, and remove every file and cgroup."""
+        self.supervisor.stop("kubelet", signal.SIGKILL)
+        self.supervisor.stop("containerd", signal.SIGKILL)
+        _end(contained())
+        _end([pid for pid in neighbours() if _is_shim(pid)])
+        _remove_cgroups()
+        self._unmount()
+        super().stop()
+
+    def _unmount(self) -> None:
+        """The pods' volumes, which nobody else may see and which are in the way of their folders' removal."""
+        mounts = [line.split()[4] for line in Path("/proc/thread-self/mountinfo").read_text().splitlines()]
+        for mount in reversed(mounts):
+            if Path(mount).is_relative_to(self.data):
+                subprocess.run(["umount", "--lazy", mount], check=True)
+
+    def process(self, container_id: str) -> int:
+        """The id on this machine of a container's first process. container_id: as in a pod's status."""
+        (folder,) = _groups().glob(f"**/{container_id.rpartition('/')[2]}")
+        return min(int(line) for line in (folder / "cgroup.procs").read_text().split())
+
+
+def contained() -> list[int]:
+    """The ids of all processes in pods of this machine."""
+    return [int(line) for file in _groups().glob("**/cgroup.procs") for line in file.read_text().split()]
+
+
+def _groups() -> Path:
+    """The cgroups of the pods: one tree for everything, or with version 1 that of one controller."""
+    unified = _CGROUPS / "cgroup.controllers"
+    return _CGROUPS / ("kubepods" if unified.exists() else "pids/kubepods")
+
+
+def _is_shim(pid: int) -> bool:
+    try:
+        return b"containerd-shim-runc-v2" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def _end(pids: list[int]) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + _GONE_S
+    while any(Path(f"/proc/{pid}/ns/mnt").exists() and _alive(pid) for pid in pids):
+        if time.monotonic() > deadline:
+            return
+        time.sleep(0.05)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def _remove_cgroups() -> None:
+    for root in (_CGROUPS / "kubepods", *_CGROUPS.glob("*/kubepods")):
+        for folder, _, _ in os.walk(root, topdown=False):
+            with suppress(OSError):
+                os.rmdir(folder)
