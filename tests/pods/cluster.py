@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,8 +19,13 @@ from tests.pods.enclosure import neighbours
 from tests.pods.images import BuiltImage, ImageStore
 
 _CGROUPS = Path("/sys/fs/cgroup")
+# A kubelet sets these, and they belong to the whole machine.
+_SETTINGS = ("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops")
+_SETTINGS += ("kernel/keys/root_maxkeys", "kernel/keys/root_maxbytes")
+_KERNEL = Path("/proc/sys")
 _GONE_S = 20.0
 _READY_S = 120.0
+_POLL_S = 0.05
 
 
 class PodPlane(ControlPlane):
@@ -44,6 +50,7 @@ class PodPlane(ControlPlane):
         images = ImageStore(SOCKET, self.data)
         images.add_pause()
         images.add_linked(self.image)
+        self._kept.write_text(json.dumps({name: (_KERNEL / name).read_text() for name in _SETTINGS}))
         self._start(components.coredns(self.layout))
         self._start(components.kubelet(self.layout))
         self.wait_until(lambda: self.get("node", NODE), "the node has registered", _READY_S)
@@ -60,7 +67,19 @@ class PodPlane(ControlPlane):
         _end([pid for pid in neighbours() if _is_shim(pid)])
         _remove_cgroups()
         self._unmount()
+        self._put_back()
         super().stop()
+
+    @property
+    def _kept(self) -> Path:
+        """The kernel's settings as they were."""
+        return self.data / "kernel.json"
+
+    def _put_back(self) -> None:
+        if self._kept.exists():
+            for name, value in json.loads(self._kept.read_text()).items():
+                if (_KERNEL / name).read_text() != value:
+                    (_KERNEL / name).write_text(value)
 
     def _unmount(self) -> None:
         """The pods' volumes, which nobody else may see and which are in the way of their folders' removal."""
@@ -97,11 +116,7 @@ def _end(pids: list[int]) -> None:
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    deadline = time.monotonic() + _GONE_S
-    while any(Path(f"/proc/{pid}/ns/mnt").exists() and _alive(pid) for pid in pids):
-        if time.monotonic() > deadline:
-            return
-        time.sleep(0.05)
+    _wait_until(lambda: not any(map(_alive, pids)))
 
 
 def _alive(pid: int) -> bool:
@@ -112,7 +127,21 @@ def _alive(pid: int) -> bool:
 
 
 def _remove_cgroups() -> None:
-    for root in (_CGROUPS / "kubepods", *_CGROUPS.glob("*/kubepods")):
-        for folder, _, _ in os.walk(root, topdown=False):
-            with suppress(OSError):
-                os.rmdir(folder)
+    """Those of the pods; a cgroup can be removed a moment after its last process has ended."""
+    roots = [_CGROUPS / "kubepods", *_CGROUPS.glob("*/kubepods")]
+
+    def gone() -> bool:
+        for root in roots:
+            for folder, _, _ in os.walk(root, topdown=False):
+                with suppress(OSError):
+                    os.rmdir(folder)
+        return not any(root.exists() for root in roots)
+
+    _wait_until(gone)
+
+
+def _wait_until(done: Callable[[], bool]) -> None:
+    """Until it is, or for as long as is reasonable."""
+    deadline = time.monotonic() + _GONE_S
+    while not done() and time.monotonic() < deadline:
+        time.sleep(_POLL_S)

@@ -20,9 +20,6 @@ _CLONE_FS, _CLONE_NEWNS, _CLONE_NEWNET = 0x00000200, 0x00020000, 0x40000000
 _PRIVATE = ("/run", "/var/lib/cni", "/var/lib/kubelet")
 # The disk of / without what is mounted below it.
 ROOT_DISK = Path("/run/root-disk")
-# A kubelet sets these, and they belong to the whole machine.
-_SYSCTLS = ("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops")
-_SYSCTLS += ("kernel/keys/root_maxkeys", "kernel/keys/root_maxbytes")
 
 
 @contextmanager
@@ -34,15 +31,11 @@ def enclosed() -> Iterator[None]:
     libc = ctypes.CDLL(None, use_errno=True)
     before = [os.open(f"/proc/thread-self/ns/{kind}", os.O_RDONLY) for kind in ("net", "mnt")]
     folder = Path.cwd()
-    settings = {path: path.read_text() for path in (Path("/proc/sys") / name for name in _SYSCTLS)}
     _checked(libc.unshare(_CLONE_NEWNS | _CLONE_NEWNET))
     try:
         _furnish()
         yield
     finally:
-        for path, value in settings.items():
-            if path.read_text() != value:
-                path.write_text(value)
         # Threads that were started inside stand where this one stands; who shares that may not leave.
         _checked(libc.unshare(_CLONE_FS))
         for handle in before:

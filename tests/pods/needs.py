@@ -7,6 +7,7 @@ import shutil
 import sys
 
 from tests.cluster.build import TOOLS, BuildError, tool
+from tests.pods.cluster import contained
 from tests.pods.components import PLUGINS
 from tests.pods.images import ImageError, built_image
 
@@ -18,6 +19,8 @@ def missing() -> str:
     """What is not there, and what to do; empty when everything is."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return "pods need network and mount namespaces of their own: run the tests on Linux, as root"
+    if contained():
+        return "another kubelet runs pods on this machine: when these tests end, they end all pods in its cgroups"
     absent = [package for program, package in _PROGRAMS.items() if shutil.which(program) is None]
     if not (PLUGINS / "bridge").exists():
         absent.append("containernetworking-plugins")

@@ -47,6 +47,13 @@ class StruckPods(Struck):
         (status,) = self.pod(index)["status"]["containerStatuses"]
         return self.plane.process(status["containerID"])
 
+    @property
+    def restarted_by(self) -> str:
+        """The rule that JobSet names while it restarts the run; empty before, and when the run is done."""
+        conditions = self.jobset.get("status", {}).get("conditions", [])
+        found = [each["reason"] for each in conditions if each["type"] == "RestartingJobSet"]
+        return "".join(found).removeprefix("FailurePolicy_")
+
     def compare(self) -> None:
         undisturbed = read_predictions(self.undisturbed.store, self.undisturbed.run_id)
         assert_same(read_predictions(self.store, self.run_id), undisturbed)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from octjob.errors import Interrupted
+from octjob.targets.kubernetes.documents.policy import DISRUPTED, RESTART_ME
 from tests.cluster.access import CommandError
 from tests.cluster.nodes import REAL_NODE
 from tests.cluster.struck import PATIENCE_S, Undisturbed, left_alone
@@ -43,6 +44,7 @@ def test_a_deleted_pod_saves_and_says_so_and_the_run_goes_on(
         first = run.pod(0)["metadata"]["name"]
         plane.kubectl("-n", run.namespace, "delete", "pod", first, "--wait=false")
         run.go_on_to_end(leader)
+        plane.wait_until(lambda: run.restarted_by == RESTART_ME, "JobSet restarts it for that", PATIENCE_S)
         result = run.finished(attempts=2, counted=0)
         ends = watch.ends()
     end = ends[first]
@@ -71,6 +73,7 @@ def test_a_drained_node_lets_the_run_wait_and_go_on(make: Make, plane: PodPlane,
         plane.wait_until(lambda: "no node" in run.status["reason"], "the run waits for a node", PATIENCE_S)
         waiting = run.status
         assert waiting["state"] == "Restarting"
+        assert run.restarted_by == DISRUPTED
         assert "its machine was taken or drained (not counted)" in waiting["reason"]
     finally:
         draining.join()
@@ -88,7 +91,13 @@ def test_kubectl_sees_into_a_pod(make: Make, plane: PodPlane) -> None:
     assert f"run {run.run_id}, attempt 1" in plane.kubectl("logs", name, *scope)
     assert f"run {run.run_id}, attempt 1" in run.octjob("logs", f"{run.name}/{run.run_id}").out
     described = plane.kubectl("describe", "pod", name, *scope)
-    for words in ("Started container", "octjob train --run", "google.com/tpu:  4", "OCTJOB_NUM_HOSTS:"):
+    for words in (
+        "Container started",
+        "--run\n",
+        "google.com/tpu:  4",
+        "SeccompProfile:   RuntimeDefault",
+        "OCTJOB_NUM_HOSTS:",
+    ):
         assert words in described, described
 
     def inside(*command: str) -> str:
@@ -102,3 +111,9 @@ def test_kubectl_sees_into_a_pod(make: Make, plane: PodPlane) -> None:
     assert "10.88." in inside(
         "getent", "hosts", f"{run.jobset['metadata']['name']}-w-0-0.{run.jobset['metadata']['name']}"
     )
+
+
+def test_a_pod_that_is_not_restricted_is_refused(plane: PodPlane, namespace: str) -> None:
+    """So the others show that a run's pods are."""
+    with pytest.raises(CommandError, match='violates PodSecurity "restricted:latest"'):
+        plane.kubectl("run", "plain", "--image=octjob:dev", "-n", namespace)
