@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from tests.pods.cluster import PodPlane
+from tests.pods.cluster import PodPlane, end
+from tests.pods.enclosure import neighbours
 
 
 def main(arguments: list[str]) -> None:
@@ -15,6 +16,8 @@ def main(arguments: list[str]) -> None:
     sys.stdin.read()
     if plane := PodPlane.attach(Path(arguments[2])):
         plane.stop()
+        # Nobody is left who would end what else was started in there.
+        end(neighbours())
 
 
 if __name__ == "__main__":

@@ -63,8 +63,8 @@ class PodPlane(ControlPlane):
         """End every process, containers first, and remove every file and cgroup."""
         self.supervisor.stop("kubelet", signal.SIGKILL)
         self.supervisor.stop("containerd", signal.SIGKILL)
-        _end(contained())
-        _end([pid for pid in neighbours() if _is_shim(pid)])
+        end(contained())
+        end([pid for pid in neighbours() if _is_shim(pid)])
         _remove_cgroups()
         self._unmount()
         self._put_back()
@@ -112,7 +112,8 @@ def _is_shim(pid: int) -> bool:
         return False
 
 
-def _end(pids: list[int]) -> None:
+def end(pids: list[int]) -> None:
+    """Kill them, and return when they are gone."""
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
