@@ -90,8 +90,19 @@ class PodPlane(ControlPlane):
 
     def process(self, container_id: str) -> int:
         """The id on this machine of a container's first process. container_id: as in a pod's status."""
-        (folder,) = _groups().glob(f"**/{container_id.rpartition('/')[2]}")
-        return min(int(line) for line in (folder / "cgroup.procs").read_text().split())
+        return min(int(line) for line in (_group(container_id) / "cgroup.procs").read_text().split())
+
+    def leave_memory(self, container_id: str, num_bytes: int) -> None:
+        """Let a container have so much more memory than it has now."""
+        if (_CGROUPS / "cgroup.controllers").exists():
+            group, used, limit = _group(container_id), "memory.current", "memory.max"
+        else:
+            group, used, limit = (
+                _group(container_id, "memory"),
+                "memory.usage_in_bytes",
+                "memory.limit_in_bytes",
+            )
+        (group / limit).write_text(str(int((group / used).read_text()) + num_bytes))
 
 
 def contained() -> list[int]:
@@ -99,10 +110,16 @@ def contained() -> list[int]:
     return [int(line) for file in _groups().glob("**/cgroup.procs") for line in file.read_text().split()]
 
 
-def _groups() -> Path:
-    """The cgroups of the pods: one tree for everything, or with version 1 that of one controller."""
+def _groups(controller: str = "pids") -> Path:
+    """The cgroups of the pods: one tree for everything, or with version 1 that of a controller."""
     unified = _CGROUPS / "cgroup.controllers"
-    return _CGROUPS / ("kubepods" if unified.exists() else "pids/kubepods")
+    return _CGROUPS / ("" if unified.exists() else controller) / "kubepods"
+
+
+def _group(container_id: str, controller: str = "pids") -> Path:
+    """The cgroup of a container. container_id: as in a pod's status."""
+    (folder,) = _groups(controller).glob(f"**/{container_id.rpartition('/')[2]}")
+    return folder
 
 
 def _is_shim(pid: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from octjob.records.predictions import read_predictions
 from octjob.records.schema import Progress
 from octjob.spec.expand import plan_sweep
 from octjob.storage.open import open_store
+from tests.cluster.access import CommandError
 from tests.cluster.struck import FINETUNE, Struck, Undisturbed
 from tests.pods.clouds import Bucket
 from tests.pods.cluster import PodPlane
@@ -44,8 +46,20 @@ class StruckPods(Struck):
         return self.process(0)
 
     def process(self, index: int) -> int:
+        return self.plane.process(self._container_id(index))
+
+    def exhaust_memory(self, index: int) -> None:
+        """Have the kernel kill a worker for its memory: there is no more for its container, yet something asks."""
+        self.plane.leave_memory(self._container_id(index), 16 << 20)
+        name = self.pod(index)["metadata"]["name"]
+        # The largest process of the container is chosen, and that is the trainer.
+        asks = ("python", "-c", "bytearray(256 << 20)")
+        with suppress(CommandError):
+            self.plane.kubectl("exec", name, "-n", self.namespace, "--", *asks)
+
+    def _container_id(self, index: int) -> str:
         (status,) = self.pod(index)["status"]["containerStatuses"]
-        return self.plane.process(status["containerID"])
+        return str(status["containerID"])
 
     @property
     def restarted_by(self) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -79,6 +81,20 @@ def test_a_drained_node_lets_the_run_wait_and_go_on(make: Make, plane: PodPlane,
         draining.join()
         plane.kubectl("uncordon", REAL_NODE)
     run.finished(attempts=2, counted=0)
+
+
+def test_a_worker_out_of_memory_counts_and_is_called_so(make: Make, plane: PodPlane, tmp_path: Path) -> None:
+    """Its peers lose it first, and wait for word of it: theirs would be a restart that does not count."""
+    run = make("memory")
+    with watching(plane, run.namespace, tmp_path) as watch:
+        run.submit()
+        leader = run.stop_in_training()
+        second = run.pod(2)["metadata"]["name"]
+        run.exhaust_memory(2)
+        os.kill(leader, signal.SIGCONT)
+        run.finished(attempts=2, counted=1)
+        ends = watch.ends()
+    assert (ends[second].exit_code, ends[second].reason) == (137, "OOMKilled")
 
 
 def test_kubectl_sees_into_a_pod(make: Make, plane: PodPlane) -> None:

@@ -19,10 +19,11 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True)
 class End:
-    """How a pod's container ended. message: octjob's last words, from the pod's status."""
+    """How a pod's container ended. reason: the kubelet's; message: octjob's last words, from the pod's status."""
 
     worker: int
     exit_code: int
+    reason: str
     message: Document
     deleted: bool
 
@@ -42,8 +43,9 @@ class Watch:
                     message = json.loads(ended["message"]) if ended.get("message", "").startswith("{") else {}
                     deleted = "deletionTimestamp" in pod["metadata"]
                     index = worker(pod)
-                    assert index is not None
-                    found[pod["metadata"]["name"]] = End(index, ended["exitCode"], message, deleted)
+                    found[pod["metadata"]["name"]] = End(
+                        index, ended["exitCode"], ended["reason"], message, deleted
+                    )
         return found
 
     def _pods(self) -> Iterator[Document]:
