@@ -49,6 +49,11 @@ def test_a_deleted_pod_saves_and_says_so_and_the_run_goes_on(
         plane.wait_until(lambda: run.restarted_by == RESTART_ME, "JobSet restarts it for that", PATIENCE_S)
         result = run.finished(attempts=2, counted=0)
         ends = watch.ends()
+    assert "state saved" in run.octjob("logs", f"{run.name}/{run.run_id}", "--attempt", "1").out
+    events = plane.kubectl(
+        "get", "events", "-n", run.namespace, "--field-selector", f"involvedObject.name={first}"
+    )
+    assert "Stopping container train" in events
     end = ends[first]
     assert end.deleted
     assert end.exit_code == Interrupted.exit_code == 75
@@ -92,9 +97,26 @@ def test_a_worker_out_of_memory_counts_and_is_called_so(make: Make, plane: PodPl
         second = run.pod(2)["metadata"]["name"]
         run.exhaust_memory(2)
         os.kill(leader, signal.SIGCONT)
+        words = "worker 2: exit 137 (out of memory)"
+        plane.wait_until(lambda: words in run.status["reason"], "octjob says so", PATIENCE_S)
         run.finished(attempts=2, counted=1)
         ends = watch.ends()
     assert (ends[second].exit_code, ends[second].reason) == (137, "OOMKilled")
+
+
+def test_paused_it_gives_the_chips_back_and_goes_on_when_resumed(make: Make, plane: PodPlane) -> None:
+    run = make("paused")
+    run.submit()
+    leader = run.stop_in_training()
+    pausing = threading.Thread(target=run.octjob, args=("pause", run.name))
+    pausing.start()
+    run.go_on_to_end(leader)
+    pausing.join()
+    plane.wait_until(lambda: not plane.list("pods", run.namespace), "its pods are gone", PATIENCE_S)
+    assert run.status["state"] == "Paused"
+    assert "state saved" in run.octjob("logs", f"{run.name}/{run.run_id}", "--attempt", "1").out
+    run.octjob("resume", run.name)
+    run.finished(attempts=2, counted=0)
 
 
 def test_kubectl_sees_into_a_pod(make: Make, plane: PodPlane) -> None:
