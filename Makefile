@@ -59,7 +59,7 @@ test-cluster: programs ## the tests on a real Kubernetes control plane, started 
 # Pods are containers here: see tests/cluster/README.md for what it needs.
 test-e2e: setup ## sweeps in real pods of the image: containerd, kubelet, DNS (needs root, Go, `make image`); under 15 minutes
 	$(PY) -m tests.cluster.build --pods
-	OMP_NUM_THREADS=1 $(PY) -m pytest -v tests/pods --durations=10
+	OMP_NUM_THREADS=1 $(PY) -m pytest -vv tests/pods --durations=10
 
 # torch_xla and the TPU's compiler, with the versions of the image; what it shares with .venv is linked.
 $(TPU_VENV)/.installed: $(filter .uv/bin/uv,$(UV)) requirements/tpu-test.txt pyproject.toml

@@ -211,7 +211,7 @@ def main(arguments: list[str]) -> None:
     `--pods`: all that tests/pods needs.
     """
     charts = arguments == ["--charts"]
-    sets = {"--charts": OF_CHARTS, "--pods": tuple(TOOLS), "": OF_CONTROL_PLANE}
+    sets = {"--charts": OF_CHARTS, "--pods": (*OF_CONTROL_PLANE, *OF_PODS), "": OF_CONTROL_PLANE}
     names = list(sets.get(" ".join(arguments), arguments))
     if unknown := sorted(set(names) - set(TOOLS)):
         raise SystemExit(f"error: unknown: {', '.join(unknown)}; known: {', '.join(TOOLS)}")

@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 
-from tests.cluster.build import TOOLS, BuildError, tool
+from tests.cluster.build import OF_CONTROL_PLANE, OF_PODS, BuildError, tool
 from tests.pods.cluster import contained
 from tests.pods.components import PLUGINS
 from tests.pods.images import ImageError, built_image
@@ -27,7 +27,7 @@ def missing() -> str:
     if absent:
         return f"not installed: {', '.join(absent)}; on Debian: apt-get install {' '.join(absent)}"
     try:
-        for name in TOOLS:
+        for name in (*OF_CONTROL_PLANE, *OF_PODS):
             tool(name)
         built_image(IMAGE)
     except (BuildError, ImageError) as error:
