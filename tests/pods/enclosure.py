@@ -10,14 +10,14 @@ import ctypes
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 # The one address that the host's side and all pods reach: the bridge between them.
 BRIDGE, ADDRESS, SUBNET = "octjob0", "10.88.0.1", "10.88.0.0/16"
 _CLONE_FS, _CLONE_NEWNS, _CLONE_NEWNET = 0x00000200, 0x00020000, 0x40000000
 # Where containerd, CNI and kubelet write whatever they are told: sockets, the pods' networks, addresses given away.
-_PRIVATE = ("/run", "/var/lib/cni", "/var/lib/kubelet")
+_PRIVATE = (Path("/run"), Path("/var/lib/cni"), Path("/var/lib/kubelet"))
 # The disk of / without what is mounted below it.
 ROOT_DISK = Path("/run/root-disk")
 
@@ -30,7 +30,10 @@ def enclosed() -> Iterator[None]:
     """
     libc = ctypes.CDLL(None, use_errno=True)
     before = [os.open(f"/proc/thread-self/ns/{kind}", os.O_RDONLY) for kind in ("net", "mnt")]
-    folder = Path.cwd()
+    here = Path.cwd()
+    made = [folder for folder in _PRIVATE if not folder.exists()]
+    for folder in made:
+        folder.mkdir(parents=True)
     _checked(libc.unshare(_CLONE_NEWNS | _CLONE_NEWNET))
     try:
         _furnish()
@@ -42,14 +45,16 @@ def enclosed() -> Iterator[None]:
             _checked(libc.setns(handle, 0))
             os.close(handle)
         # To enter a mount namespace is to stand at its root.
-        os.chdir(folder)
+        os.chdir(here)
+        for folder in made:
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def _furnish() -> None:
     _run("mount", "--make-rprivate", "/")
     for folder in _PRIVATE:
-        if Path(folder).is_dir():
-            _run("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", folder)
+        _run("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", str(folder))
     ROOT_DISK.mkdir()
     _run("mount", "--bind", "/", str(ROOT_DISK))
     _run("ip", "link", "set", "lo", "up")
