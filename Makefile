@@ -12,7 +12,7 @@ PYTHON ?= 3.11
 # Trust what the machine trusts: behind a company's proxy uv's own certificates do not reach anything.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: help setup demo replay test test-fast test-attack programs chart-programs test-cluster test-tpu test-tpu-full image test-image phase3 cluster cluster-down lint types imports check lock docs site base-check test-launcher release-check release-notes dist chart-package workflows clean
+.PHONY: help setup demo replay test test-fast test-attack programs chart-programs test-cluster test-e2e test-tpu test-tpu-full image test-image sbom phase3 cluster cluster-down lint types imports check lock docs site base-check test-launcher release-check release-notes dist chart-package workflows clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s $$'\t'
@@ -58,6 +58,11 @@ CLUSTER_TESTS := OMP_NUM_THREADS=1 $(PY) -m pytest tests/cluster --durations=10
 test-cluster: programs ## the tests on a real Kubernetes control plane, started for them on loopback (needs Go)
 	$(CLUSTER_TESTS) || { echo "Once more, what failed:"; $(CLUSTER_TESTS) --last-failed --last-failed-no-failures=none; }
 
+# Pods are containers here: see tests/cluster/README.md for what it needs.
+test-e2e: setup ## sweeps in real pods of the image: containerd, kubelet, DNS (needs root, Go, `make image`); under 15 minutes
+	$(PY) -m tests.cluster.build --pods
+	OMP_NUM_THREADS=1 $(PY) -m pytest -vv tests/pods --durations=10
+
 # torch_xla and the TPU's compiler, with the versions of the image; what it shares with .venv is linked.
 $(TPU_VENV)/.installed: $(filter .uv/bin/uv,$(UV)) requirements/tpu-test.txt pyproject.toml
 	test -x $(TPU_VENV)/bin/python || $(UV) venv --quiet --python 3.11 $(TPU_VENV)
@@ -78,6 +83,17 @@ image: ## build the container image with the docker or podman that is there, and
 
 test-image: setup ## the tests of the image that `make image` built
 	OMP_NUM_THREADS=1 $(PY) -m pytest tests/image --durations=5
+
+# What the image's own Python says of its packages, read from outside: nothing is installed into it.
+SBOM_VENV := .venv-sbom
+$(SBOM_VENV)/.installed: $(filter .uv/bin/uv,$(UV)) requirements/sbom.txt
+	@test -x $(SBOM_VENV)/bin/python || $(UV) venv --quiet --python 3.11 $(SBOM_VENV)
+	@$(UV) pip sync --quiet --python $(SBOM_VENV)/bin/python --require-hashes requirements/sbom.txt
+	@chmod -R a+rX $(SBOM_VENV)/lib
+	@touch $@
+
+sbom: $(SBOM_VENV)/.installed ## the Python packages in the image, with versions and licences, as CycloneDX
+	@k8s/image/sbom.sh $(CURDIR)/$(SBOM_VENV)/lib/python3.11/site-packages
 
 phase3: programs ## sweeps/phase3.yaml on such a control plane, from `helm install` to the table, with timings
 	OMP_NUM_THREADS=1 $(PY) -m pytest -s tests/cluster/test_phase3.py
@@ -136,6 +152,7 @@ lock: $(filter .uv/bin/uv,$(UV)) ## resolve the lock files anew
 	$(LOCK) --extra tpu --override requirements/overrides.txt pyproject.toml -o requirements/tpu.txt
 	awk -f requirements/cpu.awk requirements/tpu.txt > requirements/tpu-cpu.txt
 	$(LOCK) --extra train --constraints requirements/tpu.txt pyproject.toml -o requirements/gpu.txt
+	echo cyclonedx-bom | $(LOCK) - -o requirements/sbom.txt
 	printf '%s\n' editables hatchling==1.27.0 | $(LOCK) - -o requirements/build.txt
 	$(LOCK_EVERYWHERE) --group build pyproject.toml -o requirements/base.txt
 	$(LOCK_EVERYWHERE) --constraints requirements/base.txt --group launcher-test pyproject.toml -o requirements/launcher-test.txt

@@ -1,7 +1,7 @@
 """The programs of the control plane, built from the Go module proxy and kept outside the checkout.
 
-`python -m tests.cluster.build [NAME ...]` builds them all, or the ones named, and prints where they are. Tests build
-nothing: a build takes minutes, and a test has a time limit.
+`python -m tests.cluster.build [NAME ...]` builds those of the control plane, or the ones named, and prints where they
+are. Tests build nothing: a build takes minutes, and a test has a time limit.
 """
 
 from __future__ import annotations
@@ -13,15 +13,17 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 MODULES = Path(__file__).parent / "tools"
 KUBERNETES = "1.36.3"
 _STRIP = "-s -w"
+_CONTAINERD = "github.com/containerd/containerd/v2/cmd"
 
 
 class BuildError(Exception):
@@ -34,10 +36,14 @@ class NoCompilerError(BuildError):
 
 @dataclass(frozen=True)
 class Tool:
-    """family: the folder with the go.mod that pins it; package: what `go build` builds."""
+    """family: the folder with the go.mod that pins it; package: what `go build` builds.
+
+    static: without libc, so that it needs neither a C compiler nor anything else in its image.
+    """
 
     family: str
     package: str
+    static: bool = False
 
     @property
     def ldflags(self) -> str:
@@ -56,14 +62,22 @@ TOOLS = {
     "etcd": Tool("etcd", "go.etcd.io/etcd/server/v3"),
     "helm": Tool("helm", "helm.sh/helm/v4/cmd/helm"),
     "kubeconform": Tool("kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform"),
+    "kubelet": Tool("kubernetes", "k8s.io/kubernetes/cmd/kubelet"),
+    "containerd": Tool("containerd", f"{_CONTAINERD}/containerd", static=True),
+    "containerd-shim-runc-v2": Tool("containerd", f"{_CONTAINERD}/containerd-shim-runc-v2", static=True),
+    "ctr": Tool("containerd", f"{_CONTAINERD}/ctr", static=True),
+    "coredns": Tool("coredns", ".", static=True),
+    "pause": Tool("pause", ".", static=True),
     "actionlint": Tool("actionlint", "github.com/rhysd/actionlint/cmd/actionlint"),
 }
 
-
 # What tests/unit renders and checks charts with.
 OF_CHARTS = ("helm", "kubeconform")
+# What only tests/pods needs.
+OF_PODS = ("kubelet", "containerd", "containerd-shim-runc-v2", "ctr", "coredns", "pause")
 # What `make workflows` reads .github with, besides what comes with .venv.
 OF_WORKFLOWS = ("actionlint",)
+OF_CONTROL_PLANE = tuple(name for name in TOOLS if name not in (*OF_PODS, *OF_WORKFLOWS))
 # Modules whose files are read besides their code: charts, schemas, CRDs.
 SOURCES = ("k8s.io/kubernetes", "sigs.k8s.io/jobset", "sigs.k8s.io/kueue", "sigs.k8s.io/kwok")
 
@@ -76,7 +90,8 @@ def tool(name: str) -> Path:
     """
     target = _target(name)
     if not target.exists():
-        raise BuildError(f"{name} is not built; `make programs` builds it")
+        command = f"{sys.executable} -m tests.cluster.build {name}" if name in OF_PODS else "make programs"
+        raise BuildError(f"{name} is not built; `{command}` builds it")
     return target
 
 
@@ -106,7 +121,7 @@ def module_dir(module: str, family: str = "kubernetes") -> Path:
     return Path(answer)
 
 
-def build_all(names: Sequence[str] = tuple(TOOLS)) -> list[Path]:
+def build_all(names: Sequence[str] = OF_CONTROL_PLANE) -> list[Path]:
     """Build what is not there yet, and fetch the sources that tests read with it, saying what takes the time.
 
     Raises:
@@ -150,7 +165,8 @@ def _target(name: str) -> Path:
 def _digest(wanted: Tool) -> str:
     """Changes with everything that the program follows from."""
     folder = MODULES / wanted.family
-    parts = [(folder / "go.mod").read_bytes(), (folder / "go.sum").read_bytes()]
+    files = [folder / "go.mod", folder / "go.sum", *sorted(folder.glob("*.go"))]
+    parts = [file.read_bytes() for file in files if file.exists()]
     parts += [wanted.ldflags.encode(), _go_version().encode()]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
@@ -166,7 +182,8 @@ def _build(wanted: Tool, target: Path) -> None:
     partial = target.with_suffix(f".{os.getpid()}")
     flags = ("-trimpath", "-ldflags", wanted.ldflags, "-o", str(partial))
     try:
-        _go("build", *flags, wanted.package, family=wanted.family)
+        env = {"CGO_ENABLED": "0"} if wanted.static else {}
+        _go("build", *flags, wanted.package, family=wanted.family, env=env)
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
@@ -177,24 +194,27 @@ def _go_version() -> str:
     return _go("version", family="kubernetes")
 
 
-def _go(*arguments: str, family: str) -> str:
+def _go(*arguments: str, family: str, env: Mapping[str, str] = MappingProxyType({})) -> str:
     if shutil.which("go") is None:
         raise NoCompilerError(
             "no Go compiler (`go`) on the PATH; the control plane is built from source.\n"
             "Install Go 1.26 or newer (https://go.dev/dl/), or set OCTJOB_TEST_KUBECONFIG to a cluster that "
             "has JobSet and Kueue."
         )
-    done = subprocess.run(["go", *arguments], cwd=MODULES / family, capture_output=True, text=True)
+    done = subprocess.run(
+        ["go", *arguments], cwd=MODULES / family, env={**os.environ, **env}, capture_output=True, text=True
+    )
     if done.returncode != 0:
         raise BuildError(f"`go {' '.join(arguments)}` in {family}/ failed:\n{done.stderr[-3000:]}")
     return done.stdout.strip()
 
 
 def main(arguments: list[str]) -> None:
-    """A group, `--charts` or `--workflows`, is left out without Go, except where CI is set."""
+    """A group, `--charts` or `--workflows`, is left out without Go, except where CI is set; `--pods` is not."""
     groups = {"--charts": (OF_CHARTS, "the chart's tests"), "--workflows": (OF_WORKFLOWS, "actionlint")}
     group, skipped = groups.get(" ".join(arguments), ((), ""))
-    names = list(group) or arguments or list(TOOLS)
+    sets = {"--pods": (*OF_CONTROL_PLANE, *OF_PODS), "": OF_CONTROL_PLANE}
+    names = list(group) or list(sets.get(" ".join(arguments), arguments))
     if unknown := sorted(set(names) - set(TOOLS)):
         raise SystemExit(f"error: unknown: {', '.join(unknown)}; known: {', '.join(TOOLS)}")
     try:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.cluster.access import ClusterAccess
 from tests.cluster.controlplane import ControlPlane
+from tests.cluster.leftovers import removed_with_this_process
 from tests.cluster.tenancy import make_namespace, make_nodes, make_queues, remove_namespace
 
 EXISTING = "OCTJOB_TEST_KUBECONFIG"
@@ -32,7 +30,7 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterA
         make_queues(cluster)
         yield cluster
         return
-    with _removed_with_this_process(data):
+    with removed_with_this_process(data):
         plane = ControlPlane.create(data)
         try:
             plane.start()
@@ -56,15 +54,3 @@ def namespace(control_plane: ClusterAccess) -> Iterator[str]:
     make_namespace(control_plane, name)
     yield name
     remove_namespace(control_plane, name)
-
-
-@contextmanager
-def _removed_with_this_process(data: Path) -> Iterator[None]:
-    """Should the test process be killed, a process that waits for just that stops what it had started."""
-    command = [sys.executable, "-m", "tests.cluster", "down", "--data", str(data), "--after-stdin"]
-    root = Path(__file__).parents[2]
-    watcher = subprocess.Popen(command, stdin=subprocess.PIPE, cwd=root, start_new_session=True)
-    try:
-        yield
-    finally:
-        watcher.communicate()

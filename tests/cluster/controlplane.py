@@ -8,7 +8,7 @@ import shutil
 import signal
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import yaml
 
@@ -19,11 +19,12 @@ from .certs import Authority, write_signing_key
 from .components import PORTS, Layout
 from .controllers import JOBSET, KUEUE, Controller
 from .kubeconfig import by_certificate, write_kubeconfig
+from .nodes import REAL_NODE
 from .processes import Component, Supervisor, free_ports
 from .tenancy import SLICES, make_nodes, make_queues
 from .tokens import sign_token
 
-RunPods = Literal["standin", "kwok", "none"]
+RunPods = Literal["standin", "kwok", "none", "kubelet"]
 STANDIN = Path(__file__).with_name("standin.py")
 _STATE = "controlplane.json"
 _SERVICE_ACCOUNTS = ("system:serviceaccounts", "system:authenticated")
@@ -32,7 +33,7 @@ _SERVICE_ACCOUNTS = ("system:serviceaccounts", "system:authenticated")
 @dataclass(frozen=True)
 class Options:
     """run_pods: who plays the kubelet. `standin` runs the pods' commands here; `kwok` only says that they
-    started and succeeded; `none` leaves them bound to a node.
+    started and succeeded; `none` leaves them bound to a node; `kubelet` is a real one, see tests/pods.
     pools: v4-32 slices of fake nodes, and of quota.
     """
 
@@ -50,7 +51,7 @@ class ControlPlane(ClusterAccess):
         self.supervisor = Supervisor(self.layout.data / "run")
 
     @classmethod
-    def create(cls, data: Path, options: Options = Options(), base_port: int | None = None) -> ControlPlane:
+    def create(cls, data: Path, options: Options = Options(), base_port: int | None = None) -> Self:
         """A new one in the empty or missing folder `data`; not started yet.
 
         base_port: the first of a row of ports; default: any free ones.
@@ -62,7 +63,7 @@ class ControlPlane(ClusterAccess):
         return cls(data, options, ports)
 
     @classmethod
-    def attach(cls, data: Path) -> ControlPlane | None:
+    def attach(cls, data: Path) -> Self | None:
         """The one that was created in `data`, if any."""
         path = data / _STATE
         if not path.exists():
@@ -85,7 +86,7 @@ class ControlPlane(ClusterAccess):
         self.supervisor.start(components.controller_manager(self.layout))
         self.supervisor.start(components.scheduler(self.layout))
         self._start_controllers()
-        self._start_nodes()
+        self.start_nodes()
         for name in ("controller-manager", "scheduler"):
             self.supervisor.wait_ready(name)
         make_queues(self, self.options.pools)
@@ -149,6 +150,7 @@ class ControlPlane(ClusterAccess):
             "admin": ("kubernetes-admin", ("system:masters",)),
             "controller-manager": ("system:kube-controller-manager", ()),
             "scheduler": ("system:kube-scheduler", ()),
+            "kubelet": (f"system:node:{REAL_NODE}", ("system:nodes",)),
             # As whom they would run in the cluster: so the rights in their charts are the ones they have.
             "jobset": (JOBSET.user, _SERVICE_ACCOUNTS),
             "kueue": (KUEUE.user, _SERVICE_ACCOUNTS),
@@ -178,7 +180,8 @@ class ControlPlane(ClusterAccess):
         ca = base64.b64encode((self.layout.pki / "ca.crt").read_bytes()).decode()
         return controllers.render(controller, values, port, ca, self.data)
 
-    def _start_nodes(self) -> None:
+    def start_nodes(self) -> None:
+        """Start the nodes, and what plays their kubelets."""
         stages = self.data / "stages.yaml"
         stages.write_text(components.kwok_stages(pods=self.options.run_pods == "kwok"))
         self._start(components.kwok(self.layout, stages))

@@ -14,6 +14,8 @@ TPU_LABELS = {
     "cloud.google.com/gke-tpu-topology": "2x2x4",
 }
 TPU_TAINT = {"key": "google.com/tpu", "value": "present", "effect": "NoSchedule"}
+# The one that tests/pods runs.
+REAL_NODE = "octjob-node"
 KWOK_SELECTOR = "kwok.x-k8s.io/node=fake"
 
 

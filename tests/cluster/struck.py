@@ -20,7 +20,7 @@ from typing import Any
 from doubles.tiny_sweep import prepared, sweep_file, uri_of
 
 from octjob.records.layout import PREDICTIONS, read_progress, read_result, run_key
-from octjob.records.schema import Result
+from octjob.records.schema import Progress, Result
 from octjob.records.state import FAILED
 from octjob.spec.expand import plan_sweep
 from octjob.storage.base import ObjectStore
@@ -160,11 +160,16 @@ class Struck:
         while True:
             progress = read_progress(self.store, self.run_id)
             if progress is not None and progress.attempt == attempt and progress.stage == "training":
-                os.kill(progress.pid, signal.SIGSTOP)
-                return progress.pid
+                leader = self.leader(progress)
+                os.kill(leader, signal.SIGSTOP)
+                return leader
             assert progress is None or progress.attempt <= attempt, progress
             assert time.monotonic() < deadline, f"not in training: {progress}"
             time.sleep(POLL_S)
+
+    def leader(self, progress: Progress) -> int:
+        """The process id, on this machine, of the leader that says of itself how far it is."""
+        return progress.pid
 
     def go_on_to_end(self, leader: int, index: int = 0) -> None:
         """Let a stopped leader take part in the answer to the SIGTERM that worker `index` gets."""
@@ -193,10 +198,14 @@ class Struck:
         result = read_result(self.store, self.run_id)
         assert result is not None
         assert result.attempts == attempts
-        assert self.store.get(run_key(self.run_id, PREDICTIONS)) == self.undisturbed.predictions
+        self.compare()
         results = [info.key for info in self.store.list("runs/") if info.key.endswith("/result.json")]
         assert results == [run_key(self.run_id, "result.json")]
         return result
+
+    def compare(self) -> None:
+        """The predictions are those of the undisturbed run."""
+        assert self.store.get(run_key(self.run_id, PREDICTIONS)) == self.undisturbed.predictions
 
 
 def own_queue(cluster: ClusterAccess, namespace: str) -> str:

