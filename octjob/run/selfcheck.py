@@ -23,7 +23,7 @@ _PACKAGES = (
 )
 _TPU_PACKAGES = ("torch_xla", "jax", "libtpu")
 _SHM = Path("/dev/shm")
-_NEEDED_BYTES = 64 * 2**20
+_NEEDED_BYTES = 16 * 2**20
 
 # Terms that are no open-source licence, by distribution.
 _TERMS = {"libtpu": "Google Cloud Platform Terms of Service; for use with Google Cloud TPUs"}

@@ -85,7 +85,7 @@ _MEMORY = re.compile(r"[1-9]\d{0,14}([KMGTPE]i|[kMGTPE])?")
 
 
 class Compute(Section):
-    """Where runs are carried out. Nothing here can change a result."""
+    """Where runs are carried out. It changes a result by rounding at most, and by what dropout draws."""
 
     target: Literal["local", "kubernetes"] = "local"
     concurrency: Count | None = Field(
