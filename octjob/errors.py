@@ -73,6 +73,6 @@ class FailedRunsError(OctjobError):
 
 
 class Interrupted(OctjobError):
-    """Stopped by a signal after the state was saved; the same command continues."""
+    """Stopped, by a signal after the state was saved or with another host; the same command continues."""
 
     exit_code = 75

@@ -49,18 +49,20 @@ def explain(what: str, accelerator: str | None, output: str) -> None:
         machine_type = None
     where = parse_accelerator(accelerator or default or "v4-32", machine_type)
     estimates = [estimate(*one, where) for one in wanted]
+    configs = {name: config for _, name, config, _ in wanted}
+    idle = [one for name, config in configs.items() for one in idle_chips(name, config, where.chips)]
     if output == "json":
         document = {
             "schema": EXPLAIN_SCHEMA,
             "accelerator": where.name,
             "chips": where.chips,
             "estimates": [asdict(one) for one in estimates],
+            "idle_chips": [asdict(one) for one in idle],
         }
         click.echo(json.dumps(document, indent=1))
     else:
         _print_table(estimates, where)
-        configs = {name: config for _, name, config, _ in wanted}
-        for one in (one for name, config in configs.items() for one in idle_chips(name, config, where.chips)):
+        for one in idle:
             click.echo(f"note: {one.configs[0]}: {one}")
 
 

@@ -83,6 +83,7 @@ def plan_schema() -> Schema:
 def explain_schema() -> Schema:
     """The schema of `octjob explain -o json`."""
     from octjob.targets.estimate import Estimate
+    from octjob.targets.idle import IdleChips
 
     return _document(
         EXPLAIN_SCHEMA,
@@ -91,6 +92,7 @@ def explain_schema() -> Schema:
             "accelerator": {"type": "string"},
             "chips": {"type": "integer"},
             "estimates": _list(_schema_of(Estimate)),
+            "idle_chips": _list(_schema_of(IdleChips)),
         },
     )
 

@@ -34,17 +34,6 @@ def evaluation_work(experiment: Experiment, work: Work, shards: int) -> Work:
     return replace(work, batch=math.ceil(experiment.data.val_batch_size / shards), step=None)
 
 
-def microbatches(
-    experiment: Experiment, geometry: EncoderGeometry, backend: Backend, shards: int, memory: int | None
-) -> int:
-    """Equal parts that a training batch is taken in; 1 where it is taken whole.
-
-    Raises `SpecError` as `main_work` does.
-    """
-    step = main_work(experiment, geometry, backend, shards, memory).step
-    return 1 if step is None else step.microbatches
-
-
 def _in_parts(experiment: Experiment, work: Work, shards: int, memory: int | None) -> Work:
     """The same, its batch in as few parts as keep `memory` from getting full; whole where no number of parts helps.
 

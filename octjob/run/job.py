@@ -98,7 +98,7 @@ def _carry_out(session: Session) -> Result:
     cohort, inputs = _read(session, loaded, quarantine)
     session.require_same("cohort", _cohort_digest(cohort.volumes))
     scorer = Scorer(cohort.volumes, run.config)
-    trainer = make_trainer(run.config, scorer, loaded, inputs, session.runtime)
+    trainer = make_trainer(run.config, scorer, loaded, inputs, session.runtime, arrangement.microbatches)
     heartbeat.stage("training")
     units = make_units(cohort.volumes, run.config, run.passes, run.folds, run.fold_seed)
     for unit, trained in trainer.train([unit for unit in units if unit.name not in session.done], session):

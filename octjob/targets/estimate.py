@@ -45,7 +45,6 @@ class Estimate:
     parameters: int
     batch_per_chip: int
     microbatches: int
-    idle_chips: int
     attention: AttentionName
     remat: bool
     flops: int
@@ -96,7 +95,6 @@ def estimate(
         parameters=work.parameters,
         batch_per_chip=work.batch,
         microbatches=parts,
-        idle_chips=_idle(config, where.chips),
         attention=work.attention,
         remat=work.step is not None and work.step.remat,
         flops=work.flops * parts,
@@ -180,11 +178,6 @@ def _told(config: Experiment, work: Work, chips: int, memory: int) -> tuple[str,
         return tuple(f"data.val_batch_size: {size * chips}" for size in list(fitting)[:1])
     found: tuple[Cure, ...] = cures(config, work, "tpu", chips, memory)
     return tuple(" with ".join(cure.keys) for cure in found)
-
-
-def _idle(config: Experiment, chips: int) -> int:
-    """Chips that a batch smaller than the slice leaves without a volume; encoding uses all."""
-    return max(0, chips - config.data.batch_size) if config.mode == "finetune" else 0
 
 
 def _seconds(work: Work, parts: int, where: Slice) -> tuple[float, float] | None:

@@ -20,7 +20,6 @@ from octjob.data.augment import IDENTITY
 from octjob.data.sampling import class_weights
 from octjob.models.checkpoint import LoadedEncoder
 from octjob.models.fingerprint import relative_distance
-from octjob.models.needs import microbatches
 from octjob.runtime.base import Runtime
 from octjob.spec.experiment import Experiment
 from octjob.train.classifier import Classifier, make_head
@@ -215,12 +214,14 @@ class FinetuneTrainer:
         loaded: LoadedEncoder,
         source: VolumeSource,
         runtime: Runtime,
+        microbatches: int = 1,
     ) -> None:
         self.experiment = experiment
         self.scorer = scorer
         self.loaded = loaded
         self.source = source
         self.runtime = runtime
+        self.microbatches = microbatches
 
     def train(self, units: Sequence[Unit], watch: Watch) -> Iterator[tuple[Unit, Trained]]:
         """One network after the other."""
@@ -241,20 +242,23 @@ class FinetuneTrainer:
         model = Classifier(copy.deepcopy(self.loaded.encoder), head, experiment.model.pool_method)
         weight_K = class_weights_of(experiment, self.scorer, unit)
         task = Task(unit, self.scorer.label_N, weight_K, self.scorer.for_unit(unit))
-        return Loop(model, self.source, task, experiment, self.runtime, self._microbatches())
-
-    def _microbatches(self) -> int:
-        """As `arrange` says of the encoder, by the same arithmetic."""
-        runtime, geometry = self.runtime, self.loaded.encoder.geometry
-        return microbatches(self.experiment, geometry, runtime.backend, runtime.num_shards, runtime.memory)
+        return Loop(model, self.source, task, experiment, self.runtime, self.microbatches)
 
 
 def make_trainer(
-    experiment: Experiment, scorer: Scorer, loaded: LoadedEncoder, inputs: Inputs, runtime: Runtime
+    experiment: Experiment,
+    scorer: Scorer,
+    loaded: LoadedEncoder,
+    inputs: Inputs,
+    runtime: Runtime,
+    microbatches: int = 1,
 ) -> Trainer:
-    """What trains on these inputs: heads on features, the whole network on volumes."""
+    """What trains on these inputs: heads on features, the whole network on volumes.
+
+    microbatches: equal parts that a batch of volumes is taken in.
+    """
     if isinstance(inputs, Tensor):
         if experiment.train.optimizer == "LBFGS":
             return LogisticTrainer(experiment, scorer, inputs)
         return ProbeTrainer(experiment, scorer, inputs, runtime)
-    return FinetuneTrainer(experiment, scorer, loaded, inputs, runtime)
+    return FinetuneTrainer(experiment, scorer, loaded, inputs, runtime, microbatches)

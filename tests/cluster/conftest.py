@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 from tests.cluster.access import ClusterAccess
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.leftovers import removed_with_this_process
-from tests.cluster.tenancy import make_namespace, make_nodes, make_queues, remove_namespace
+from tests.cluster.tenancy import make_nodes, make_queues, own_namespace
 
 EXISTING = "OCTJOB_TEST_KUBECONFIG"
 
@@ -50,7 +49,5 @@ def own_control_plane(control_plane: ClusterAccess) -> ControlPlane:
 @pytest.fixture
 def namespace(control_plane: ClusterAccess) -> Iterator[str]:
     """A namespace of the test's own, see `make_namespace`; its runs are gone when the next test starts."""
-    name = f"test-{uuid.uuid4().hex[:8]}"
-    make_namespace(control_plane, name)
-    yield name
-    remove_namespace(control_plane, name)
+    with own_namespace(control_plane) as name:
+        yield name

@@ -5,6 +5,9 @@ The chart in charts/octjob does the same for users; tests that are not about the
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from .access import ClusterAccess
@@ -51,6 +54,15 @@ def make_namespace(cluster: ClusterAccess, name: str) -> None:
         _object("v1", "ServiceAccount", SUBMIT_ACCOUNT, name),
         _object(_KUEUE, "LocalQueue", QUEUE, name, spec={"clusterQueue": QUEUE}),
     )
+
+
+@contextmanager
+def own_namespace(cluster: ClusterAccess) -> Iterator[str]:
+    """Such a namespace under a new name; its runs are gone at the block's end."""
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    make_namespace(cluster, name)
+    yield name
+    remove_namespace(cluster, name)
 
 
 def remove_namespace(cluster: ClusterAccess, name: str, timeout_s: float = 60.0) -> None:

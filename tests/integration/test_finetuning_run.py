@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from doubles.tiny_sweep import prepared, uri_of
+from torch import Tensor
 
 from octjob.errors import AccessError
 from octjob.models.needs import main_work
@@ -17,6 +18,7 @@ from octjob.records.schema import Progress
 from octjob.run.job import run_job
 from octjob.runtime.single import Single
 from octjob.storage.file import FileStore
+from octjob.train.step import Step
 
 TUNE: dict[str, Any] = {
     "data": {"batch_size": 8},
@@ -73,12 +75,23 @@ def test_a_store_that_refuses_the_state_ends_the_run(tmp_path: Path, monkeypatch
 def test_a_batch_that_does_not_fit_is_taken_in_parts_and_the_result_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    rows: list[int] = []
+    add = Step.add
+
+    def counted(self: Step, x_B: Tensor, *others: Tensor) -> None:
+        rows.append(len(x_B))
+        add(self, x_B, *others)
+
+    monkeypatch.setattr(Step, "add", counted)
     whole_store, (run,) = prepared(tmp_path / "whole", {"x": TUNE})
     whole = run_job(uri_of(run), lambda progress: None)
     geometry = whole.checkpoint_report["geometry"]
     store, (run,) = prepared(tmp_path / "parts", {"x": TUNE})
     monkeypatch.setattr(Single, "memory", _too_little(run.config, geometry))
+    assert max(rows) == 8
+    rows.clear()
     in_parts = run_job(uri_of(run), lambda progress: None)
+    assert max(rows) == 8 // in_parts.environment["microbatches"]
     assert (whole.environment["microbatches"], in_parts.environment["microbatches"] > 1) == (1, True)
     assert "parts, chosen so that it fits" in read_attempt_log(store, run.run_id, 1)
     assert "parts, chosen" not in read_attempt_log(whole_store, whole.run_id, 1)

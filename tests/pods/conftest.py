@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 
 import pytest
 
 from tests.cluster.leftovers import removed_with_this_process
-from tests.cluster.tenancy import make_namespace, remove_namespace
+from tests.cluster.tenancy import own_namespace
 from tests.pods.clouds import Bucket, bucket
 from tests.pods.cluster import PodPlane
 from tests.pods.enclosure import enclosed
@@ -41,7 +40,5 @@ def clouds(plane: PodPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 @pytest.fixture
 def namespace(plane: PodPlane) -> Iterator[str]:
     """A namespace of the test's own, which enforces `restricted`; its pods are gone when the next test starts."""
-    name = f"test-{uuid.uuid4().hex[:8]}"
-    make_namespace(plane, name)
-    yield name
-    remove_namespace(plane, name)
+    with own_namespace(plane) as name:
+        yield name
