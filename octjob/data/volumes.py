@@ -5,10 +5,6 @@ Legend: x_DHW float32, B-scans x rows x columns, as the encoder takes them.
 
 from __future__ import annotations
 
-import io
-import logging
-import os
-import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,14 +16,10 @@ from numpy.typing import NDArray
 from octjob.data.cohort import Volume
 from octjob.data.decoders import Decoders
 from octjob.data.dicom import RawVolume
+from octjob.data.disk_cache import DiskCache
 from octjob.data.preprocess import NoContrastError, Profile, preprocess_digest, preprocess_volume
 from octjob.data.quarantine import CorruptVolumeError, Quarantine, Quarantined
-from octjob.errors import AccessError
-from octjob.storage.base import NO_ROOM, ObjectNotFoundError, ObjectStore
-from octjob.storage.sealed import seal, unseal
-from octjob.storage.temporary import remove_dead, temporary_file
-
-log = logging.getLogger(__name__)
+from octjob.storage.base import ObjectNotFoundError, ObjectStore
 
 Float32 = NDArray[np.float32]
 
@@ -47,12 +39,8 @@ class VolumeReader:
         self._decoders = Decoders()
         self._profile = profile
         self._size = size
-        self._cache = cache_dir / "volumes" / preprocess_digest(profile, size) if cache_dir else None
-        self._is_full = False
-        # numpy evaluates a header as Python; CPython 3.11's parser fails now and then where two threads ask at once.
-        self._parser = threading.Lock()
-        if self._cache:
-            remove_dead(self._cache)
+        folder = cache_dir / "volumes" / preprocess_digest(profile, size) if cache_dir else None
+        self._cache = DiskCache(folder, size) if folder else None
 
     @property
     def size(self) -> tuple[int, int, int]:
@@ -66,12 +54,12 @@ class VolumeReader:
     def read(self, volume: Volume) -> Float32:
         """x_DHW. Raises `CorruptVolumeError` if the object is missing, unreadable or not the volume the
         manifest describes, `AccessError` if the store refuses or the cache cannot be written."""
-        path = self._cache / f"{volume.record.sop_instance_uid}.npy" if self._cache else None
-        x_DHW = self._cached(path) if path else None
+        uid = volume.record.sop_instance_uid
+        x_DHW = self._cache.get(uid) if self._cache else None
         if x_DHW is None:
             x_DHW = self._read(volume)
-            if path and not self._is_full:
-                self._keep(path, x_DHW)
+            if self._cache:
+                self._cache.put(uid, x_DHW)
         return x_DHW
 
     def _read(self, volume: Volume) -> Float32:
@@ -89,37 +77,6 @@ class VolumeReader:
             return preprocess_volume(raw, self._profile, self._size)
         except NoContrastError as error:
             raise CorruptVolumeError(uri, str(error)) from error
-
-    def _keep(self, path: Path, x_DHW: Float32) -> None:
-        try:
-            _write(path, x_DHW)
-        except FileNotFoundError:
-            log.warning("%s: the cache was removed meanwhile; not kept", path)
-        except OSError as error:
-            if error.errno not in NO_ROOM:
-                raise AccessError(
-                    f"{path}: cannot write the volume cache: {error.strerror or error}",
-                    "Mend that or set another `data.cache_dir`, or null for none.",
-                ) from error
-            self._is_full = True
-            log.warning("%s: %s; going on without the volume cache", path, error.strerror)
-
-    def _cached(self, path: Path) -> Float32 | None:
-        try:
-            body = unseal(path.read_bytes())
-            if body is None:
-                raise ValueError("its SHA-256 is wrong")
-            with self._parser:
-                x_DHW: Float32 = np.load(io.BytesIO(body), allow_pickle=False)
-        except FileNotFoundError:
-            return None
-        except (ValueError, EOFError, OSError) as error:
-            log.warning("%s: damaged cache file (%s), made again", path, error)
-            return None
-        if x_DHW.shape != self._size or x_DHW.dtype != np.float32:
-            log.warning("%s: cache file holds %s %s, made again", path, x_DHW.shape, x_DHW.dtype)
-            return None
-        return x_DHW
 
 
 def load_volumes(
@@ -175,12 +132,3 @@ def _require_same(raw: RawVolume, volume: Volume, uri: str) -> None:
         )
     if raw.laterality and raw.laterality != record.laterality:
         raise CorruptVolumeError(uri, f"is of eye {raw.laterality}, the manifest says {record.laterality}")
-
-
-def _write(path: Path, x_DHW: Float32) -> None:
-    buffer = io.BytesIO()
-    np.save(buffer, x_DHW)
-    with temporary_file(path.parent) as (temporary, file):
-        file.write(seal(buffer.getvalue()))
-        file.flush()
-        os.replace(temporary, path)
