@@ -3,6 +3,7 @@ SHELL := /bin/bash
 VENV := .venv
 SITE_VENV := .venv-site
 TPU_VENV := .venv-tpu
+PEERS_VENV := .venv-peers
 PY := $(VENV)/bin/python
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 DEMO_DIR ?= demo-out
@@ -12,7 +13,7 @@ PYTHON ?= 3.11
 # Trust what the machine trusts: behind a company's proxy uv's own certificates do not reach anything.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: help setup demo replay test test-fast test-attack programs chart-programs test-cluster test-e2e test-tpu test-tpu-full image test-image sbom phase3 cluster cluster-down lint types imports check lock docs site base-check test-launcher release-check release-notes dist chart-package workflows clean
+.PHONY: help setup demo replay test test-fast test-attack programs chart-programs test-cluster test-e2e test-tpu test-tpu-full image test-image sbom peers bench phase3 cluster cluster-down lint types imports check lock docs site base-check test-launcher release-check release-notes dist chart-package workflows clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s $$'\t'
@@ -95,6 +96,17 @@ $(SBOM_VENV)/.installed: $(filter .uv/bin/uv,$(UV)) requirements/sbom.txt
 sbom: $(SBOM_VENV)/.installed ## the Python packages in the image, with versions and licences, as CycloneDX
 	@k8s/image/sbom.sh $(CURDIR)/$(SBOM_VENV)/lib/python3.11/site-packages
 
+# Loaders that the benchmarks run beside octjob, each script in a process of this environment.
+$(PEERS_VENV)/.installed: $(filter .uv/bin/uv,$(UV)) requirements/peers.txt
+	test -x $(PEERS_VENV)/bin/python || $(UV) venv --quiet --python 3.11 $(PEERS_VENV)
+	$(UV) pip sync --quiet --python $(PEERS_VENV)/bin/python --require-hashes requirements/peers.txt
+	touch $@
+
+peers: $(PEERS_VENV)/.installed
+
+bench: setup peers ## every figure of docs/benchmarks.md anew; under 30 minutes on an idle machine
+	$(PY) -m benchmarks
+
 phase3: programs ## sweeps/phase3.yaml on such a control plane, from `helm install` to the table, with timings
 	OMP_NUM_THREADS=1 $(PY) -m pytest -s tests/cluster/test_phase3.py
 
@@ -157,6 +169,7 @@ lock: $(filter .uv/bin/uv,$(UV)) ## resolve the lock files anew
 	$(LOCK_EVERYWHERE) --group build pyproject.toml -o requirements/base.txt
 	$(LOCK_EVERYWHERE) --constraints requirements/base.txt --group launcher-test pyproject.toml -o requirements/launcher-test.txt
 	$(LOCK) --extra tpu --group tpu-test --constraints requirements/tpu.txt --override requirements/overrides.txt pyproject.toml -o requirements/tpu-test.txt
+	$(LOCK) --group peers -o requirements/peers.txt
 	$(LOCK) --group docs -o requirements/docs.txt
 	echo uv | $(LOCK) - -o requirements/uv.txt
 
@@ -192,4 +205,4 @@ chart-package: setup chart-programs ## the chart with IMAGE (by digest) in its v
 	$$($(PY) -m tests.cluster.build helm) package build/octjob --destination build
 
 clean: ## remove what the targets made
-	rm -rf .venv .venv-base .venv-site .venv-tpu .uv build dist site demo-out replay-out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-base .venv-peers .venv-site .venv-tpu .uv build dist site demo-out replay-out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
