@@ -66,6 +66,15 @@ class ObjectStore(Protocol):
         """Bytes `[start, start + length)`, fewer at the end of the object; length verified."""
         ...
 
+    def copy_range(self, key: str, start: int, length: int, file: int) -> None:
+        """Write bytes `[start, start + length)` to the same place of the open file `file`, a descriptor.
+
+        They are written as they arrive, so that no copy of them is in memory; what a fault cut off is written over.
+        Returns when all of them are there, fewer at the end of the object; their number is verified, as by
+        `get_range`, their content is not.
+        """
+        ...
+
     def head(self, key: str) -> ObjectInfo:
         """Size and version without the content; raises `ObjectNotFoundError`."""
         ...

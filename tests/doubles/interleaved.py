@@ -10,6 +10,7 @@ requests: whatever it holds stays as it is.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -121,6 +122,10 @@ class Interrupted:
         self._turns.pause()
         return self._store.get_range(key, start, length)
 
+    def copy_range(self, key: str, start: int, length: int, file: int) -> None:
+        self._turns.pause()
+        self._store.copy_range(key, start, length, file)
+
     def head(self, key: str) -> ObjectInfo:
         self._turns.pause()
         return self._store.head(key)
@@ -158,6 +163,9 @@ class MemoryStore:
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
         return self.get(key)[start : start + length]
+
+    def copy_range(self, key: str, start: int, length: int, file: int) -> None:
+        os.pwrite(file, self.get_range(key, start, length), start)
 
     def head(self, key: str) -> ObjectInfo:
         data, version = self._found(key)
