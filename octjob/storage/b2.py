@@ -27,10 +27,16 @@ from octjob.spec.uri import check_key, join_uri, parse_uri
 from octjob.storage.b2_client import access_error, connect, pause_after, upload
 from octjob.storage.b2_unfinished import cancel_abandoned
 from octjob.storage.b2_versions import ABSENT, AFTER, OWNER, current_version, history
-from octjob.storage.base import AlreadyExistsError, ObjectInfo, ObjectNotFoundError, VersionConflictError
+from octjob.storage.base import (
+    AlreadyExistsError,
+    ObjectInfo,
+    ObjectNotFoundError,
+    VersionConflictError,
+    Write,
+)
 from octjob.storage.patience import DamagedBytesError, counted, persist, verified
 from octjob.storage.perprocess import PerProcess
-from octjob.storage.place import PIECE_BYTES, Place
+from octjob.storage.pieces import PIECE_BYTES, Pieces
 
 logger = logging.getLogger(__name__)
 
@@ -80,9 +86,9 @@ class B2Store:
 
         return self._verified(key, read)
 
-    def copy_range(self, key: str, start: int, length: int, file: int) -> None:
+    def copy_range(self, key: str, start: int, length: int, write: Write) -> None:
         def read() -> tuple[int, str]:
-            return self._read_range(key, start, length, Place(file, start, length).write)
+            return self._read_range(key, start, length, Pieces(write, start, length).write)
 
         with self._errors(key):
             persist(counted(read, self.uri(key)), pause_after, self._retry_s)

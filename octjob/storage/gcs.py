@@ -21,7 +21,13 @@ from typing import IO, Any, TypeVar
 
 from octjob.errors import AccessError, UnavailableError
 from octjob.spec.uri import check_key, join_uri, parse_uri
-from octjob.storage.base import AlreadyExistsError, ObjectInfo, ObjectNotFoundError, VersionConflictError
+from octjob.storage.base import (
+    AlreadyExistsError,
+    ObjectInfo,
+    ObjectNotFoundError,
+    VersionConflictError,
+    Write,
+)
 from octjob.storage.connections import keep_connections
 from octjob.storage.patience import (
     FIRST_PAUSE_S,
@@ -32,7 +38,7 @@ from octjob.storage.patience import (
     verified,
 )
 from octjob.storage.perprocess import PerProcess
-from octjob.storage.place import PIECE_BYTES, Place
+from octjob.storage.pieces import PIECE_BYTES, Pieces
 
 T = TypeVar("T")
 
@@ -96,17 +102,17 @@ class GcsStore:
         with self._errors(key):
             return self._persist(verified(read, self.uri(key)))
 
-    def copy_range(self, key: str, start: int, length: int, file: int) -> None:
+    def copy_range(self, key: str, start: int, length: int, write: Write) -> None:
         if length <= 0:
             return
 
         def read() -> tuple[int, str]:
-            blob, place = self._blob(key), Place(file, start, length)
+            blob, pieces = self._blob(key), Pieces(write, start, length)
             # The SDK hands over 8 KiB at a time.
-            with io.BufferedWriter(place, PIECE_BYTES) as pieces:
-                self._download_to(pieces, blob, start, length)
-                pieces.flush()
-                return place.number, self._problem(blob, place.number, start, length)
+            with io.BufferedWriter(pieces, PIECE_BYTES) as buffer:
+                self._download_to(buffer, blob, start, length)
+                buffer.flush()
+                return pieces.number, self._problem(blob, pieces.number, start, length)
 
         with self._errors(key):
             self._persist(counted(read, self.uri(key)))

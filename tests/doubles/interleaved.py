@@ -10,7 +10,6 @@ requests: whatever it holds stays as it is.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from octjob.storage.base import (
     ObjectNotFoundError,
     ObjectStore,
     VersionConflictError,
+    Write,
 )
 
 
@@ -122,9 +122,9 @@ class Interrupted:
         self._turns.pause()
         return self._store.get_range(key, start, length)
 
-    def copy_range(self, key: str, start: int, length: int, file: int) -> None:
+    def copy_range(self, key: str, start: int, length: int, write: Write) -> None:
         self._turns.pause()
-        self._store.copy_range(key, start, length, file)
+        self._store.copy_range(key, start, length, write)
 
     def head(self, key: str) -> ObjectInfo:
         self._turns.pause()
@@ -164,8 +164,8 @@ class MemoryStore:
     def get_range(self, key: str, start: int, length: int) -> bytes:
         return self.get(key)[start : start + length]
 
-    def copy_range(self, key: str, start: int, length: int, file: int) -> None:
-        os.pwrite(file, self.get_range(key, start, length), start)
+    def copy_range(self, key: str, start: int, length: int, write: Write) -> None:
+        write(start, self.get_range(key, start, length))
 
     def head(self, key: str) -> ObjectInfo:
         data, version = self._found(key)

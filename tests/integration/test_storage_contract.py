@@ -48,7 +48,7 @@ def test_absent_objects_say_so_with_their_uri(any_store: ObjectStore) -> None:
         any_store.head,
         any_store.delete,
         lambda key: any_store.get_range(key, 0, 1),
-        lambda key: any_store.copy_range(key, 0, 1, -1),
+        lambda key: any_store.copy_range(key, 0, 1, lambda at, piece: None),
     ]
     for action in actions:
         with pytest.raises(ObjectNotFoundError) as caught:
@@ -89,23 +89,34 @@ def test_ranges_are_like_slices(any_store: ObjectStore, start: int, length: int)
     ("start", "length"), [(0, 1), (100, 200), (0, 10240), (10000, 5000), (10240, 1), (20000, 10), (5, 0)]
 )
 def test_a_range_is_copied_to_its_place_and_nowhere_else(
-    any_store: ObjectStore, tmp_path: Path, start: int, length: int
+    any_store: ObjectStore, start: int, length: int
 ) -> None:
     any_store.put("a", CONTENT)
-    before = b"-" * (len(CONTENT) + 100)
-    (tmp_path / "copy").write_bytes(before)
-    with open(tmp_path / "copy", "r+b") as file:
-        any_store.copy_range("a", start, length, file.fileno())
-    end = start + len(CONTENT[start : start + length])
-    expected = before[:start] + CONTENT[start:end] + before[end:]
-    assert (tmp_path / "copy").read_bytes() == expected[: len(before)]
+    copy = bytearray(b"-" * (len(CONTENT) + 100))
+    expected = bytes(copy[:start]) + CONTENT[start : start + length]
+    any_store.copy_range("a", start, length, lambda at, piece: into(copy, at, piece))
+    assert copy == expected + b"-" * (len(copy) - len(expected))
 
 
-def test_threads_fill_one_file_together(any_store: ObjectStore, tmp_path: Path) -> None:
+def test_threads_fill_one_copy_together(any_store: ObjectStore) -> None:
     any_store.put("a", CONTENT)
-    with open(tmp_path / "copy", "w+b") as file:
-        race(10, lambda i: any_store.copy_range("a", 1024 * i, 1024, file.fileno()))
-    assert (tmp_path / "copy").read_bytes() == CONTENT
+    copy = bytearray(len(CONTENT))
+    race(10, lambda i: any_store.copy_range("a", 1024 * i, 1024, lambda at, piece: into(copy, at, piece)))
+    assert copy == CONTENT
+
+
+def test_whoever_takes_the_bytes_may_end_the_copying(any_store: ObjectStore) -> None:
+    any_store.put("a", CONTENT)
+
+    def refuse(at: int, piece: object) -> None:
+        raise LookupError("enough")
+
+    with pytest.raises(LookupError, match="enough"):
+        any_store.copy_range("a", 0, 5000, refuse)
+
+
+def into(copy: bytearray, at: int, piece: bytes | memoryview) -> None:
+    copy[at : at + len(piece)] = piece
 
 
 def test_range_of_an_empty_object(any_store: ObjectStore) -> None:
