@@ -171,7 +171,7 @@ class Encoder:
 
         from octjob.data.preprocess import NoContrastError, preprocess_volume
         from octjob.errors import DataError
-        from octjob.features.encode import Encoding
+        from octjob.features.encoding import Encoding
         from octjob.models.pooling import row_of
         from octjob.runtime.single import Single
         from octjob.spec.experiment import Data, Experiment, Model

@@ -15,8 +15,10 @@ from octjob.data.manifest import MANIFEST_KEY
 from octjob.data.quarantine import Quarantine
 from octjob.data.volumes import VolumeReader, load_volumes
 from octjob.errors import DataError, SpecError
-from octjob.features.encode import Encoding, Others, encode_views, in_step
+from octjob.features.encode import encode_views
+from octjob.features.encoding import Encoding
 from octjob.features.memory import FeatureMemory
+from octjob.features.work import Others, in_step
 from octjob.models.arrange import Arrangement, arrange
 from octjob.models.checkpoint import LoadedEncoder, read_checkpoint
 from octjob.run.shared import Shared

@@ -53,7 +53,7 @@ import octjob.spec.expand
 import octjob.storage.b2
 from doubles.bad_disk import At, BadDisk, Full
 from octjob.data.dicom import read_volume
-from octjob.features.encode import Encoding
+from octjob.features.encoding import Encoding
 from octjob.features.lease import Lease
 from octjob.features.store import FeatureStore
 from octjob.targets.local import LocalTarget

@@ -32,7 +32,7 @@ import sklearn.linear_model  # noqa: F401
 import torch
 
 import octjob.cli
-from octjob.features.encode import Encoding
+from octjob.features.encoding import Encoding
 from octjob.storage.file import FileStore
 from octjob.train.step import Step
 

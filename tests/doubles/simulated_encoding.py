@@ -19,7 +19,8 @@ from octjob.data.manifest import VolumeRecord
 from octjob.data.participants import Participant
 from octjob.data.quarantine import CorruptVolumeError, Quarantine
 from octjob.features import claims, encode, lease, pace, store
-from octjob.features.encode import Encoding, Pooled, encode_volumes
+from octjob.features.encode import encode_volumes
+from octjob.features.encoding import Encoding, Pooled
 from octjob.features.store import FeatureKey, Features, FeatureStore, Form
 from octjob.models.pooling import VECTORS
 from octjob.runtime.base import Runtime

@@ -21,7 +21,8 @@ from octjob.data.manifest import MANIFEST_KEY
 from octjob.data.quarantine import Quarantine
 from octjob.data.volumes import VolumeReader
 from octjob.features.claims import Claims
-from octjob.features.encode import Encoding, Pooled, encode_volumes
+from octjob.features.encode import encode_volumes
+from octjob.features.encoding import Encoding, Pooled
 from octjob.features.lease import DURATION_S, Holder, Lease
 from octjob.features.memory import FeatureMemory
 from octjob.features.store import Features, FeatureStore, Form

@@ -10,7 +10,7 @@ import pytest
 import torch
 from doubles.tiny_sweep import fill_bucket, prepared, save_checkpoint, uri_of
 
-from octjob.features.encode import Encoding
+from octjob.features.encoding import Encoding
 from octjob.records.layout import PREDICTIONS, SWEEP, run_key
 from octjob.records.schema import Result
 from octjob.run import inputs
