@@ -45,7 +45,11 @@ UNDECLARED: DeclaredShape = (None, None, None)
 class RawVolume:
     """One decoded volume. `stored_DHW` holds the values as stored (8 or 16 bits, signed or not), which
     `slope` and `intercept` turn into the modality's values; `spacing_mm` is (between B-scans, row,
-    column)."""
+    column).
+
+    Read for one depth, it holds the B-scans of these numbers alone, `frames`, of `num_frames` in the file; None
+    for both where it holds all.
+    """
 
     stored_DHW: NDArray[Any]
     slope: float
@@ -55,6 +59,30 @@ class RawVolume:
     transfer_syntax: str
     sop_instance_uid: str
     laterality: str
+    frames: tuple[int, ...] | None = None
+    num_frames: int | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(D, H, W) of the file, whatever of it is held."""
+        depth, rows, columns = self.stored_DHW.shape
+        return depth if self.num_frames is None else self.num_frames, rows, columns
+
+    @property
+    def whole_DHW(self) -> NDArray[Any]:
+        """`stored_DHW`; raises `ValueError` where B-scans are left out."""
+        if self.frames is not None:
+            raise ValueError(f"holds {len(self.frames)} of {self.num_frames} B-scans")
+        return self.stored_DHW
+
+    def frame(self, index: int) -> NDArray[Any]:
+        """Stored values of B-scan `index` of the file; raises `ValueError` where it is left out."""
+        if self.frames is not None:
+            if index not in self.frames:
+                raise ValueError(f"B-scan {index} is not among the {len(self.frames)} that were read")
+            index = self.frames.index(index)
+        x_HW: NDArray[Any] = self.stored_DHW[index]
+        return x_HW
 
     def rescaled(self, x: NDArray[Any]) -> NDArray[np.float32]:
         """Stored values (of any shape) as float32 after slope and intercept; a new array."""
@@ -68,7 +96,7 @@ class RawVolume:
     @property
     def x_DHW(self) -> NDArray[np.float32]:
         """The whole volume, rescaled; made anew at each use (4 bytes per voxel)."""
-        return self.rescaled(self.stored_DHW)
+        return self.rescaled(self.whole_DHW)
 
 
 def read_volume(data: bytes, uri: str, declared: DeclaredShape = UNDECLARED) -> RawVolume:
