@@ -101,13 +101,18 @@ def _extremes(frame: Callable[[int], NDArray[Any]], num_frames: int, depth: int)
 
 
 def _moments(y_dhw: Float32) -> tuple[float, float]:
-    """Mean and population standard deviation over all voxels, in float64, one B-scan in memory at a time."""
-    mean = sum(float(y_hw.sum(dtype=np.float64)) for y_hw in y_dhw) / y_dhw.size
-    squares = 0.0
+    """Mean and population standard deviation over all voxels, in float64, one B-scan in memory at a time.
+
+    One pass will do where 0 lies amid the values: even a single bright voxel costs no more than seven digits.
+    """
+    total = squares = 0.0
+    y_n = np.empty(y_dhw[0].size)
     for y_hw in y_dhw:
-        deviation = np.subtract(y_hw, mean, dtype=np.float64).ravel()
-        squares += float(deviation @ deviation)
-    return mean, float(np.sqrt(squares / y_dhw.size))
+        y_n[:] = y_hw.ravel()
+        total += float(y_n.sum())
+        squares += float(y_n @ y_n)
+    mean = total / y_dhw.size
+    return mean, float(np.sqrt(max(0.0, squares / y_dhw.size - mean**2)))
 
 
 def _seed_finetune(x_DHW: NDArray[Any], size: Size) -> Float32:

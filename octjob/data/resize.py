@@ -32,20 +32,45 @@ def resize(
     taps = linear_taps(shape[0], size[0])
     plane = _Plane(shape[1:], size[1:], pivot)
     # The cheaper order: as many planes shrink as there are B-scans on the smaller side.
-    early = len(taps.touched) <= size[0]
+    shrink_first = len(taps.touched) < size[0]
     out_dhw = np.empty(size, np.float32)
-    held: dict[int, Float32] = {}
-    for index, (first, second, weight) in enumerate(
-        zip(taps.first.tolist(), taps.second.tolist(), taps.weight, strict=True)
+    scratch_RC = plane.room()
+
+    def make(index: int, out: Float32) -> None:
+        if shrink_first:
+            plane.shrink(plane.take(frame(index), scratch_RC), out)
+        else:
+            plane.take(frame(index), out)
+
+    neighbours = _Neighbours(
+        make, [np.empty(size[1:], np.float32) if shrink_first else plane.room() for _ in "ab"]
+    )
+    for out_hw, first, second, weight in zip(
+        out_dhw, taps.first.tolist(), taps.second.tolist(), taps.weight, strict=True
     ):
-        for i in (first, second):
-            if i not in held:
-                x_RC = plane.taken(frame(i))
-                held[i] = plane.shrunk(x_RC) if early else x_RC
-        x = _blended(held[first], held[second], weight) if second != first else held[first]
-        out_dhw[index] = x if early else plane.shrunk(x)
-        held = {i: x for i, x in held.items() if i >= first}
+        a, b = neighbours.get(first, second)
+        if shrink_first:
+            _blend(a, b, weight, out_hw)
+        else:
+            plane.shrink(a if a is b else _blend(a, b, weight, scratch_RC), out_hw)
     return out_dhw
+
+
+class _Neighbours:
+    """Two B-scans at a time, each made once if asked for in ascending order."""
+
+    def __init__(self, make: Callable[[int, Float32], None], rooms: list[Float32]) -> None:
+        self._make, self._rooms = make, rooms
+        self._held: dict[int, Float32] = {}
+
+    def get(self, first: int, second: int) -> tuple[Float32, Float32]:
+        """Those of these numbers; what was given before is overwritten."""
+        self._rooms += [self._held.pop(i) for i in tuple(self._held) if i not in (first, second)]
+        for i in (first, second):
+            if i not in self._held:
+                self._held[i] = self._rooms.pop()
+                self._make(i, self._held[i])
+        return self._held[first], self._held[second]
 
 
 class _Plane:
@@ -60,28 +85,42 @@ class _Plane:
         self._rows = rows.within(self._picked_rows)
         self._columns = columns.within(self._picked_columns) if self._picks_columns else columns
         self._same = shape == size
+        num_columns = len(self._picked_columns) if self._picks_columns else shape[1]
+        self._shape = len(self._picked_rows), num_columns
+        self._halves_hC = np.empty((2, size[0], num_columns), np.float32)
+        self._half_hw = np.empty(size, np.float32)
 
-    def taken(self, x_HW: NDArray[Any]) -> Float32:
-        """What is touched of it, less the pivot, as float32."""
+    def room(self) -> Float32:
+        """Room for what is touched of one B-scan."""
+        return np.empty(self._shape, np.float32)
+
+    def take(self, x_HW: NDArray[Any], out_RC: Float32) -> Float32:
+        """What is touched of it, less the pivot."""
         if self._picks_rows:
             x_HW = x_HW.take(self._picked_rows, 0)
         if self._picks_columns:
             x_HW = x_HW.take(self._picked_columns, 1)
-        x_RC: Float32 = np.subtract(x_HW, self._pivot, dtype=np.float32, casting="same_kind")
-        return x_RC
+        return np.subtract(x_HW, self._pivot, out=out_RC, dtype=np.float32, casting="same_kind")
 
-    def shrunk(self, x_RC: Float32) -> Float32:
-        """(h, w): rows first, of which more are lost."""
+    def shrink(self, x_RC: Float32, out_hw: Float32) -> Float32:
+        """Rows first, of which more are lost."""
         if self._same:
-            return x_RC
+            out_hw[:] = x_RC
+            return out_hw
         rows, columns = self._rows, self._columns
-        x_hC = _blended(x_RC.take(rows.first, 0), x_RC.take(rows.second, 0), rows.weight[:, None])
-        return _blended(x_hC.take(columns.first, 1), x_hC.take(columns.second, 1), columns.weight)
+        first_hC, second_hC = self._halves_hC
+        # `clip` spares a copy; no index needs it.
+        x_RC.take(rows.first, 0, first_hC, "clip")
+        x_RC.take(rows.second, 0, second_hC, "clip")
+        x_hC = _blend(first_hC, second_hC, rows.weight[:, None], second_hC)
+        x_hC.take(columns.first, 1, self._half_hw, "clip")
+        x_hC.take(columns.second, 1, out_hw, "clip")
+        return _blend(self._half_hw, out_hw, columns.weight, out_hw)
 
 
-def _blended(a: Float32, b: Float32, weight: Float32 | np.float32) -> Float32:
-    """a + weight (b - a): exact where both are alike."""
-    x: Float32 = np.subtract(b, a)
-    x *= weight
-    x += a
-    return x
+def _blend(a: Float32, b: Float32, weight: Float32 | np.float32, out: Float32) -> Float32:
+    """a + weight (b - a): exact where both are alike. `out` may be `b`."""
+    np.subtract(b, a, out=out)
+    out *= weight
+    out += a
+    return out
