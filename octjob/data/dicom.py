@@ -15,15 +15,18 @@ from numpy.typing import NDArray
 from octjob.data.header import (
     MAX_VOLUME_BYTES,
     READ_ERRORS,
+    DicomFile,
     Header,
     SpacingSource,
-    open_dataset,
+    open_dicom,
     parse_header,
     read_header,
     reason_of,
 )
-from octjob.data.pixels import available_decoders, decode_pixels
+from octjob.data.pieces import Pieces
+from octjob.data.pixels import available_decoders, decode_pixels, lies_as_needed
 from octjob.data.quarantine import CorruptVolumeError
+from octjob.data.taps import touched_frames
 
 __all__ = [
     "UNDECLARED",
@@ -99,18 +102,24 @@ class RawVolume:
         return self.rescaled(self.whole_DHW)
 
 
-def read_volume(data: bytes, uri: str, declared: DeclaredShape = UNDECLARED) -> RawVolume:
+def read_volume(
+    data: bytes | Pieces, uri: str, declared: DeclaredShape = UNDECLARED, depth: int | None = None
+) -> RawVolume:
     """Decode one Ophthalmic Tomography Image in any transfer syntax of `available_decoders`, in this process.
 
-    `declared` is what the manifest says of its shape. Raises `CorruptVolumeError` naming `uri` and why if it
-    is not DICOM, another kind of object, cut off, or manifest, header and pixel data do not say the same;
-    `DataError` if the decoder is not installed. For files of unknown origin use `octjob.data.decoders`.
+    `declared` is what the manifest says of its shape. With a `depth`, what a resize to it takes nothing of is checked
+    as far as it speaks of itself, and not decoded; of `Pieces` (`octjob.data.extents`), what is not there is not
+    checked either. Raises `CorruptVolumeError` naming `uri` and why if it is not DICOM, another kind of object, cut
+    off, or manifest, header and pixel data do not say the same; `DataError` if the decoder is not installed. For
+    files of unknown origin use `octjob.data.decoders`.
     """
+    pieces = Pieces.whole(data) if isinstance(data, bytes) else data
     try:
-        dataset = open_dataset(data, uri, stop_before_pixels=False)
-        header = parse_header(dataset, uri)
+        file = open_dicom(pieces, uri)
+        header = parse_header(file.dataset, uri)
         require_shape(header, declared, uri)
-        x_DHW = decode_pixels(dataset, header.num_frames, header.rows, header.columns)
+        frames = _frames_to_decode(file, header, depth)
+        x_DHW = decode_pixels(file, header.num_frames, header.rows, header.columns, frames)
     except READ_ERRORS as error:
         raise CorruptVolumeError(uri, reason_of(error)) from error
     return RawVolume(
@@ -122,7 +131,17 @@ def read_volume(data: bytes, uri: str, declared: DeclaredShape = UNDECLARED) -> 
         transfer_syntax=header.transfer_syntax,
         sop_instance_uid=header.sop_instance_uid,
         laterality=header.laterality,
+        frames=frames,
+        num_frames=None if frames is None else header.num_frames,
     )
+
+
+def _frames_to_decode(file: DicomFile, header: Header, depth: int | None) -> tuple[int, ...] | None:
+    """None for all."""
+    if depth is None or lies_as_needed(file):
+        return None
+    frames = touched_frames(header.num_frames, depth)
+    return None if len(frames) == header.num_frames else frames
 
 
 def require_shape(header: Header, declared: DeclaredShape, uri: str) -> None:

@@ -100,7 +100,8 @@ class _Plane:
             x_HW = x_HW.take(self._picked_rows, 0)
         if self._picks_columns:
             x_HW = x_HW.take(self._picked_columns, 1)
-        return np.subtract(x_HW, self._pivot, out=out_RC, dtype=np.float32, casting="same_kind")
+        np.subtract(x_HW, self._pivot, out=out_RC, dtype=np.float32, casting="same_kind")
+        return out_RC
 
     def shrink(self, x_RC: Float32, out_hw: Float32) -> Float32:
         """Rows first, of which more are lost."""

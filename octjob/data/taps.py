@@ -46,8 +46,6 @@ def linear_taps(length: int, size: int) -> Taps:
     return Taps(first, second, weight)
 
 
-def touched_frames(num_frames: int, depth: int | None) -> tuple[int, ...]:
-    """The B-scans that a resize to `depth` takes something of, ascending; None takes all."""
-    if depth is None:
-        return tuple(range(num_frames))
+def touched_frames(num_frames: int, depth: int) -> tuple[int, ...]:
+    """The B-scans that a resize to `depth` takes something of, ascending."""
     return tuple(linear_taps(num_frames, depth).touched.tolist())
