@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from octjob.data.excerpt import Excerpt
 from octjob.data.header import (
     MAX_VOLUME_BYTES,
     READ_ERRORS,
@@ -23,7 +24,6 @@ from octjob.data.header import (
     read_header,
     reason_of,
 )
-from octjob.data.pieces import Pieces
 from octjob.data.pixels import available_decoders, decode_pixels, lies_as_needed
 from octjob.data.quarantine import CorruptVolumeError
 from octjob.data.taps import touched_frames
@@ -103,19 +103,19 @@ class RawVolume:
 
 
 def read_volume(
-    data: bytes | Pieces, uri: str, declared: DeclaredShape = UNDECLARED, depth: int | None = None
+    data: bytes | Excerpt, uri: str, declared: DeclaredShape = UNDECLARED, depth: int | None = None
 ) -> RawVolume:
     """Decode one Ophthalmic Tomography Image in any transfer syntax of `available_decoders`, in this process.
 
     `declared` is what the manifest says of its shape. With a `depth`, what a resize to it takes nothing of is checked
-    as far as it speaks of itself, and not decoded; of `Pieces` (`octjob.data.extents`), what is not there is not
+    as far as it speaks of itself, and not decoded; of `Excerpt` (`octjob.data.extents`), what is not there is not
     checked either. Raises `CorruptVolumeError` naming `uri` and why if it is not DICOM, another kind of object, cut
     off, or manifest, header and pixel data do not say the same; `DataError` if the decoder is not installed. For
     files of unknown origin use `octjob.data.decoders`.
     """
-    pieces = Pieces.whole(data) if isinstance(data, bytes) else data
+    excerpt = Excerpt.whole(data) if isinstance(data, bytes) else data
     try:
-        file = open_dicom(pieces, uri)
+        file = open_dicom(excerpt, uri)
         header = parse_header(file.dataset, uri)
         require_shape(header, declared, uri)
         frames = _frames_to_decode(file, header, depth)

@@ -12,9 +12,9 @@ from collections.abc import Iterable
 
 from pydicom import uid
 
+from octjob.data.excerpt import Excerpt
 from octjob.data.header import READ_ERRORS, DicomFile, open_dicom, parse_header
 from octjob.data.layout import Span, find_pixels, native_span, read_table
-from octjob.data.pieces import Pieces
 from octjob.data.pixels import NATIVE, stored_type
 from octjob.data.quarantine import CorruptVolumeError
 from octjob.data.taps import touched_frames
@@ -34,7 +34,7 @@ def extents_for(head: bytes, size: int, depth: int | None) -> tuple[Span, ...] |
     if depth is None or len(head) >= size:
         return None
     try:
-        file = open_dicom(Pieces(size, ((0, head),)), "")
+        file = open_dicom(Excerpt(size, ((0, head),)), "")
         found = _frame_spans(file, depth)
     except (CorruptVolumeError, *READ_ERRORS):
         return None
@@ -51,13 +51,13 @@ def _frame_spans(file: DicomFile, depth: int) -> list[Span] | None:
     """Of the B-scans that are touched, and of the compressed ones' last, behind which the pixel data must end; None
     where the head does not say where they lie."""
     header = parse_header(file.dataset, "")
-    element, num_frames, size = find_pixels(file), header.num_frames, file.pieces.size
+    element, num_frames, size = find_pixels(file), header.num_frames, file.excerpt.size
     touched = touched_frames(num_frames, depth)
     if header.transfer_syntax == uid.DeflatedExplicitVRLittleEndian:
         return None
     if header.transfer_syntax in NATIVE:
         num_bytes = math.prod((header.rows, header.columns, stored_type(file.dataset).itemsize))
-        start, _ = native_span(file.pieces, element, num_frames, num_bytes)
+        start, _ = native_span(file.excerpt, element, num_frames, num_bytes)
         return [(start + i * num_bytes, start + (i + 1) * num_bytes) for i in touched]
     table = read_table(file, element, num_frames)
     if not table.offsets:

@@ -14,7 +14,7 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_dataset, read_preamble
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
-from octjob.data.pieces import Pieces
+from octjob.data.excerpt import Excerpt
 from octjob.data.quarantine import CorruptVolumeError
 
 OPHTHALMIC_TOMOGRAPHY = "1.2.840.10008.5.1.4.1.1.77.1.5.4"
@@ -71,11 +71,13 @@ class Header:
 
 @dataclass(frozen=True, eq=False)
 class DicomFile:
-    """A parsed file: `dataset` holds what comes before the pixel data, whose element begins at byte `header_end` of
-    `pieces` (inflated, where the file is deflated)."""
+    """A parsed file: `dataset` holds what comes before the pixel data, whose element begins at byte `header_end`.
+
+    `excerpt` is the file, inflated where it is deflated.
+    """
 
     dataset: FileDataset
-    pieces: Pieces
+    excerpt: Excerpt
     header_end: int
 
     @property
@@ -102,12 +104,12 @@ def read_header(source: bytes | BinaryIO, uri: str) -> Header:
         raise CorruptVolumeError(uri, f"unreadable header: {reason_of(error)}") from error
 
 
-def open_dicom(pieces: Pieces, uri: str) -> DicomFile:
+def open_dicom(excerpt: Excerpt, uri: str) -> DicomFile:
     """Parse up to the pixel data; raises `CorruptVolumeError` if it is not DICOM or inflates without end, else
     whatever of READ_ERRORS the parser meets."""
-    file = BytesIO(pieces.head)
+    file = BytesIO(excerpt.head)
     dataset, plain = _open(file, uri, header_only=False)
-    held = pieces if plain is file else Pieces.whole(plain.getvalue())
+    held = excerpt if plain is file else Excerpt.whole(plain.getvalue())
     return DicomFile(dataset, held, plain.tell())
 
 

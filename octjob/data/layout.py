@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from octjob.data.codestream import END
+from octjob.data.excerpt import Excerpt
 from octjob.data.header import DicomFile
-from octjob.data.pieces import Pieces
 
 # First byte and the one behind the last.
 Span = tuple[int, int]
@@ -43,22 +43,22 @@ class PixelElement:
 def find_pixels(file: DicomFile) -> PixelElement:
     """Raises `PixelError` where there are none."""
     order = "<" if file.is_little_endian else ">"
-    place, pieces = file.header_end, file.pieces
-    if pieces.size < place + 8 or struct.unpack(f"{order}HH", pieces.read(place, 4)) != _PIXEL_DATA:
+    place, excerpt = file.header_end, file.excerpt
+    if excerpt.size < place + 8 or struct.unpack(f"{order}HH", excerpt.read(place, 4)) != _PIXEL_DATA:
         raise PixelError("no pixel data: the file is cut off or holds none")
     if not file.is_implicit_vr:
-        if (vr := bytes(pieces.read(place + 4, 2))) not in _LONG_VRS:
+        if (vr := bytes(excerpt.read(place + 4, 2))) not in _LONG_VRS:
             raise PixelError(f"pixel data of type {vr!r}")
         place += 4
-    (length,) = struct.unpack(f"{order}I", pieces.read(place + 4, 4))
+    (length,) = struct.unpack(f"{order}I", excerpt.read(place + 4, 4))
     start, delimited = place + 8, length == _UNDEFINED
-    return PixelElement(start, pieces.size if delimited else start + length, delimited)
+    return PixelElement(start, excerpt.size if delimited else start + length, delimited)
 
 
-def native_span(pieces: Pieces, element: PixelElement, num_frames: int, frame_bytes: int) -> Span:
+def native_span(excerpt: Excerpt, element: PixelElement, num_frames: int, frame_bytes: int) -> Span:
     """Of all voxels, stored as they are; raises `PixelError` unless they are as many bytes as there should be."""
     expected = num_frames * frame_bytes
-    found = max(0, min(element.end, pieces.size) - element.start)
+    found = max(0, min(element.end, excerpt.size) - element.start)
     if element.delimited or found not in (expected, expected + expected % 2):
         raise PixelError(f"{found} bytes of pixel data, expected {expected} for {num_frames} B-scans")
     return element.start, element.start + expected
@@ -82,9 +82,9 @@ def read_table(file: DicomFile, element: PixelElement, num_frames: int) -> Offse
 
     Raises `PixelError` where it is not one of `num_frames` B-scans in order, all of them in the file.
     """
-    size = file.pieces.size
-    ((start, base),) = _items(file.pieces, element.start, size, first_only=True)
-    basic = file.pieces.read(start, base - start)
+    size = file.excerpt.size
+    ((start, base),) = _items(file.excerpt, element.start, size, first_only=True)
+    basic = file.excerpt.read(start, base - start)
     extended = file.dataset.get("ExtendedOffsetTable") or b""
     if len(basic) % 4 or len(extended) % 8:
         raise PixelError("its offset table is cut off")
@@ -104,28 +104,28 @@ def read_table(file: DicomFile, element: PixelElement, num_frames: int) -> Offse
 def compressed_spans(
     file: DicomFile, element: PixelElement, num_frames: int, wanted: Sequence[int]
 ) -> Mapping[int, list[Span]]:
-    """The fragments of each B-scan; of a file that is at hand in pieces, of those wanted and of the last one alone.
+    """The fragments of each B-scan; where only an excerpt is at hand, of those wanted and of the last one alone.
 
     Raises `PixelError` unless they are `num_frames` and items fill all the pixel data that is at hand; `NotHeldError`
     where that is not enough to tell.
     """
     table = read_table(file, element, num_frames)
     if table.offsets:
-        numbers = range(num_frames) if file.pieces.is_whole else {*wanted, num_frames - 1}
-        return {i: _fragments(file.pieces, element, table, i) for i in sorted(numbers)}
-    fragments = _rest(file.pieces, element, table.base)
-    groups = _grouped(file.pieces, fragments, num_frames)
+        numbers = range(num_frames) if file.excerpt.is_whole else {*wanted, num_frames - 1}
+        return {i: _fragments(file.excerpt, element, table, i) for i in sorted(numbers)}
+    fragments = _rest(file.excerpt, element, table.base)
+    groups = _grouped(file.excerpt, fragments, num_frames)
     if len(groups) != num_frames:
         raise PixelError(f"{len(groups)} compressed B-scans, the header says {num_frames}")
     return dict(enumerate(groups))
 
 
-def _fragments(pieces: Pieces, element: PixelElement, table: OffsetTable, index: int) -> list[Span]:
+def _fragments(excerpt: Excerpt, element: PixelElement, table: OffsetTable, index: int) -> list[Span]:
     start, end = table.span(index, element.end)
     if index + 1 == len(table.offsets):
-        found = _rest(pieces, element, start)
+        found = _rest(excerpt, element, start)
     else:
-        found = list(_items(pieces, start, end))
+        found = list(_items(excerpt, start, end))
         if not found or found[-1][1] != end:
             raise PixelError(f"B-scan {index} does not end where its offset table has the next one begin")
     if not found:
@@ -133,27 +133,27 @@ def _fragments(pieces: Pieces, element: PixelElement, table: OffsetTable, index:
     return found
 
 
-def _rest(pieces: Pieces, element: PixelElement, place: int) -> list[Span]:
+def _rest(excerpt: Excerpt, element: PixelElement, place: int) -> list[Span]:
     """All items from `place` to the end of the pixel data."""
-    end = min(element.end, pieces.size)
-    found = list(_items(pieces, place, end))
+    end = min(element.end, excerpt.size)
+    found = list(_items(excerpt, place, end))
     place = found[-1][1] if found else place
     if element.delimited:
-        if place + 4 > end or _tag(pieces, place) != _DELIMITER:
+        if place + 4 > end or _tag(excerpt, place) != _DELIMITER:
             raise PixelError("is cut off: nothing ends its compressed B-scans")
-    elif element.end > pieces.size:
+    elif element.end > excerpt.size:
         raise PixelError(
-            f"is cut off: {element.end - pieces.size} bytes of its compressed B-scans are missing"
+            f"is cut off: {element.end - excerpt.size} bytes of its compressed B-scans are missing"
         )
     return found
 
 
-def _items(pieces: Pieces, place: int, end: int, *, first_only: bool = False) -> Iterator[Span]:
+def _items(excerpt: Excerpt, place: int, end: int, *, first_only: bool = False) -> Iterator[Span]:
     """The values of the items from `place` on, up to a delimiter or `end`."""
     count = 0
-    while place + 8 <= end and _tag(pieces, place) != _DELIMITER:
-        (length,) = struct.unpack("<I", pieces.read(place + 4, 4))
-        if _tag(pieces, place) != _ITEM or length == _UNDEFINED:
+    while place + 8 <= end and _tag(excerpt, place) != _DELIMITER:
+        (length,) = struct.unpack("<I", excerpt.read(place + 4, 4))
+        if _tag(excerpt, place) != _ITEM or length == _UNDEFINED:
             raise PixelError(f"its compressed B-scans have no item at byte {place}")
         if length > end - place - 8:
             raise PixelError(
@@ -170,11 +170,11 @@ def _items(pieces: Pieces, place: int, end: int, *, first_only: bool = False) ->
         raise PixelError("its compressed B-scans begin with no offset table")
 
 
-def _tag(pieces: Pieces, place: int) -> tuple[int, ...]:
-    return struct.unpack("<HH", pieces.read(place, 4))
+def _tag(excerpt: Excerpt, place: int) -> tuple[int, ...]:
+    return struct.unpack("<HH", excerpt.read(place, 4))
 
 
-def _grouped(pieces: Pieces, fragments: list[Span], num_frames: int) -> list[list[Span]]:
+def _grouped(excerpt: Excerpt, fragments: list[Span], num_frames: int) -> list[list[Span]]:
     """B-scans without an offset table: one in each fragment, or each up to a fragment with an end marker."""
     if len(fragments) <= num_frames:
         return [[fragment] for fragment in fragments]
@@ -184,6 +184,6 @@ def _grouped(pieces: Pieces, fragments: list[Span], num_frames: int) -> list[lis
     for start, end in fragments:
         groups[-1].append((start, end))
         tail = min(_MARKER_WITHIN, end - start)
-        if END in bytes(pieces.read(end - tail, tail)):
+        if END in bytes(excerpt.read(end - tail, tail)):
             groups.append([])
     return groups if groups[-1] else groups[:-1]

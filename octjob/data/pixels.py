@@ -114,7 +114,7 @@ def lies_as_needed(file: DicomFile) -> bool:
     """Whether the voxels lie in the file's memory as they will be used, so that taking some would be a copy."""
     dataset = file.dataset
     return (
-        file.pieces.is_whole
+        file.excerpt.is_whole
         and dataset.file_meta.TransferSyntaxUID in NATIVE
         and int(dataset.BitsStored) == int(dataset.BitsAllocated)
         and (file.is_little_endian or int(dataset.BitsAllocated) == 8)
@@ -140,14 +140,14 @@ def _decode_native(
     file: DicomFile, shape: tuple[int, int, int], dtype: np.dtype[Any], numbers: Sequence[int]
 ) -> NDArray[Any]:
     num_bytes = math.prod(shape[1:]) * dtype.itemsize
-    start, end = native_span(file.pieces, find_pixels(file), shape[0], num_bytes)
+    start, end = native_span(file.excerpt, find_pixels(file), shape[0], num_bytes)
     stored = dtype.newbyteorder("<" if file.is_little_endian else ">")
     if len(numbers) == shape[0]:
-        return np.frombuffer(file.pieces.read(start, end - start), stored).reshape(shape)
+        return np.frombuffer(file.excerpt.read(start, end - start), stored).reshape(shape)
     x_DHW = np.empty((len(numbers), *shape[1:]), dtype)
     for x_HW, index in zip(x_DHW, numbers, strict=True):
         place = start + index * num_bytes
-        x_HW[:] = np.frombuffer(file.pieces.read(place, num_bytes), stored).reshape(shape[1:])
+        x_HW[:] = np.frombuffer(file.excerpt.read(place, num_bytes), stored).reshape(shape[1:])
     return x_DHW
 
 
@@ -159,7 +159,7 @@ def _frames(file: DicomFile, num_frames: int, numbers: Sequence[int], check: _Ch
     """The compressed B-scans of these numbers; every one that is at hand has been checked."""
     wanted, found = frozenset(numbers), {}
     for index, spans in compressed_spans(file, find_pixels(file), num_frames, numbers).items():
-        frame = b"".join(file.pieces.read(start, end - start) for start, end in spans)
+        frame = b"".join(file.excerpt.read(start, end - start) for start, end in spans)
         checked = check(index, frame, index in wanted)
         if index in wanted:
             found[index] = checked

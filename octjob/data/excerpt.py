@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import itemgetter
 
 
 class NotHeldError(ValueError):
@@ -12,7 +14,7 @@ class NotHeldError(ValueError):
 
 
 @dataclass(frozen=True, eq=False)
-class Pieces:
+class Excerpt:
     """A file of `size` bytes, and those of it that are held: (first byte, content), ascending and disjoint."""
 
     size: int
@@ -23,10 +25,10 @@ class Pieces:
         if any(a[1] > b[0] for a, b in pairwise(spans)) or any(
             not 0 <= a <= b <= self.size for a, b in spans
         ):
-            raise ValueError(f"pieces {spans} of a file of {self.size} bytes")
+            raise ValueError(f"bytes {spans} of a file of {self.size}")
 
     @classmethod
-    def whole(cls, data: bytes) -> Pieces:
+    def whole(cls, data: bytes) -> Excerpt:
         """All of a file."""
         return cls(len(data), ((0, data),))
 
@@ -42,11 +44,12 @@ class Pieces:
 
     def read(self, start: int, length: int) -> memoryview:
         """Bytes `[start, start + length)`, not copied where they lie in one piece; raises `NotHeldError`."""
-        found, place = [], start
-        for first, content in self.held:
-            if first <= place < first + len(content) and place < start + length:
-                found.append(memoryview(content)[place - first : start + length - first])
-                place += len(found[-1])
-        if place != start + length or length < 0:
-            raise NotHeldError(f"bytes {start} to {start + length} of {self.size} are not there")
+        found, place, end = [], start, start + length
+        for first, content in self.held[max(0, bisect_right(self.held, start, key=itemgetter(0)) - 1) :]:
+            if first > place or place >= end:
+                break
+            found.append(memoryview(content)[place - first : end - first])
+            place += len(found[-1])
+        if place != end:
+            raise NotHeldError(f"bytes {start} to {end} of {self.size} are not there")
         return found[0] if len(found) == 1 else memoryview(b"".join(found))
