@@ -106,13 +106,13 @@ def main() -> None:
 
 
 NOTES = (
-    "plain: pydicom's pixel_array, float32, z-score, torch's trilinear interpolate, z-score. MONAI: LoadImage with its "
-    "PydicomReader, NormalizeIntensity, Resize, NormalizeIntensity. aireadi-loader: its PatientDataset with those "
+    "plain: pydicom's pixel_array, float32, z-score, torch's trilinear interpolate, z-score. MONAI: LoadImage with "
+    "its PydicomReader, NormalizeIntensity, Resize, NormalizeIntensity. aireadi-loader: its PatientDataset with those "
     "three as its transform. All see the same file and give the same numbers to 1e-4.",
-    "Fetched: of the file in a store, by ranges, where that is worth it. Where every B-scan is touched, as 61 and 128 "
-    "are for a depth of 64, there is nothing to leave out; then decoding is what is left, and JPEG 2000 takes as long "
-    "in every library that there is (all are OpenJPEG). Its threads spend the same CPU time, and a reduced resolution "
-    "gives other voxels.",
+    "Fetched: of the file in a store, by ranges, where that is worth it. Where every B-scan is touched, as 61 and "
+    "128 are for a depth of 64, there is nothing to leave out; then decoding is what is left, and JPEG 2000 takes as "
+    "long in every library that there is (all are OpenJPEG). Its threads spend the same CPU time, and a reduced "
+    "resolution gives other voxels.",
 )
 
 
@@ -150,7 +150,7 @@ def measured(case: Case, folder: Path) -> Iterator[Figure]:
 
 
 def mean_s(way: Way, path: Path, size: Size) -> tuple[float, Any]:
-    """(CPU seconds, what came); of as many in a row as take long enough to be told, behind one that is not counted."""
+    """(CPU seconds, what came); of as many in a row as take long enough to be told, behind one not counted."""
     with spent() as first:
         found = way(path, size)
     if first.cpu_s > _LEAST_S:
