@@ -107,8 +107,8 @@ def main() -> None:
 
 NOTES = (
     "plain: pydicom's pixel_array, float32, z-score, torch's trilinear interpolate, z-score. MONAI: LoadImage with "
-    "its PydicomReader, NormalizeIntensity, Resize, NormalizeIntensity. aireadi-loader: its PatientDataset with those "
-    "three as its transform. All see the same file and give the same numbers to 1e-4.",
+    "its PydicomReader, NormalizeIntensity, Resize, NormalizeIntensity. aireadi-loader: its PatientDataset with "
+    "those three as its transform. All see the same file and give the same numbers to 1e-4.",
     "Fetched: of the file in a store, by ranges, where that is worth it. Where every B-scan is touched, as 61 and "
     "128 are for a depth of 64, there is nothing to leave out; then decoding is what is left, and JPEG 2000 takes as "
     "long in every library that there is (all are OpenJPEG). Its threads spend the same CPU time, and a reduced "

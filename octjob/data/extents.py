@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 from pydicom import uid
 
+from octjob.data.dicom import DeclaredShape
 from octjob.data.excerpt import Excerpt
 from octjob.data.header import READ_ERRORS, DicomFile, open_dicom, parse_header
 from octjob.data.layout import Span, find_pixels, native_span, read_table
@@ -26,6 +27,16 @@ _LEAST_GAP_BYTES = 2**19
 _MOST_EXTENTS = 512
 _LEAST_BYTES_SAVED = 2**23
 _LEAST_SHARE_SAVED = 0.25
+
+
+def may_save(size: int, declared: DeclaredShape, depth: int | None) -> bool:
+    """Whether it is worth asking for the first bytes of a file of `size` bytes, of whose shape the manifest says
+    `declared`: enough of its B-scans may be left out."""
+    num_frames = declared[0]
+    if depth is None or num_frames is None or num_frames < 1:
+        return False
+    left_out = 1 - len(touched_frames(num_frames, depth)) / num_frames
+    return left_out >= _LEAST_SHARE_SAVED and left_out * size >= _LEAST_BYTES_SAVED
 
 
 def extents_for(head: bytes, size: int, depth: int | None) -> tuple[Span, ...] | None:
