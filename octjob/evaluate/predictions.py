@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -182,6 +183,8 @@ class ParticipantScores:
     def ordered(self) -> ParticipantScores:
         """The same rows in the order of their keys."""
         keys = self.row_keys()
+        if all(before < after for before, after in pairwise(keys)):
+            return self
         order_P = np.array(sorted(range(len(keys)), key=keys.__getitem__))
         volume_P = None if self.volume_P is None else self.volume_P[order_P]
         probability_SPK = self.probability_SPK[:, order_P]

@@ -90,7 +90,8 @@ def decode_predictions(data: bytes) -> Predictions:
 
 def _parsed(data: bytes) -> tuple[Predictions, Columns, bytes | None]:
     """The predictions, their version's columns, and the digest that was recorded with them."""
-    table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
+    # `pq.read_table` would import pyarrow.dataset, and with it pandas.
+    table = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True).read(use_threads=False)
     metadata = table.schema.metadata or {}
     version = metadata.get(_VERSION_KEY, b"none").decode(errors="replace")
     if version not in _READABLE:
