@@ -7,9 +7,10 @@ Suffixes: N rows of the table (volume x pass), P participants (or volumes), S pa
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -107,6 +108,22 @@ class Predictions:
         """The rows where a mask [N] is true, or those at the given indices, in their order."""
         columns = {name: getattr(self, name)[which] for name in COLUMNS}
         return Predictions(**columns, logits_NK=self.logits_NK[which])
+
+
+class SharedColumns:
+    """Columns that many runs have alike, held once: all but the logits of most sweeps."""
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[str, bytes], StrArray | IntArray] = {}
+
+    def of(self, predictions: Predictions) -> Predictions:
+        """The same table, with columns that were seen before in place of its own. Threads may call this at once."""
+        columns: dict[str, Any] = {name: self._seen(getattr(predictions, name)) for name in COLUMNS}
+        return replace(predictions, **columns)
+
+    def _seen(self, column: StrArray | IntArray) -> StrArray | IntArray:
+        key = (column.dtype.str, hashlib.sha256(column.tobytes()).digest())
+        return self._held.setdefault(key, column)
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,19 +6,17 @@ Suffixes: R runs, B bootstrap draws.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
 from octjob.evaluate.arrays import BoolArray, FloatArray
 from octjob.evaluate.intervals import t_factor
+from octjob.evaluate.threads import in_threads, num_threads
 
 _TINY_ERROR = 1e-9
 # Beyond so many runs letters help nobody, and finding them takes long.
 MAX_LETTERED = 60
-# numpy leaves Python's lock in its long operations.
-NUM_THREADS = 4
 # Runs at once: of covariances, and of ratios, which shall fit the cache of a core.
 _ROWS, _BLOCK = 256, 32
 
@@ -127,12 +125,11 @@ def beats(value_R: FloatArray, errors: PairErrors, smallest_class: int, level: f
 
 def _largest_ratio(errors: PairErrors) -> FloatArray:
     """The largest difference of two centred draws over its error, over all pairs that vary, [B]."""
-    num_runs, num_draws = errors.centred_RB.shape
+    num_runs = len(errors.centred_RB)
     # Early rows have more pairs than late ones: dealt in turn, every thread gets as many.
-    shares = [range(first, num_runs - 1, NUM_THREADS) for first in range(NUM_THREADS)]
-    with ThreadPoolExecutor(NUM_THREADS) as pool:
-        largest = list(pool.map(lambda rows: _largest_in_rows(errors, rows), shares))
-    return np.max(largest, axis=0, initial=0.0) if num_runs > 1 else np.zeros(num_draws)
+    shares = [range(first, num_runs - 1, num_threads()) for first in range(num_threads())]
+    largest = in_threads(lambda rows: _largest_in_rows(errors, rows), shares)
+    return np.max(largest, axis=0)  # type: ignore[no-any-return]
 
 
 def _largest_in_rows(errors: PairErrors, rows: Iterable[int]) -> FloatArray:

@@ -71,8 +71,7 @@ def _extreme_linear(
 def _of_participants(pair: AlignedPair, metric: str) -> FloatArray:
     label_G, group_P = participant_groups(pair[0])
     contribution_P = swap_contributions(*pair, metric)
-    contribution_G = np.bincount(group_P, contribution_P, len(label_G)).astype(np.float64)
-    return contribution_G
+    return np.bincount(group_P, contribution_P, len(label_G)).astype(np.float64)
 
 
 def swap_contributions(a: ParticipantScores, b: ParticipantScores, metric: str) -> FloatArray:

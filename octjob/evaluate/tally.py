@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from octjob.evaluate.arrays import FloatArray, IntArray
+from octjob.evaluate.threads import in_threads
 
 # Resamples to hand over at once.
 CHUNK = 2048
@@ -19,12 +20,13 @@ def tally(
     term_BM: FloatArray, weight_MR: FloatArray, least_R: FloatArray, *, absolute: bool = False
 ) -> IntArray:
     """How many of the sums `term_BM @ weight_MR`, or of their absolute values, are at least `least_R`, [R]."""
-    count_R = np.zeros(len(least_R), dtype=np.int64)
-    product = np.empty((len(term_BM), _COLUMNS))
-    for r in range(0, len(least_R), _COLUMNS):
-        of = slice(r, min(r + _COLUMNS, len(least_R)))
-        value_BR = np.matmul(term_BM, weight_MR[:, of], out=product[:, : of.stop - r])
+    blocks = [slice(r, r + _COLUMNS) for r in range(0, len(least_R), _COLUMNS)]
+
+    def of_block(of: slice) -> IntArray:
+        value_BR = term_BM @ weight_MR[:, of]
         if absolute:
             np.abs(value_BR, out=value_BR)
-        count_R[of] = (value_BR >= least_R[of]).sum(axis=0, dtype=np.uint32)
-    return count_R
+        count: IntArray = (value_BR >= least_R[of]).sum(axis=0, dtype=np.int64)
+        return count
+
+    return np.concatenate(in_threads(of_block, blocks) if len(blocks) > 1 else [of_block(blocks[0])])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from octjob.evaluate.intervals import participant_groups, smallest_class
 from octjob.evaluate.power import detectable_difference, participants_needed
 from octjob.evaluate.signal import label_permutations, num_permutations
 from octjob.evaluate.simultaneous import PairErrors
+from octjob.evaluate.threads import in_threads
 
 
 def comparable_groups(scores: Mapping[str, ParticipantScores]) -> list[list[str]]:
@@ -47,7 +49,8 @@ def draw_all(
     values: dict[str, DrawnValues] = {}
     for names in comparable_groups(scores):
         draws = SharedDraws(scores[names[0]], num_draws, seed)
-        values |= {name: draws.values(scores[name], metric) for name in names}
+        of_runs = in_threads(partial(draws.values, metric=metric), [scores[name] for name in names])
+        values |= zip(names, of_runs, strict=True)
     return values
 
 
