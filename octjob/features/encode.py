@@ -16,8 +16,8 @@ import torch
 
 from octjob.data.augment import IDENTITY, augment, augment_seed
 from octjob.data.cohort import Volume
-from octjob.data.preprocess import preprocess_digest
 from octjob.data.quarantine import Quarantine
+from octjob.data.volume_format import VolumeFormat
 from octjob.data.volumes import VolumeReader, load_volumes
 from octjob.features.claims import Claims
 from octjob.features.pace import Pace
@@ -45,11 +45,11 @@ class Encoding:
 
     def key(self, view: int) -> FeatureKey:
         """The content address of one view's features."""
-        geometry = self.loaded.encoder.geometry
+        data, geometry = self.experiment.data, self.loaded.encoder.geometry
         return FeatureKey(
             encoder=self.loaded.report.encoder_digest,
-            preprocess=preprocess_digest(self.experiment.data.profile, geometry.volume_size),
-            view=view_name(self.experiment.data.augment, view),
+            preprocess=VolumeFormat(data.profile, geometry.volume_size, data.volume_dtype).digest,
+            view=view_name(data.augment, view),
             pooling=self.pooling,
             precision=self.experiment.train.precision,
             backend=self.runtime.backend,
