@@ -42,6 +42,7 @@ def features_of(run: Run) -> str:
             config.model.pool_method,
             config.data.source,
             config.data.profile,
+            config.data.volume_dtype,
             _views(config.data.augment),
             config.train.precision,
         )
