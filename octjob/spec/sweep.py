@@ -297,7 +297,9 @@ class Sweep(Section):
 
     name: str
     output: str = Field(description="URI or directory; the sweep's results go to <output>/<name>/.")
-    cache: str | None = Field(None, description="URI of the shared feature cache; default <output>/cache.")
+    cache: str | None = Field(
+        None, description="URI of the cache of features and volumes; default <output>/cache."
+    )
     checkpoints: dict[str, Checkpoint] = Field(min_length=1, max_length=MAX_LENGTH)
     configs: dict[str, ConfigEntry] = Field(min_length=1, max_length=MAX_LENGTH)
     grid: dict[str, Annotated[tuple[Any, ...], Field(min_length=1), BeforeValidator(_as_tuple)]] = Field(
