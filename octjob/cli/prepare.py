@@ -61,7 +61,7 @@ class _PartType(click.ParamType[tuple[int, int]]):
     type=click.Choice(["text", "json", "yaml"]),
     default="text",
     show_default=True,
-    help="yaml: print the Job for Kubernetes, and do nothing.",
+    help="yaml: store what the pods read, and print the Job for kubectl; with --dry-run print it only.",
 )
 @click.option("--preparation", metavar="URI", hidden=True, help="What pods are given in place of --matrix.")
 @cluster_options
@@ -101,8 +101,9 @@ def prepare(
     planned = plan_sweep(matrix)
     of_cluster = {"--wait": wait, "--dry-run": dry_run, "--context": context, "--namespace": namespace}
     if output == "yaml":
-        _refuse("-o yaml", {**of_cluster, "--workers": workers, "--part": part})
-        _print_job(planned)
+        given = {"--wait": wait, "--context": context, "--namespace": namespace}
+        _refuse("-o yaml", {**given, "--workers": workers, "--part": part})
+        _print_job(planned, dry_run=dry_run)
     elif (target or planned.compute.target) == "local":
         _refuse("target local", of_cluster)
         _local(planned, part or (0, 1), workers, as_json=output == "json")
@@ -153,13 +154,17 @@ def _carry_out(wanted: Preparation, part: tuple[int, int], workers: int | None) 
         return fill(wanted, Part(*part), open_store(wanted.cache), workers or os.cpu_count() or 1, stop, tick)
 
 
-def _print_job(planned: Plan) -> None:
-    from octjob.records.preparation import preparation_of, preparation_uri
+def _print_job(planned: Plan, *, dry_run: bool) -> None:
+    from octjob.records.preparation import preparation_of, preparation_uri, write_preparation
+    from octjob.storage.open import open_store
     from octjob.targets.kubernetes.documents.indexed_job import render_job
     from octjob.targets.kubernetes.documents.yamltext import to_yaml
 
     wanted = preparation_of(planned)
-    click.echo(to_yaml(render_job(wanted, preparation_uri(wanted), planned.compute)), nl=False)
+    job = render_job(wanted, preparation_uri(wanted), planned.compute)
+    if not dry_run:
+        write_preparation(open_store(planned.cache), wanted)
+    click.echo(to_yaml(job), nl=False)
 
 
 def _kubernetes(
@@ -172,6 +177,7 @@ def _kubernetes(
     from octjob.targets.kubernetes.place import connect
 
     wanted = preparation_of(planned)
+    _warn_of_folders(wanted)
     job = render_job(wanted, preparation_uri(wanted), planned.compute)
     name, pods = job["metadata"]["name"], planned.compute.prepare.pods
     cluster = connect(context, namespace or planned.compute.namespace)
@@ -195,6 +201,12 @@ def _kubernetes(
     with _progress("preparing volumes, pods done") as tick:
         preparing.wait(cluster, name, tick)
     _show_reports(planned, wanted, as_json=as_json)
+
+
+def _warn_of_folders(wanted: Preparation) -> None:
+    for uri in sorted({wanted.cache, *(str(run.config.data.source) for run in wanted.runs)}):
+        if uri.startswith("file://"):
+            click.echo(f"warning: {uri}: a directory of each pod's own; use gs:// or b2://", err=True)
 
 
 def _show_reports(planned: Plan, wanted: Preparation, *, as_json: bool) -> None:

@@ -59,6 +59,7 @@ def test_what_is_printed_is_accepted_by_kubectl(
 ) -> None:
     ended = octjob(control_plane, "prepare", "-f", str(write_sweep(tmp_path)), "-o", "yaml")
     assert ended.code == 0, ended.err
+    assert len(list((tmp_path / "out/cache/preparations").glob("*.json"))) == 1
     name = yaml.safe_load(ended.out)["metadata"]["name"]
     said = control_plane.kubectl(
         *("apply", "--server-side", "--dry-run=server", "-n", namespace, "-f", "-"), stdin=ended.out

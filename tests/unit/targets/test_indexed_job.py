@@ -129,7 +129,7 @@ def test_its_name_follows_from_what_it_does(tmp_path: Path) -> None:
 
 def test_yaml_is_printed_as_it_would_be_sent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     document = job(tmp_path)
-    assert octjob(["prepare", "-f", str(tmp_path / "phase3.yaml"), "-o", "yaml"]) == 0
+    assert octjob(["prepare", "-f", str(tmp_path / "phase3.yaml"), "--dry-run", "-o", "yaml"]) == 0
     assert yaml.safe_load(capsys.readouterr().out) == document
 
 
