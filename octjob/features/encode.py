@@ -18,8 +18,8 @@ import torch
 
 from octjob.data.augment import IDENTITY
 from octjob.data.cohort import Volume
-from octjob.data.preprocess import preprocess_digest
 from octjob.data.quarantine import Quarantine
+from octjob.data.volume_format import VolumeFormat
 from octjob.data.volumes import VolumeReader, load_volumes
 from octjob.features.claims import Claims
 from octjob.features.memory import FeatureMemory
@@ -56,10 +56,10 @@ class Encoding:
     @property
     def key(self) -> FeatureKey:
         """The content address of the features."""
-        geometry = self.loaded.encoder.geometry
+        data, geometry = self.experiment.data, self.loaded.encoder.geometry
         return FeatureKey(
             encoder=self.loaded.report.encoder_digest,
-            preprocess=preprocess_digest(self.experiment.data.profile, geometry.volume_size),
+            preprocess=VolumeFormat(data.profile, geometry.volume_size, data.volume_dtype).digest,
             precision=self.experiment.train.precision,
             backend=self.runtime.backend,
         )
