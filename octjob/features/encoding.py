@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from octjob.data.preprocess import preprocess_digest
+from octjob.data.volume_format import VolumeFormat
 from octjob.features.store import FeatureKey
 from octjob.features.views import Volume3D
 from octjob.models.checkpoint import LoadedEncoder
@@ -35,10 +35,10 @@ class Encoding:
     @property
     def key(self) -> FeatureKey:
         """The content address of the features."""
-        geometry = self.loaded.encoder.geometry
+        data, geometry = self.experiment.data, self.loaded.encoder.geometry
         return FeatureKey(
             encoder=self.loaded.report.encoder_digest,
-            preprocess=preprocess_digest(self.experiment.data.profile, geometry.volume_size),
+            preprocess=VolumeFormat(data.profile, geometry.volume_size, data.volume_dtype).digest,
             precision=self.experiment.train.precision,
             backend=self.runtime.backend,
         )

@@ -147,12 +147,20 @@ def _find(run: Run, shared: Shared) -> Cohort:
     return found
 
 
-def make_reader(run: Run, loaded: LoadedEncoder) -> VolumeReader:
-    """Reads the cohort's volumes as this encoder saw them in pretraining, or as the profile says."""
+def make_reader(run: Run, loaded: LoadedEncoder, cache: ObjectStore) -> VolumeReader:
+    """Reads the cohort's volumes as this encoder saw them in pretraining, or as the profile says.
+
+    cache: the sweep's, which keeps them where `data.shared_cache` says so.
+    """
     data = run.config.data
-    cache = Path(data.cache_dir).expanduser() if data.cache_dir else None
     return VolumeReader(
-        open_store(str(data.source)), data.profile, loaded.encoder.geometry.volume_size, cache
+        open_store(str(data.source)),
+        data.profile,
+        loaded.encoder.geometry.volume_size,
+        Path(data.cache_dir).expanduser() if data.cache_dir else None,
+        cache_limit=None if data.cache_limit_gib is None else int(data.cache_limit_gib * 2**30),
+        dtype=data.volume_dtype,
+        shared=cache if data.shared_cache else None,
     )
 
 
@@ -177,7 +185,7 @@ def read_inputs(
     process of the runtime reads or encodes its share; `tick(done, total)` is called by all alike. Unreadable volumes
     are put into `quarantine`; raises `DataError` for more than `data.max_corrupt`.
     """
-    reader = make_reader(run, loaded)
+    reader = make_reader(run, loaded, cache)
     data = run.config.data
     if run.config.mode == "probe":
         runtime.place(loaded.encoder)

@@ -20,6 +20,7 @@ def encoding_of(run: Run) -> str:
             config.model.encoder,
             config.data.source,
             config.data.profile,
+            config.data.volume_dtype,
             config.train.precision,
         )
     )

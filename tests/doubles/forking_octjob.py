@@ -38,7 +38,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import google.cloud.storage  # noqa: F401
-import sklearn.linear_model  # noqa: F401
+import scipy.optimize  # noqa: F401
 import torch
 
 import octjob.cli
