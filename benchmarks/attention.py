@@ -1,4 +1,4 @@
-"""Attention on a CPU over the original's 9,216 tokens: time, memory and error of torch's, of blocks, of stored scores.
+"""Attention on a CPU over the original's 9,216 tokens: time, memory and error of torch's, blocks, stored scores.
 
 Every way has a process of its own, on one thread, without gradients. The error is relative, over 2,048 tokens,
 against float64; `peaked` has scores of standard deviation 3 instead of 1, as trained heads may.
