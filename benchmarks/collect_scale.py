@@ -2,9 +2,9 @@
 
     python -m benchmarks.collect_scale [--runs 36 1000] [--planned 10000]
 
-CPU seconds of the whole process, from its start to the table, and its peak memory. The peer scores the same bootstrap
-draws one run and one draw after the other with scikit-learn: timed on a few draws and scaled up, and nothing else of the
-table. `--runs 10000` takes many minutes, of which making the results is one part.
+CPU seconds of the whole process, from its start to the table, and its peak memory. The peer scores the draws of
+one run after the other with scikit-learn, timed on a few draws and scaled up, and makes nothing else of the table.
+`--runs 10000` takes many minutes, of which making the results is one part.
 """
 
 from __future__ import annotations
@@ -70,13 +70,14 @@ def write_results(root: Path, count: int) -> None:
     """A finished sweep of runs on 65 participants, with few draws behind the intervals: they are only read."""
     store, label_P = open_store(str(root)), sweep_results.labels()
     rng = np.random.default_rng(0)
-    entries = []
+    entries: list[RunEntry] = []
+    first = RunEntry(run_id="first", checkpoint="c0", config="k0")
+    record = sweep_results.result(first, sweep_results.skilled(label_P, 1.0, seed=0), "same", 0.9)
     for i in range(count):
         checkpoint, config = f"c{i // NUM_CONFIGS}", f"k{i % NUM_CONFIGS}"
         entry = RunEntry(run_id=f"{checkpoint}.{config}-{i:08x}", checkpoint=checkpoint, config=config)
         entries.append(entry)
         predictions = sweep_results.skilled(label_P, float(rng.uniform(0, 1.5)), seed=i)
-        record = sweep_results.result(entry, predictions, checkpoint, 0.9) if i == 0 else record
         evaluation = evaluate(predictions, 4, num_draws=20, class_names=sweep_results.CLASSES)
         changed = {"run_id": entry.run_id, "checkpoint": checkpoint, "config": config}
         of_run = record.model_copy(update={**changed, "evaluation": evaluation.to_dict()})
