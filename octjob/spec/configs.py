@@ -12,7 +12,7 @@ from typing import Any
 
 from octjob.errors import SpecError
 from octjob.spec.compose import Composer, experiment
-from octjob.spec.effects import double_correction, idle_reason, unused_keys
+from octjob.spec.effects import double_correction, idle_reason, rounded_volumes, unused_keys
 from octjob.spec.experiment import Experiment
 from octjob.spec.names import value_labels
 from octjob.spec.places import absolute_uri, dataset_root, local_path, located
@@ -169,7 +169,7 @@ class Expansion:
     def _resolve(self, name: str, document: Document, *, origin: str, place: str) -> NamedConfig:
         config = experiment(document, f"config {name}")
         unused = unused_keys(config, document, seeds_listed=bool(self.sweep.seeds))
-        notes = (*unused, *filter(None, [double_correction(config)]))
+        notes = (*unused, *filter(None, [double_correction(config), rounded_volumes(config)]))
         source = dataset_root(config, document)
         with located(document, ("data", "source")):
             places = {"source": absolute_uri(source, self.base)}
