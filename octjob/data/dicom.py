@@ -47,8 +47,8 @@ UNDECLARED: DeclaredShape = (None, None, None)
 @dataclass(frozen=True, eq=False)
 class RawVolume:
     """One decoded volume. `stored_DHW` holds the values as stored (8 or 16 bits, signed or not), which
-    `slope` and `intercept` turn into the modality's values; `spacing_mm` is (between B-scans, row,
-    column).
+    `slope` and `intercept` turn into the modality's values, in memory that may be read-only; `spacing_mm` is
+    (between B-scans, row, column).
 
     Read for one depth, it holds the B-scans of these numbers alone, `frames`, of `num_frames` in the file; None
     for both where it holds all.
