@@ -19,11 +19,11 @@ from octjob.data.volumes import VolumeReader, load_volumes
 from octjob.errors import Interrupted
 from octjob.records.preparation import PartReport, Preparation, Refused
 from octjob.run.inputs import load_cohort, load_encoder
+from octjob.run.shared import Shared
 from octjob.run.stop import Stop
 from octjob.spec.run import Run
 from octjob.storage.base import ObjectStore
 from octjob.storage.open import open_store
-from octjob.storage.temporary import temporary_folder
 from octjob.tick import Tick
 
 
@@ -84,26 +84,26 @@ def _check(stop: Stop) -> None:
 def _batches(preparation: Preparation, stop: Stop) -> list[_Batch]:
     batches: dict[tuple[str, str], _Batch] = {}
     sizes: dict[str, tuple[int, int, int]] = {}
+    shared = Shared()
     for run in preparation.runs:
         _check(stop)
         file = f"{run.checkpoint.model_dump_json()} {run.config.model.encoder}"
         if file not in sizes:
-            sizes[file] = _volume_size(run, lambda done, total: _check(stop))
+            sizes[file] = _volume_size(run, shared, lambda done, total: _check(stop))
         data = run.config.data
         format_ = VolumeFormat(data.profile, sizes[file], data.volume_dtype)
         source = str(data.source)
         batch = batches.setdefault((source, format_.digest), _Batch(source, format_))
-        for volume in load_cohort(run).volumes:
+        for volume in load_cohort(run, shared).volumes:
             batch.volumes.setdefault(volume.record.sop_instance_uid, volume)
     return list(batches.values())
 
 
-def _volume_size(run: Run, tick: Tick) -> tuple[int, int, int]:
+def _volume_size(run: Run, shared: Shared, tick: Tick) -> tuple[int, int, int]:
     """The size that the checkpoint was pretrained with; it is read only where the sweep does not say it."""
     if run.checkpoint.volume_size is not None:
         return run.checkpoint.volume_size
-    with temporary_folder() as workdir:
-        return load_encoder(run, workdir, tick).encoder.geometry.volume_size
+    return load_encoder(run, shared, tick).encoder.geometry.volume_size
 
 
 class _Filling:

@@ -6,6 +6,7 @@ import fnmatch
 import itertools
 import math
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from octjob.spec.sweep import Pair, Sweep
 from octjob.spec.validate import validate
 from octjob.spec.yaml import Document, KeyPath, Mark, merge, nested, subdocument
 
-MAX_RUNS = 2000
+MAX_RUNS = 10_000
 _SPLIT = "Make several sweeps of it; with one `cache` they share features."
 
 
@@ -73,6 +74,13 @@ class Expansion:
                 )
         return pairs
 
+    @cached_property
+    def _data(self) -> Document:
+        """What the sweep says of the data, as every configuration takes it."""
+        data = subdocument(self.document, ("data",))
+        marks = {("data", *key): mark for key, mark in data.marks.items()}
+        return Document({"data": data.data}, marks)
+
     def _place(self, name: str) -> str:
         return f"{self.document.mark(('configs', name))}: configs.{name}"
 
@@ -82,9 +90,7 @@ class Expansion:
         if entry.file is not None:
             base = self.composer.compose(self.path.parent / entry.file, f"{self._place(name)}: ")
         if self.sweep.data:
-            data = subdocument(self.document, ("data",))
-            marks = {("data", *key): mark for key, mark in data.marks.items()}
-            base = merge(base, Document({"data": data.data}, marks))
+            base = merge(base, self._data)
         if entry.overrides:
             base = merge(base, subdocument(self.document, ("configs", name, "overrides")))
         return base

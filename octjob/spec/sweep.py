@@ -131,11 +131,12 @@ class Compute(Section):
     concurrency: Count | None = Field(
         None, le=1024, description="local: runs at a time; default one per core, at most 8."
     )
-    bundle: Count = Field(
-        1,
+    bundle: Count | None = Field(
+        None,
         le=1024,
-        description="local: up to so many probes of one checkpoint on the same features share a process, one after "
-        "the other, which saves the seconds that starting one takes.",
+        description="local: up to so many probes of one encoder share a process, one after the other: it is started, "
+        "and checkpoint, cohort and features are read, once for all. Default: as many as leave no process idle, at "
+        "most 24; 1 for a process each.",
     )
     accelerator: str | None = Field(
         None, description="kubernetes: slice by name or topology, e.g. v4-32 or v4:2x2x4."
