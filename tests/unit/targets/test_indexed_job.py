@@ -22,22 +22,19 @@ IMAGE = f"europe-docker.pkg.dev/project/octjob/octjob@sha256:{'0' * 64}"
 
 
 def plan(folder: Path, **compute: Any) -> Plan:
+    overrides: dict[str, dict[str, Any]] = {
+        "probe": {},
+        "finetune": {"model.freeze_encoder": False},
+        "uw": {"data.sites": ["UW"]},
+        "alone": {"data.shared_cache": None},
+    }
     content = {
         "name": "phase3",
         "output": "gs://bucket/octjob",
         "checkpoints": {letter: f"gs://bucket/{letter}.pt" for letter in "ab"},
-        "configs": {
-            "probe": {},
-            "finetune": {"overrides": {"model.freeze_encoder": False}},
-            "uw": {"overrides": {"data.sites": ["UW"]}},
-            "alone": {"overrides": {"data.shared_cache": None}},
-        },
-        "data": {"source": "b2://bucket/dataset"},
+        "configs": {name: {"overrides": keys} for name, keys in overrides.items()},
+        "data": {"source": "b2://bucket/dataset", "shared_cache": "float16"},
         "compute": {"target": "kubernetes", "image": IMAGE, **compute},
-    }
-    content["configs"] = {
-        name: {"overrides": {"data.shared_cache": "float16", **one.get("overrides", {})}}  # type: ignore[attr-defined]
-        for name, one in content["configs"].items()  # type: ignore[attr-defined]
     }
     path = folder / "phase3.yaml"
     path.write_text(yaml.safe_dump(content, sort_keys=False))
