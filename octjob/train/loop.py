@@ -7,7 +7,7 @@ rows of it, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -30,15 +30,41 @@ Scores = Callable[[Indices, npt.NDArray[np.float64]], dict[str, float]]
 State = dict[str, Any]
 
 
-class Hooks(Protocol):
-    """What a loop tells the outside."""
+class Training(Protocol):
+    """What is seen of one unit's training, or of several units' that go through their epochs together.
 
-    def after_step(self, loop: Loop) -> None:
+    name: of this composition of units. best_metric: the best value of the watched metric so far.
+    """
+
+    epoch: int
+    step: int
+
+    @property
+    def units(self) -> Sequence[Unit]: ...
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def steps_per_epoch(self) -> int: ...
+
+    @property
+    def best_metric(self) -> float | None: ...
+
+    def state(self) -> State:
+        """Everything that follows from the steps taken, as tensors of the CPU and plain values."""
+        ...
+
+
+class Hooks(Protocol):
+    """What a training tells the outside."""
+
+    def after_step(self, training: Training) -> None:
         """After every trained and evaluated batch; may save the state and raise `Interrupted`."""
         ...
 
-    def after_epoch(self, loop: Loop, record: dict[str, Any]) -> None:
-        """After every epoch, with its line of history."""
+    def after_epoch(self, training: Training, records: Sequence[dict[str, Any]]) -> None:
+        """After every epoch, with its line of history for each unit that went through it."""
         ...
 
 
@@ -85,6 +111,16 @@ class Loop:
         self.stopped_early = False
 
     @property
+    def units(self) -> list[Unit]:
+        """The one."""
+        return [self.task.unit]
+
+    @property
+    def name(self) -> str:
+        """The unit's."""
+        return self.task.unit.name
+
+    @property
     def num_samples(self) -> int:
         """Training volumes of the unit."""
         return len(self.task.unit.train_N)
@@ -105,7 +141,7 @@ class Loop:
         while self.epoch < train.epochs and not self.stopped_early:
             self._train_epoch(hooks)
             record = self._end_epoch(lambda: hooks.after_step(self))
-            hooks.after_epoch(self, record)
+            hooks.after_epoch(self, [record])
         last = self.weights()
         if self.best_weights is not None:
             self.model.load_state_dict(self.best_weights)
