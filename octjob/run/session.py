@@ -87,12 +87,14 @@ class Session:
             _only({getattr(unit, part) for unit in units}) for part in ("seed", "repeat", "fold")
         )
         self.heartbeat.tick(0, 0, seed=seed, repeat=repeat if self.run.repeats > 1 else None, fold=fold)
-        if self.current is not None and self.current["unit"] == name:
+        if self.current is None:
+            return None
+        if self.current["unit"] == name:
             state: State = self.current["state"]
             return state
-        # Lines of another octjob, which left a state of other heads together: they are trained anew.
-        begun = {(unit.seed, unit.repeat, unit.fold) for unit in units}
-        self.history = [x for x in self.history if (x["seed"], x["repeat"], x["fold"]) not in begun]
+        # What another octjob left, which trained other units together: these begin anew, and so do their lines.
+        names = {unit.name for unit in units}
+        self.history = [record for record in self.history if _unit_name(record) not in names]
         return None
 
     def check_stop(self) -> None:
