@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from docs.adr import decisions_page, read_decisions
 from docs.problem import ProblemError
 from docs.rooms import purposes, read_house, rooms_svg
+from docs.speed import benchmarks_page, benchmarks_svg, read_record
 from docs.way import way_svg
 from octjob.cli import cli
 from octjob.cli.output import explain_schema, leaderboard_schema, plan_schema, status_schema
@@ -113,6 +114,8 @@ def pages() -> dict[Path, str]:
         DOCS / "decisions/index.md": f"{GENERATED}\n{decisions_page(read_decisions(DOCS / 'decisions'))}",
         DOCS / "pictures/way.svg": way_svg(ROOT / "sweeps/demo.yaml", (ROOT / "README.md").read_text()),
         DOCS / "pictures/rooms.svg": rooms_svg(read_house(), purposes(DOCS / "architecture.md")),
+        DOCS / "benchmarks.md": f"{GENERATED}\n{benchmarks_page(read_record(DOCS / 'benchmarks.json'))}",
+        DOCS / "pictures/benchmarks.svg": benchmarks_svg(read_record(DOCS / "benchmarks.json")),
         DOCS / "schema/status.json": json.dumps(status_schema(), indent=1) + "\n",
         DOCS / "schema/plan.json": json.dumps(plan_schema(), indent=1) + "\n",
         DOCS / "schema/explain.json": json.dumps(explain_schema(), indent=1) + "\n",

@@ -172,6 +172,7 @@ class Encoder:
         from octjob.data.preprocess import NoContrastError, preprocess_volume
         from octjob.errors import DataError
         from octjob.features.encode import Encoding
+        from octjob.models.pooling import row_of
         from octjob.runtime.single import Single
         from octjob.spec.experiment import Data, Experiment, Model
 
@@ -182,7 +183,10 @@ class Encoder:
             raise DataError(
                 f"volume {volume.sop_instance_uid}: {error}", "There is nothing in it to encode."
             ) from None
-        return Encoding(self.loaded, experiment, Single(self.device)).encode([x_DHW])[0]
+        encoding = Encoding(self.loaded, experiment, Single(self.device))
+        pooling = encoding.pooling_of(experiment)
+        (pooled,) = encoding.encode([x_DHW], [pooling])
+        return pooled[pooling][row_of(pool)]
 
 
 @dataclass(frozen=True, eq=False)

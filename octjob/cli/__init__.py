@@ -25,6 +25,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Estimate what each chip must hold and compute, and what would make it fit.",
     ),
     "render": ("octjob.cli.render:render", "Write a sweep's Kubernetes documents as files."),
+    "prepare": (
+        "octjob.cli.prepare:prepare",
+        "Read, decode and preprocess the volumes of a sweep into its shared cache.",
+    ),
     "submit": ("octjob.cli.submit:submit", "Carry out a sweep's unfinished runs."),
     "status": ("octjob.cli.status:status", "Show where a sweep's runs stand."),
     "logs": ("octjob.cli.logs:logs", "Show what a run says, or what its attempts said."),

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @click.option(
     "--bundle",
     type=click.IntRange(1),
-    help="local: up to so many probes on the same features share a process; default 1.",
+    help="local: up to so many probes of one encoder share a process; default as many as leave none idle.",
 )
 @click.option("--update", is_flag=True, help="Submit a changed sweep under its old name; finished runs stay.")
 @click.option(

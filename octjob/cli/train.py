@@ -7,8 +7,9 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from octjob.signals import stop_signals, stop_with
 
 if TYPE_CHECKING:
     from octjob.records.schema import Progress
+    from octjob.run.shared import Shared
     from octjob.run.stop import Stop
     from octjob.run.termination import Tally
 
@@ -79,20 +81,23 @@ def _train_in_turn(run_uris: Sequence[str], logs: Path | None, *, patient: bool)
             f"{len(run_uris)} runs, but there are {host.num_hosts} hosts ({env.NUM_HOSTS})",
             "Several hosts carry out one run: give --run once.",
         )
-    tally, stop = Tally(len(run_uris)), Stop()
+    tally, stop, shared = Tally(len(run_uris)), Stop(), cache(_new_shared)
     failed: list[str] = []
     for number, uri in enumerate(run_uris, 1):
         left = len(run_uris) - number
         with output_to(logs / f"{_run_name(uri)}.log") if logs else nullcontext(), _saying_what_is_left(left):
-            code = _train_one_of_several(uri, tally, stop, patient=patient)
+            code = _train_one_of_several(uri, tally, stop, shared, patient=patient)
             if stop.requested and left:
                 raise Interrupted(
                     f"stopped by signal {stop.signal}", "Start the same command again to continue."
                 )
         if code:
             failed.append(f"{_run_name(uri)} (exit {code})")
-        # The next run shall not share its memory with what is left of this one's encoder.
+        # The next run shall not share its memory with what is left of this one. What was imported stays for good:
+        # looking through it again and again takes longer than all of the rest.
         gc.collect()
+        if number == 1:
+            gc.freeze()
     if failed:
         raise FailedRunsError(
             f"{len(failed)} of {len(run_uris)} runs failed: {', '.join(failed)}",
@@ -110,7 +115,16 @@ def _saying_what_is_left(num_runs: int) -> Iterator[None]:
         raise Interrupted(f"{error.message}{rest}", error.hint) from error
 
 
-def _train_one_of_several(uri: str, tally: Tally, stop: Stop, *, patient: bool) -> int:
+def _new_shared() -> Shared:
+    """Imported late, as all that trains: where that is not installed, the run says so."""
+    from octjob.run.shared import Shared
+
+    return Shared()
+
+
+def _train_one_of_several(
+    uri: str, tally: Tally, stop: Stop, shared: Callable[[], Shared], *, patient: bool
+) -> int:
     """One run; a failure is printed and comes back as its exit code, 0 for none.
 
     Raises `Interrupted`.
@@ -118,7 +132,7 @@ def _train_one_of_several(uri: str, tally: Tally, stop: Stop, *, patient: bool) 
     from octjob.cli import report
 
     try:
-        _train(uri, patient=patient, tally=tally, stop=stop)
+        _train(uri, patient=patient, tally=tally, stop=stop, shared=shared)
     except Interrupted:
         raise
     except Exception as error:  # noqa: BLE001 - printed with its traceback; the other runs have no part in it
@@ -131,7 +145,14 @@ def _run_name(uri: str) -> str:
     return uri.rstrip("/").rpartition("/")[2]
 
 
-def _train(uri: str, *, patient: bool, tally: Tally | None = None, stop: Stop | None = None) -> None:
+def _train(
+    uri: str,
+    *,
+    patient: bool,
+    tally: Tally | None = None,
+    stop: Stop | None = None,
+    shared: Callable[[], Shared] = _new_shared,
+) -> None:
     from octjob.run.hosts import read_host
     from octjob.run.termination import last_words
 
@@ -149,7 +170,7 @@ def _train(uri: str, *, patient: bool, tally: Tally | None = None, stop: Stop | 
                 words.listen(progress)
                 show(progress)
 
-            words.result = run_job(uri, listen, words.host, patient=patient, stop=stop)
+            words.result = run_job(uri, listen, words.host, patient=patient, stop=stop, shared=shared())
 
 
 def _log_to_stdout(verbose: bool) -> None:

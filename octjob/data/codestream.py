@@ -37,14 +37,16 @@ class Codestream:
     size: int
 
 
-def read_codestream(frame: bytes) -> Codestream:
+def read_codestream(frame: bytes, *, scan: bool = True) -> Codestream:
     """Parse the headers of one JPEG, JPEG-LS, JPEG 2000 or HTJ2K codestream.
 
-    Raises `CodestreamError` where it is none, is cut off, or holds more than one image.
+    `scan`: look through a JPEG's data as well, for its first end marker and a second image before it; else the last
+    end marker is the end, as in JPEG 2000. Raises `CodestreamError` where it is none, is cut off, or holds more than
+    one image.
     """
     try:
         if frame.startswith(_JPEG_START):
-            return _read_jpeg(frame)
+            return _read_jpeg(frame, scan)
         start = frame.find(_J2K_START) if frame[4:8] == b"jP  " else 0
         if frame.startswith(_J2K_START, max(start, 0)):
             return _read_jpeg2000(frame, max(start, 0))
@@ -53,7 +55,7 @@ def read_codestream(frame: bytes) -> Codestream:
     raise CodestreamError(f"does not start as a codestream of its transfer syntax ({frame[:4].hex()})")
 
 
-def _read_jpeg(frame: bytes) -> Codestream:
+def _read_jpeg(frame: bytes, scan: bool) -> Codestream:
     sizes: list[tuple[int, int, int, int]] = []
     place = 2
     while True:
@@ -72,10 +74,10 @@ def _read_jpeg(frame: bytes) -> Codestream:
         place += 2 + length
         if code == _SCAN:
             break
-    end = frame.find(END, place)
+    end = frame.find(END, place) if scan else frame.rfind(END, place)
     if end < 0:
         raise CodestreamError("is cut off: its codestream has no end marker")
-    if len(sizes) != 1 or _FRAME_IN_SCAN.search(frame, place, end):
+    if len(sizes) != 1 or (scan and _FRAME_IN_SCAN.search(frame, place, end)):
         raise CodestreamError("holds a codestream of more or less than one image")
     precision, rows, columns, components = sizes[0]
     return Codestream(rows, columns, components, precision, end + len(END))

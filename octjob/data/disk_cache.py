@@ -1,87 +1,92 @@
 """Preprocessed volumes on this machine's disk, so that each is read and decoded once.
 
-    <folder>/<SOP instance UID>.npy    SHA-256, then the array
+    <cache_dir>/volumes/<digest of the format>/<SOP instance UID>-<version of its file>.npy
 
-Legend: x_DHW float32, B-scans x rows x columns, as the encoder takes them.
+Any number of processes share the folder. A file comes into being by a rename and is touched when it is read, so its
+time of change is that of its last use. The format is `octjob.data.volume_format`.
 """
 
 from __future__ import annotations
 
-import io
+import contextlib
 import logging
 import os
-import threading
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
+from octjob.data.disk_room import DiskRoom
+from octjob.data.volume_format import VolumeFormat
 from octjob.errors import AccessError
 from octjob.storage.base import NO_ROOM
-from octjob.storage.sealed import seal, unseal
 from octjob.storage.temporary import remove_dead, temporary_file
 
 log = logging.getLogger(__name__)
 
-Float32 = NDArray[np.float32]
-
 
 class DiskCache:
-    """Volumes of `size` (D, H, W) in one folder. What is damaged is absent. Thread-safe."""
+    """Volumes of one format below `cache_dir`, which holds at most `limit` bytes of all formats. Thread-safe.
 
-    def __init__(self, folder: Path, size: tuple[int, int, int]) -> None:
-        self._folder = folder
-        self._size = size
+    limit: None for half of what is free there. The least recently used are removed, whichever run they were for.
+    """
+
+    def __init__(self, cache_dir: Path, format_: VolumeFormat, limit: int | None = None) -> None:
+        self._folder = cache_dir / "volumes" / format_.digest
+        self._room = DiskRoom(self._folder.parent, limit)
         self._is_full = False
-        # numpy evaluates a header as Python; CPython 3.11's parser fails now and then where two threads ask at once.
-        self._parser = threading.Lock()
-        remove_dead(folder)
+        remove_dead(self._folder)
 
-    def get(self, uid: str) -> Float32 | None:
-        """x_DHW, or None where it is not kept."""
-        path = self._path(uid)
+    def get(self, name: str) -> bytes | None:
+        """The bytes of that name, whole or damaged; None where they are not there or cannot be read."""
+        path = self._folder / name
         try:
-            body = unseal(path.read_bytes())
-            if body is None:
-                raise ValueError("its SHA-256 is wrong")
-            with self._parser:
-                x_DHW: Float32 = np.load(io.BytesIO(body), allow_pickle=False)
+            data = path.read_bytes()
         except FileNotFoundError:
             return None
-        except (ValueError, EOFError, OSError) as error:
-            log.warning("%s: damaged cache file (%s), made again", path, error)
+        except OSError as error:
+            log.warning("%s: cannot be read (%s), made again", path, error)
             return None
-        if x_DHW.shape != self._size or x_DHW.dtype != np.float32:
-            log.warning("%s: cache file holds %s %s, made again", path, x_DHW.shape, x_DHW.dtype)
-            return None
-        return x_DHW
+        # Only the order of removal depends on it; the file may be gone, or another's.
+        with contextlib.suppress(OSError):
+            os.utime(path)
+        return data
 
-    def put(self, uid: str, x_DHW: Float32) -> None:
-        """Keep it while there is room. Raises `AccessError` where the folder cannot be written."""
+    def put(self, name: str, data: bytes, *, damaged: bool = False) -> None:
+        """Keep it, in place of what is there and of what was not used for longest.
+
+        Raises `AccessError` where the folder cannot be written.
+        """
         if self._is_full:
             return
-        path = self._path(uid)
+        path = self._folder / name
         try:
-            _write(path, x_DHW)
+            if not self._room.make(len(data)):
+                self._give_up(path, "it alone is more than `data.cache_limit_gib` allows")
+            elif not self._write(path, data) and not (self._room.free(len(data)) and self._write(path, data)):
+                self._give_up(path, os.strerror(NO_ROOM[0]))
         except FileNotFoundError:
             log.warning("%s: the cache was removed meanwhile; not kept", path)
         except OSError as error:
+            raise AccessError(
+                f"{path}: cannot write the volume cache: {error.strerror or error}",
+                "Mend that or set another `data.cache_dir`, or null for none.",
+            ) from error
+
+    def where(self, name: str) -> str:
+        """The file's path."""
+        return str(self._folder / name)
+
+    def _give_up(self, path: Path, why: str) -> None:
+        self._is_full = True
+        log.warning("%s: %s; going on without the volume cache", path, why)
+
+    def _write(self, path: Path, data: bytes) -> bool:
+        """False where the disk is full."""
+        try:
+            with temporary_file(path.parent) as (temporary, file):
+                file.write(data)
+                file.flush()
+                os.replace(temporary, path)
+        except OSError as error:
             if error.errno not in NO_ROOM:
-                raise AccessError(
-                    f"{path}: cannot write the volume cache: {error.strerror or error}",
-                    "Mend that or set another `data.cache_dir`, or null for none.",
-                ) from error
-            self._is_full = True
-            log.warning("%s: %s; going on without the volume cache", path, error.strerror)
-
-    def _path(self, uid: str) -> Path:
-        return self._folder / f"{uid}.npy"
-
-
-def _write(path: Path, x_DHW: Float32) -> None:
-    buffer = io.BytesIO()
-    np.save(buffer, x_DHW)
-    with temporary_file(path.parent) as (temporary, file):
-        file.write(seal(buffer.getvalue()))
-        file.flush()
-        os.replace(temporary, path)
+                raise
+            return False
+        return True

@@ -6,7 +6,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, TypeVar
 
 import pydicom
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
@@ -14,6 +14,7 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_dataset, read_preamble
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
+from octjob.data.excerpt import Excerpt
 from octjob.data.quarantine import CorruptVolumeError
 
 OPHTHALMIC_TOMOGRAPHY = "1.2.840.10008.5.1.4.1.1.77.1.5.4"
@@ -44,6 +45,7 @@ READ_ERRORS = (
 
 SpacingSource = Literal["shared", "per-frame", "top-level", "none"]
 Spacing = tuple[float, float, float]
+AnyFile = TypeVar("AnyFile", bound=BinaryIO)
 
 
 @dataclass(frozen=True)
@@ -67,15 +69,48 @@ class Header:
     spacing_source: SpacingSource
 
 
+@dataclass(frozen=True, eq=False)
+class DicomFile:
+    """A parsed file: `dataset` holds what comes before the pixel data, whose element begins at byte `header_end`.
+
+    `excerpt` is the file, inflated where it is deflated.
+    """
+
+    dataset: FileDataset
+    excerpt: Excerpt
+    header_end: int
+
+    @property
+    def is_implicit_vr(self) -> bool:
+        """Whether elements are written without their type."""
+        return bool(self.dataset.original_encoding[0])
+
+    @property
+    def is_little_endian(self) -> bool:
+        """Whether numbers are written with their lowest byte first."""
+        return bool(self.dataset.original_encoding[1])
+
+
 def read_header(source: bytes | BinaryIO, uri: str) -> Header:
     """Read up to the pixel data; a seekable file is read no further than needed.
 
     Raises `CorruptVolumeError` if it is not an Ophthalmic Tomography Image with a complete header.
     """
+    file = BytesIO(source) if isinstance(source, bytes) else source
     try:
-        return parse_header(open_dataset(source, uri, stop_before_pixels=True), uri)
+        dataset, _ = _open(file, uri, header_only=True)
+        return parse_header(dataset, uri)
     except READ_ERRORS as error:
         raise CorruptVolumeError(uri, f"unreadable header: {reason_of(error)}") from error
+
+
+def open_dicom(excerpt: Excerpt, uri: str) -> DicomFile:
+    """Parse up to the pixel data; raises `CorruptVolumeError` if it is not DICOM or inflates without end, else
+    whatever of READ_ERRORS the parser meets."""
+    file = BytesIO(excerpt.head)
+    dataset, plain = _open(file, uri, header_only=False)
+    held = excerpt if plain is file else Excerpt.whole(plain.getvalue())
+    return DicomFile(dataset, held, plain.tell())
 
 
 def reason_of(error: Exception) -> str:
@@ -87,10 +122,8 @@ def reason_of(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def open_dataset(source: bytes | BinaryIO, uri: str, *, stop_before_pixels: bool) -> FileDataset:
-    """Parse; raises `CorruptVolumeError` if it is not DICOM or inflates without end, else whatever of
-    READ_ERRORS the parser meets."""
-    file = BytesIO(source) if isinstance(source, bytes) else source
+def _open(file: AnyFile, uri: str, *, header_only: bool) -> tuple[FileDataset, AnyFile | BytesIO]:
+    """The header, and the file that is left where the pixel data begin: this one, or one of what it inflates to."""
     try:
         preamble = read_preamble(file, False)
     except InvalidDicomError as error:
@@ -100,18 +133,13 @@ def open_dataset(source: bytes | BinaryIO, uri: str, *, stop_before_pixels: bool
     )
     if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
         file.seek(0)
-        return pydicom.dcmread(file, stop_before_pixels=stop_before_pixels)
+        return pydicom.dcmread(file, stop_before_pixels=True), file
     # pydicom inflates whatever the file says; a file of 1 MB can say 1 GB.
-    plain = BytesIO(_inflate(file.read(), uri, header_only=stop_before_pixels))
-    dataset = read_dataset(
-        plain,
-        False,
-        True,
-        stop_when=lambda tag, _vr, _length: stop_before_pixels and tag >= _PIXEL_DATA,
-    )
+    plain = BytesIO(_inflate(file.read(), uri, header_only=header_only))
+    dataset = read_dataset(plain, False, True, stop_when=lambda tag, _vr, _length: tag >= _PIXEL_DATA)
     found = FileDataset(plain, dataset, preamble, meta, is_implicit_VR=False, is_little_endian=True)
     found.set_original_encoding(False, True)
-    return found
+    return found, plain
 
 
 def _inflate(data: bytes, uri: str, *, header_only: bool) -> bytes:

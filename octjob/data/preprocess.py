@@ -1,9 +1,9 @@
 """From stored voxels to the encoder's input, by named profile.
 
-`pretraining` repeats what the checkpoints of the original project saw (its datasets.py and transforms.py):
-rescale, z-score over all voxels, trilinear resize, z-score again. `seed_finetune` repeats the original
-fine-tuning (its io.py): no rescale, clip to [0, 99th percentile], min-max, gamma 0.8, then resize; so that
-the difference can be measured.
+`pretraining` gives what the checkpoints of the original project saw (its datasets.py and transforms.py: rescale,
+z-score over all voxels, trilinear resize, z-score again), looking at no more than it needs. `seed_finetune` repeats
+the original fine-tuning (its io.py): no rescale, clip to [0, 99th percentile], min-max, gamma 0.8, then resize; so
+that the difference can be measured.
 
 Legend: D, H, W = B-scans, rows (axial), columns (lateral); d, h, w after resizing.
 """
@@ -19,19 +19,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from octjob.data.dicom import RawVolume
-from octjob.data.resize import Float32, Size, resize
+from octjob.data.resize import Size, resize
+from octjob.data.taps import Float32, touched_frames
 
 Profile = Literal["pretraining", "seed_finetune"]
 
 # Raised whenever a profile's numbers change, so that no cache mixes old and new.
-_VERSION = 1
+_VERSION = 2
 
 _QUANTILE = 0.99
 _QUANTILE_STRIDE = 4
 _QUANTILE_WHOLE = 1_000_000
 _GAMMA = 0.8
-# After the first z-score the volume has standard deviation 1; less than this is rounding, not image.
-_LEAST_STD = 1e-6
+# Of the range of the voxels that are touched; a range of less than this once resized is rounding, not image.
+_LEAST_RANGE = 1e-6
 
 
 class NoContrastError(ValueError):
@@ -44,14 +45,22 @@ def preprocess(raw_x_DHW: NDArray[Any], profile: Profile, size: Size) -> Float32
     volume, which the original let through as zeros or NaN."""
     if profile == "seed_finetune":
         return _seed_finetune(raw_x_DHW, size)
-    return _pretraining(lambda i: raw_x_DHW[i].astype(np.float32), raw_x_DHW.shape[0], size)
+    return _pretraining(lambda i: raw_x_DHW[i], raw_x_DHW.shape, size, lambda x: x.astype(np.float32))
 
 
 def preprocess_volume(raw: RawVolume, profile: Profile, size: Size) -> Float32:
-    """(d, h, w) float32 as `preprocess`, from a decoded file; never holds the whole volume as float32."""
+    """(d, h, w) float32 as `preprocess`, from a decoded file; never holds the whole volume as float32.
+
+    Of a volume read for a depth (`touched_depth`), only for that depth: `ValueError` where it lacks a B-scan.
+    """
     if profile == "seed_finetune":
-        return _seed_finetune(raw.stored_DHW, size)
-    return _pretraining(lambda i: raw.rescaled(raw.stored_DHW[i]), raw.stored_DHW.shape[0], size)
+        return _seed_finetune(raw.whole_DHW, size)
+    return _pretraining(raw.frame, raw.shape, size, raw.rescaled)
+
+
+def touched_depth(profile: Profile, size: Size) -> int | None:
+    """What to read a volume for (`read_volume`): the depth that it is resized to, None where all of it counts."""
+    return None if profile == "seed_finetune" else size[0]
 
 
 def preprocess_digest(profile: Profile, size: Size) -> str:
@@ -60,40 +69,50 @@ def preprocess_digest(profile: Profile, size: Size) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _pretraining(frame: Callable[[int], Float32], num_frames: int, size: Size) -> Float32:
-    mean, std = _moments(frame, num_frames)
-
-    def scored(index: int) -> Float32:
-        x_HW = frame(index)
-        x_HW -= np.float32(mean)
-        x_HW /= np.float32(std)
-        return x_HW
-
-    y_dhw = resize(scored, num_frames, size)
-    mean, std = _moments(lambda i: y_dhw[i], len(y_dhw), least_std=_LEAST_STD)
+def _pretraining(
+    frame: Callable[[int], NDArray[Any]],
+    shape: tuple[int, ...],
+    size: Size,
+    rescaled: Callable[[NDArray[Any]], Float32],
+) -> Float32:
+    """The z-score of the resized volume. What comes before it and is affine, a z-score of the whole or a rescale,
+    leaves its sign alone: the weights of a resize sum to one."""
+    low, high = _extremes(frame, shape[0], size[0])
+    with np.errstate(over="ignore", invalid="ignore"):
+        first, last = rescaled(np.array([low, high])).tolist()
+    if not np.isfinite(first) or not np.isfinite(last):
+        raise NoContrastError("holds values that are not finite")
+    if first == last:
+        raise NoContrastError(f"all voxels have the same value ({first:g})")
+    y_dhw = resize(frame, shape, size, (low + high) / 2)
+    mean, std = _moments(y_dhw)
+    least = _LEAST_RANGE * (high - low)
+    if std <= least and np.ptp(y_dhw) <= least:
+        raise NoContrastError(f"all voxels have the same value ({first:g}) once resized")
     y_dhw -= np.float32(mean)
-    y_dhw /= np.float32(std)
+    y_dhw /= np.float32(std if last > first else -std)
     return y_dhw
 
 
-def _moments(frame: Callable[[int], Float32], num_frames: int, least_std: float = 0.0) -> tuple[float, float]:
-    """Mean and population standard deviation over all voxels, in float64, one B-scan in memory at a time."""
-    low, high, total, count = np.inf, -np.inf, 0.0, 0
-    for index in range(num_frames):
-        x_HW = frame(index)
-        low, high = min(low, float(x_HW.min())), max(high, float(x_HW.max()))
-        total += float(x_HW.sum(dtype=np.float64))
-        count += x_HW.size
-    if not np.isfinite(low) or not np.isfinite(high):
-        raise NoContrastError("holds values that are not finite")
-    mean, squares = total / count, 0.0
-    for index in range(num_frames):
-        deviation_HW = frame(index).astype(np.float64) - mean
-        squares += float(np.square(deviation_HW, out=deviation_HW).sum())
-    std = float(np.sqrt(squares / count))
-    if low == high or std <= least_std:
-        raise NoContrastError(f"all voxels have the same value ({low:g})")
-    return mean, std
+def _extremes(frame: Callable[[int], NDArray[Any]], num_frames: int, depth: int) -> tuple[float, float]:
+    """The smallest and the largest voxel of the B-scans that are touched; NaN where there is one."""
+    extremes = [(x_HW.min(), x_HW.max()) for x_HW in map(frame, touched_frames(num_frames, depth))]
+    return float(np.min(extremes)), float(np.max(extremes))
+
+
+def _moments(y_dhw: Float32) -> tuple[float, float]:
+    """Mean and population standard deviation over all voxels, in float64, one B-scan in memory at a time.
+
+    One pass will do where 0 lies amid the values: even a single bright voxel costs no more than seven digits.
+    """
+    total = squares = 0.0
+    y_n = np.empty(y_dhw[0].size)
+    for y_hw in y_dhw:
+        y_n[:] = y_hw.ravel()
+        total += float(y_n.sum())
+        squares += float(y_n @ y_n)
+    mean = total / y_dhw.size
+    return mean, float(np.sqrt(max(0.0, squares / y_dhw.size - mean**2)))
 
 
 def _seed_finetune(x_DHW: NDArray[Any], size: Size) -> Float32:
@@ -114,4 +133,4 @@ def _seed_finetune(x_DHW: NDArray[Any], size: Size) -> Float32:
         y_HW: Float32 = np.power(x_HW, np.float32(_GAMMA))
         return y_HW
 
-    return resize(normalised, x_DHW.shape[0], size)
+    return resize(normalised, x_DHW.shape, size)

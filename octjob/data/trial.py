@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import dcmread, dcmwrite, uid
+from pydicom import dcmwrite, uid
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 
+from octjob.data.excerpt import Excerpt
+from octjob.data.header import open_dicom
 from octjob.data.pixels import SYNTAXES, PixelError, available_decoders, decode_pixels
 from octjob.errors import DataError
 
@@ -35,7 +37,7 @@ def try_decoders() -> Iterator[tuple[str, str | None]]:
 
 def _fault(data: bytes, frame_HW: Frame) -> str | None:
     try:
-        found_DHW = decode_pixels(dcmread(io.BytesIO(data)), 1, *frame_HW.shape)
+        found_DHW = decode_pixels(open_dicom(Excerpt.whole(data), "memory:trial"), 1, *frame_HW.shape)
     except (PixelError, DataError) as error:
         return str(error)
     off = int(np.abs(found_DHW[0].astype(int) - frame_HW).max())

@@ -17,30 +17,48 @@ from octjob.data.cohort import Volume
 from octjob.data.decoders import Decoders
 from octjob.data.dicom import RawVolume
 from octjob.data.disk_cache import DiskCache
-from octjob.data.preprocess import NoContrastError, Profile, preprocess_digest, preprocess_volume
+from octjob.data.preprocess import NoContrastError, Profile, preprocess_volume
 from octjob.data.quarantine import CorruptVolumeError, Quarantine, Quarantined
+from octjob.data.shared_cache import SharedCache
+from octjob.data.source_versions import SourceVersions
+from octjob.data.volume_cache import Place, VolumeCache
+from octjob.data.volume_format import VolumeFormat
+from octjob.spec.experiment import VolumeDtype
 from octjob.storage.base import ObjectNotFoundError, ObjectStore
 
 Float32 = NDArray[np.float32]
 
 
 class VolumeReader:
-    """Reads volumes as (D, H, W) float32 of `size`, preprocessed by `profile`. Thread-safe.
+    """Reads volumes as (D, H, W) float32 of `size`, preprocessed by `profile`, rounded to `dtype`. Thread-safe.
 
-    With a `cache_dir`, each volume is kept at `<cache_dir>/volumes/<digest>/<SOP instance UID>.npy`, its SHA-256
-    in front; what is damaged is made again, what there is no room for is not kept. `digest` is that of the
-    preprocessing, so that a changed profile never meets old files.
+    cache_dir: a local folder that keeps at most `cache_limit` bytes of them, see `octjob.data.disk_cache`.
+    shared: a store that keeps them for all runs, see `octjob.data.shared_cache`. With either, what is damaged is made
+    again and what there is no room for is not kept; the numbers are the same with and without.
     """
 
     def __init__(
-        self, store: ObjectStore, profile: Profile, size: tuple[int, int, int], cache_dir: Path | None = None
+        self,
+        store: ObjectStore,
+        profile: Profile,
+        size: tuple[int, int, int],
+        cache_dir: Path | None = None,
+        *,
+        cache_limit: int | None = None,
+        dtype: VolumeDtype = "float32",
+        shared: ObjectStore | None = None,
     ) -> None:
         self._store = store
         self._decoders = Decoders()
         self._profile = profile
         self._size = size
-        folder = cache_dir / "volumes" / preprocess_digest(profile, size) if cache_dir else None
-        self._cache = DiskCache(folder, size) if folder else None
+        self._format = VolumeFormat(profile, size, dtype)
+        places: list[Place] = []
+        if cache_dir:
+            places.append(DiskCache(cache_dir, self._format, cache_limit))
+        if shared:
+            places.append(SharedCache(shared, self._format))
+        self._cache = VolumeCache(self._format, SourceVersions(store), places) if places else None
 
     @property
     def size(self) -> tuple[int, int, int]:
@@ -54,12 +72,11 @@ class VolumeReader:
     def read(self, volume: Volume) -> Float32:
         """x_DHW. Raises `CorruptVolumeError` if the object is missing, unreadable or not the volume the
         manifest describes, `AccessError` if the store refuses or the cache cannot be written."""
-        uid = volume.record.sop_instance_uid
-        x_DHW = self._cache.get(uid) if self._cache else None
+        x_DHW = self._cache.get(volume.record) if self._cache else None
         if x_DHW is None:
-            x_DHW = self._read(volume)
+            x_DHW = self._format.rounded(self._read(volume))
             if self._cache:
-                self._cache.put(uid, x_DHW)
+                self._cache.put(volume.record, x_DHW)
         return x_DHW
 
     def _read(self, volume: Volume) -> Float32:

@@ -5,6 +5,7 @@ Suffixes: P participants (or volumes), S seeds, K classes.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -50,13 +51,22 @@ def identical_predictions(runs: Mapping[str, ParticipantScores]) -> list[Identic
 
 
 def _same_probabilities(runs: Mapping[str, ParticipantScores]) -> tuple[tuple[str, ...], ...]:
+    """The runs in order, each with the first before it whose probabilities are its own."""
     clusters: list[list[str]] = []
+    # What agrees everywhere agrees in any weighted sum: only runs of about the same sum need a closer look.
+    sums: list[tuple[float, int]] = []
+    shape = next(iter(runs.values())).probability_SPK.shape
+    weight_SPK = np.random.default_rng(0).random(shape)
+    reach = 2 * SAME_PROBABILITY * float(weight_SPK.sum())
     for name, scores in runs.items():
-        for cluster in clusters:
-            difference_SPK = scores.probability_SPK - runs[cluster[0]].probability_SPK
+        total = float((weight_SPK * scores.probability_SPK).sum())
+        near = sums[bisect_left(sums, (total - reach,)) : bisect_right(sums, (total + reach, len(runs)))]
+        for position in sorted(position for _, position in near):
+            difference_SPK = scores.probability_SPK - runs[clusters[position][0]].probability_SPK
             if np.abs(difference_SPK).max() <= SAME_PROBABILITY:
-                cluster.append(name)
+                clusters[position].append(name)
                 break
         else:
+            insort(sums, (total, len(clusters)))
             clusters.append([name])
     return tuple(tuple(cluster) for cluster in clusters if len(cluster) > 1)

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
-from scipy import stats
 
 from octjob.catalog import METRICS, RANKING
 from octjob.evaluate.arrays import FloatArray, IntArray
+from octjob.evaluate.distributions import normal_quantile, student_quantile
 from octjob.evaluate.metrics import mean_over_seeds
 from octjob.evaluate.predictions import ParticipantScores
 
@@ -42,7 +43,7 @@ def wilson(k: int, n: int, level: float = 0.95) -> Interval:
         raise ValueError(
             f"wilson needs 0 <= k <= n, n > 0 and 0 < level < 1; got k={k}, n={n}, level={level}"
         )
-    z = float(stats.norm.isf((1 - level) / 2))
+    z = -normal_quantile((1 - level) / 2)
     center = (k + z * z / 2) / (n + z * z)
     half_width = z / (n + z * z) * float(np.sqrt(k * (n - k) / n + z * z / 4))
     low = 0.0 if k == 0 else center - half_width
@@ -73,13 +74,14 @@ def smallest_class(label_G: IntArray) -> int:
     return int(np.unique(label_G, return_counts=True)[1].min())
 
 
+@cache
 def t_factor(smallest: int, level: float = 0.95) -> float:
     """Student's quantile over the normal one, for one degree of freedom less than the smallest class has people.
 
     The error of a mean over classes is dominated by the smallest class, and is itself estimated from so few.
     """
     upper = (1 + level) / 2
-    return float(stats.t.ppf(upper, max(1, smallest - 1)) / stats.norm.ppf(upper))
+    return student_quantile(upper, max(1, smallest - 1)) / normal_quantile(upper)
 
 
 def participant_groups(scores: ParticipantScores) -> tuple[IntArray, IntArray]:
@@ -151,7 +153,7 @@ def logit_interval(
         return Interval(float("nan"), float("nan"), level, method)
     if not 0 < share < 1:  # one class only: a guess is right, and there is nothing to be unsure of
         return Interval(value, value, level, method)
-    quantile = t_factor(smallest_class(label_G), level) * float(stats.norm.ppf((1 + level) / 2))
+    quantile = t_factor(smallest_class(label_G), level) * normal_quantile((1 + level) / 2)
     half_width = quantile * np.sqrt(variance) / (n + _NUM_GUESSED) / (share * (1 - share))
     center = np.log(share / (1 - share))
     low, high = (lowest + span / (1 + np.exp(-(center + sign * half_width))) for sign in (-1.0, 1.0))

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from octjob.errors import DataError
 from octjob.evaluate.arrays import FloatArray, to_plain
+from octjob.evaluate.distributions import fair_coin_beyond, normal_quantile
 from octjob.evaluate.intervals import (
     Interval,
     in_chunks,
@@ -25,7 +25,7 @@ from octjob.evaluate.intervals import (
 )
 from octjob.evaluate.metrics import mean_over_seeds
 from octjob.evaluate.predictions import ParticipantScores, name_some
-from octjob.evaluate.weighted import mean_defined, pairs_won, weighted_metrics
+from octjob.evaluate.swapped import AlignedPair, swap_p_values
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def paired_difference(
         DataError: different participants, labels or number of classes.
         ValueError: an unknown metric.
     """
-    a, b = _aligned(a, b)
+    a, b = aligned(a, b)
     once_BP = np.ones((1, len(a.label_P)))
     value_a = float(mean_over_seeds([metric], a, once_BP)[metric][0])
     value_b = float(mean_over_seeds([metric], b, once_BP)[metric][0])
@@ -97,10 +97,14 @@ def paired_difference(
     )
 
 
-def _aligned(a: ParticipantScores, b: ParticipantScores) -> tuple[ParticipantScores, ParticipantScores]:
+def aligned(a: ParticipantScores, b: ParticipantScores) -> AlignedPair:
+    """The two runs with their rows in one order and as many passes.
+
+    Raises `DataError` for different participants, labels or numbers of classes.
+    """
     a, b = a.ordered(), b.ordered()
-    keys_a, keys_b = set(a.row_keys()), set(b.row_keys())
-    if keys_a != keys_b:
+    if a.row_keys() != b.row_keys():
+        keys_a, keys_b = set(a.row_keys()), set(b.row_keys())
         examples = name_some(" ".join(key).strip() for key in keys_a ^ keys_b)
         raise DataError(
             f"the two runs scored different participants or volumes: {len(keys_a - keys_b)} only in the "
@@ -153,7 +157,7 @@ def difference_interval(
 
     smallest: participants of the smallest class, see `intervals.t_factor`.
     """
-    quantile = t_factor(smallest, level) * float(stats.norm.ppf((1 + level) / 2))
+    quantile = t_factor(smallest, level) * normal_quantile((1 + level) / 2)
     half_width = quantile * float(difference_B.std(ddof=1)) if len(difference_B) > 1 else float("nan")
     method = f"paired participant bootstrap stratified by class, Student, {len(difference_B)} draws"
     return Interval(observed - half_width, observed + half_width, level, method)
@@ -166,68 +170,7 @@ def permutation_p_value(
 
     See `paired_difference`, which raises what this would.
     """
-    a, b = _aligned(a, b)
-    label_G, group_P = participant_groups(a)
-    keep_BG = np.random.default_rng(seed).integers(0, 2, (num_permutations, len(label_G))).astype(np.float64)
-    keep_BG = np.concatenate([np.ones((1, len(label_G))), keep_BG])
-    if metric == "macro_auroc":
-        difference_B = (keep_BG[:, group_P] - 0.5) @ auroc_contributions(a, b)
-    else:
-        difference_B = in_chunks(
-            lambda chunk_BG: {metric: _swapped_difference(a, b, chunk_BG[:, group_P], metric)},
-            keep_BG,
-            2 * len(group_P),
-        )[metric]
-    # Rounding must not turn a permutation that equals the observation into a smaller one.
-    num_extreme = int((np.abs(difference_B[1:]) >= abs(difference_B[0]) - 1e-12).sum())
-    return (1 + num_extreme) / (1 + num_permutations) if np.isfinite(difference_B[0]) else float("nan")
-
-
-def _swapped_difference(
-    a: ParticipantScores, b: ParticipantScores, from_a_BP: FloatArray, metric: str
-) -> FloatArray:
-    """The metric of the run that takes a participant's output from `a` where 1 and from `b` where 0, minus that of
-    the run that takes the other, [B]."""
-    # Both runs' rows under one another: a weighting of zeros and ones picks each participant from one run.
-    label_P = np.concatenate([a.label_P, b.label_P])
-    score_SPK = np.concatenate([_exchangeable(run, metric) for run in (a, b)], axis=1)
-    picked_BP, others_BP = (np.concatenate([x_BP, 1 - x_BP], axis=1) for x_BP in (from_a_BP, 1 - from_a_BP))
-    per_pass = [
-        weighted_metrics([metric], score_PK, label_P, picked_BP)[metric]
-        - weighted_metrics([metric], score_PK, label_P, others_BP)[metric]
-        for score_PK in score_SPK
-    ]
-    return np.mean(per_pass, axis=0)  # type: ignore[no-any-return]
-
-
-def auroc_contributions(a: ParticipantScores, b: ParticipantScores) -> FloatArray:
-    """What each participant adds to the difference in macro AUROC when its outputs are not swapped, [P].
-
-    The AUROC of a mixture of two runs is quadratic in who is taken from which, but the difference of the two
-    mixtures that a swap makes is linear: half the sum of these, each with the sign of its participant's choice.
-    """
-    of_a_SPK, of_b_SPK = (_exchangeable(run, "macro_auroc") for run in (a, b))
-    contribution_KP = np.full((a.num_classes, len(a.label_P)), np.nan)
-    for k in range(a.num_classes):
-        positive_P = a.label_P == k
-        if positive_P.all() or not positive_P.any():
-            continue
-        (a_SI, b_SI), (a_SJ, b_SJ) = (
-            (of_a_SPK[:, which_P, k], of_b_SPK[:, which_P, k]) for which_P in (positive_P, ~positive_P)
-        )
-        same_IJ = pairs_won(a_SI, a_SJ) - pairs_won(b_SI, b_SJ)
-        crossed_IJ = pairs_won(a_SI, b_SJ) - pairs_won(b_SI, a_SJ)
-        contribution_KP[k, positive_P] = (same_IJ + crossed_IJ).sum(axis=1) / same_IJ.size
-        contribution_KP[k, ~positive_P] = (same_IJ - crossed_IJ).sum(axis=0) / same_IJ.size
-    return mean_defined(contribution_KP.T)
-
-
-def _exchangeable(run: ParticipantScores, metric: str) -> FloatArray:
-    """What is swapped between runs, [S, P, K]: probabilities, or ranks within the run for what only orders."""
-    if metric not in ("macro_auroc", "macro_auprc"):
-        return run.probability_SPK
-    rank_SPK: FloatArray = stats.rankdata(run.probability_SPK, axis=1)
-    return rank_SPK
+    return swap_p_values([aligned(a, b)], metric, num_permutations, seed)[0]
 
 
 def _mcnemar(a: ParticipantScores, b: ParticipantScores) -> tuple[McNemar, ...]:
@@ -237,7 +180,7 @@ def _mcnemar(a: ParticipantScores, b: ParticipantScores) -> tuple[McNemar, ...]:
     ):
         only_a, only_b = int((right_a_P & ~right_b_P).sum()), int((right_b_P & ~right_a_P).sum())
         discordant = only_a + only_b
-        p_value = float(stats.binomtest(only_a, discordant, 0.5).pvalue) if discordant else 1.0
+        p_value = fair_coin_beyond(only_a, discordant) if discordant else 1.0
         tests.append(McNemar(seed_a, seed_b, only_a, only_b, p_value))
     return tuple(tests)
 

@@ -7,9 +7,11 @@ Suffixes: N rows of the table (volume x pass), P participants (or volumes), S pa
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -108,6 +110,22 @@ class Predictions:
         return Predictions(**columns, logits_NK=self.logits_NK[which])
 
 
+class SharedColumns:
+    """Columns that many runs have alike, held once: all but the logits of most sweeps."""
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[str, bytes], StrArray | IntArray] = {}
+
+    def of(self, predictions: Predictions) -> Predictions:
+        """The same table, with columns that were seen before in place of its own. Threads may call this at once."""
+        columns: dict[str, Any] = {name: self._seen(getattr(predictions, name)) for name in COLUMNS}
+        return replace(predictions, **columns)
+
+    def _seen(self, column: StrArray | IntArray) -> StrArray | IntArray:
+        key = (column.dtype.str, hashlib.sha256(column.tobytes()).digest())
+        return self._held.setdefault(key, column)
+
+
 @dataclass(frozen=True, eq=False)
 class ParticipantScores:
     """Class probabilities per row and pass; a row is a participant, or a volume if `volume_P` names it.
@@ -182,6 +200,8 @@ class ParticipantScores:
     def ordered(self) -> ParticipantScores:
         """The same rows in the order of their keys."""
         keys = self.row_keys()
+        if all(before < after for before, after in pairwise(keys)):
+            return self
         order_P = np.array(sorted(range(len(keys)), key=keys.__getitem__))
         volume_P = None if self.volume_P is None else self.volume_P[order_P]
         probability_SPK = self.probability_SPK[:, order_P]

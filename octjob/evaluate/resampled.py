@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from octjob.catalog import METRICS
 from octjob.evaluate.arrays import FloatArray, to_plain
+from octjob.evaluate.distributions import student_beyond, student_quantile
 from octjob.evaluate.intervals import Interval
 from octjob.evaluate.metrics import mean_over_seeds
 from octjob.evaluate.predictions import How, Predictions, by_participant
@@ -141,8 +141,8 @@ def corrected_t(
         raise ValueError(f"corrected_t needs differences that vary and 0 < level < 1; got {num} and {level}")
     mean = float(difference_J.mean())
     error = float(np.sqrt((1 / num + test_over_train) * difference_J.var(ddof=1)))
-    half_width = float(stats.t.isf((1 - level) / 2, num - 1)) * error
-    p_value = float(2 * stats.t.sf(abs(mean) / error, num - 1))
+    half_width = -student_quantile((1 - level) / 2, num - 1) * error
+    p_value = student_beyond(mean / error, num - 1)
     method = (
         f"{METHOD} (Nadeau and Bengio, 2003), {num} training sets, n_test / n_train {test_over_train:.3g}"
     )

@@ -1,19 +1,20 @@
 """Does the input tell anything about the labels? A permutation of the labels, within site.
 
-Suffixes: B permutations, P rows (participants or volumes), G participants, S seeds, K classes.
+Suffixes: B permutations, P rows (participants or volumes), G participants, R runs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
-from octjob.evaluate.arrays import FloatArray, IntArray, StrArray
+from octjob.evaluate.arrays import IntArray, StrArray
 from octjob.evaluate.intervals import participant_groups
 from octjob.evaluate.predictions import ParticipantScores
-from octjob.evaluate.weighted import OF_CONFUSION, divide, mean_defined
+from octjob.evaluate.relabelled import reached
+from octjob.evaluate.weighted import OF_CONFUSION
 
 MIN_PERMUTATIONS = 2000
 # With Holm's adjustment the smallest p-value must stay well below 0.05: 1 / 40 of it at the most.
@@ -42,25 +43,50 @@ def label_permutation(
     permutations: int = MIN_PERMUTATIONS,
     seed: int = 0,
 ) -> Signal:
-    """Permute the participants' labels, within `site_P` where it is given, and score the same predictions.
+    """`label_permutations` of one run."""
+    return label_permutations([scores], metric, [site_P], permutations, seed)[0]
+
+
+def label_permutations(
+    runs: Sequence[ParticipantScores],
+    metric: str,
+    sites: Sequence[StrArray | None],
+    permutations: int = MIN_PERMUTATIONS,
+    seed: int = 0,
+) -> list[Signal]:
+    """Permute the participants' labels, within the run's `site_P` where it is given, and score the same predictions.
 
     Within a site, so that a model which only knows the site (and sites differ in their classes) has no signal. All
-    seeds see the same permutation. Exact: with no signal, p <= a happens with probability at most a.
+    seeds see the same permutation, and so do all runs with the same labels and sites: they are made once, and scored
+    for all of these runs in a matrix product. Exact: with no signal, p <= a happens with probability at most a.
 
     Raises:
         ValueError: a metric other than macro_auroc and those of a confusion matrix.
     """
-    label_G, group_P = participant_groups(scores)
-    site_G = None if site_P is None else _of_participants(site_P, group_P, len(label_G))
-    permuted_BG = _permuted(label_G, site_G, permutations, np.random.default_rng(seed))
-    label_BP = np.concatenate([label_G[None], permuted_BG])[:, group_P]
-    value_B = _values(scores, metric, label_BP)
-    observed = float(value_B[0])
-    if np.isnan(observed):
-        return Signal(metric, observed, float("nan"), permutations)
-    # Rounding must not turn a permutation that equals the observation into a smaller one.
-    num_extreme = int((value_B[1:] >= observed - 1e-12).sum())
-    return Signal(metric, observed, (1 + num_extreme) / (1 + permutations), permutations)
+    if metric != "macro_auroc" and metric not in OF_CONFUSION:
+        raise ValueError(f"no label permutation of {metric}")
+    alike: dict[Hashable, list[int]] = {}
+    dealt: dict[Hashable, tuple[IntArray, StrArray | None]] = {}
+    for r, (scores, site_P) in enumerate(zip(runs, sites, strict=True)):
+        label_G, group_P = participant_groups(scores)
+        site_G = None if site_P is None else _of_participants(site_P, group_P, len(label_G))
+        key: Hashable = (label_G.tobytes(), None if site_G is None else tuple(site_G.tolist()))
+        alike.setdefault(key, []).append(r)
+        dealt[key] = label_G, site_G
+    found: dict[int, Signal] = {}
+    for key, members in alike.items():
+        permuted_BG = _permuted(*dealt[key], permutations, np.random.default_rng(seed))
+        value_R, count_R = reached([runs[r] for r in members], metric, permuted_BG)
+        found |= {
+            r: _signal(metric, float(value), int(count), permutations)
+            for r, value, count in zip(members, value_R, count_R, strict=True)
+        }
+    return [found[r] for r in range(len(runs))]
+
+
+def _signal(metric: str, value: float, count: int, permutations: int) -> Signal:
+    p_value = float("nan") if np.isnan(value) else (1 + count) / (1 + permutations)
+    return Signal(metric, value, p_value, permutations)
 
 
 def _of_participants(site_P: StrArray, group_P: IntArray, num_groups: int) -> StrArray:
@@ -72,38 +98,11 @@ def _of_participants(site_P: StrArray, group_P: IntArray, num_groups: int) -> St
 def _permuted(
     label_G: IntArray, site_G: StrArray | None, permutations: int, generator: np.random.Generator
 ) -> IntArray:
+    """The labels dealt anew, [B, G], in as few bytes as hold them."""
+    label_G = label_G.astype(np.min_scalar_type(int(label_G.max())))
     permuted_BG = np.tile(label_G, (permutations, 1))
     sites = [None] if site_G is None else np.unique(site_G).tolist()
     for site in sites:
         members = np.arange(len(label_G)) if site_G is None else np.flatnonzero(site_G == site)
         permuted_BG[:, members] = generator.permuted(permuted_BG[:, members], axis=1)
     return permuted_BG
-
-
-def _values(scores: ParticipantScores, metric: str, label_BP: IntArray) -> FloatArray:
-    """The metric under each labelling, mean over seeds, [B]."""
-    if metric == "macro_auroc":
-        return _macro_auroc(scores, label_BP)
-    if metric not in OF_CONFUSION:
-        raise ValueError(f"no label permutation of {metric}")
-    classes = range(scores.num_classes)
-    is_class_KBP = [(label_BP == k).astype(np.float64) for k in classes]
-    per_seed = []
-    for probability_PK in scores.probability_SPK:
-        answer_PK = np.eye(scores.num_classes)[probability_PK.argmax(axis=1)]
-        confusion_BKK = np.stack([is_class_BP @ answer_PK for is_class_BP in is_class_KBP], axis=1)
-        per_seed.append(OF_CONFUSION[metric](confusion_BKK))
-    return np.mean(per_seed, axis=0)  # type: ignore[no-any-return]
-
-
-def _macro_auroc(scores: ParticipantScores, label_BP: IntArray) -> FloatArray:
-    """By rank sums (Mann and Whitney, 1947): linear in the ranks, so the mean over seeds is that of the ranks."""
-    rank_SPK = stats.rankdata(scores.probability_SPK, axis=1)
-    rank_PK, n = rank_SPK.mean(axis=0), label_BP.shape[1]
-    of_classes = []
-    for k in range(scores.num_classes):
-        positive_BP = (label_BP == k).astype(np.float64)
-        num_positive_B = positive_BP.sum(axis=1)
-        above_B = positive_BP @ rank_PK[:, k] - num_positive_B * (num_positive_B + 1) / 2
-        of_classes.append(divide(above_B, num_positive_B * (n - num_positive_B)))
-    return mean_defined(np.stack(of_classes, axis=1))

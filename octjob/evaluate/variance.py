@@ -1,6 +1,6 @@
 """How much a metric moves with the participants scored, with the training seed, and with the training sets.
 
-Suffixes: S passes (a seed and a repeat each), R repeats, T seeds within a repeat, B draws, P rows, G participants.
+Suffixes: S passes (a seed and a repeat each), R repeats, T seeds within a repeat, B draws, P rows.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from octjob.evaluate.arrays import FloatArray, to_plain
-from octjob.evaluate.intervals import in_chunks, participant_groups, stratified_draws
+from octjob.evaluate.draws import SharedDraws
 from octjob.evaluate.metrics import mean_over_seeds
 from octjob.evaluate.predictions import ParticipantScores
 
@@ -46,7 +46,11 @@ class VarianceSources:
 
 
 def variance_sources(
-    scores: ParticipantScores, metric: str = "macro_auroc", num_draws: int = 2000, seed: int = 0
+    scores: ParticipantScores,
+    metric: str = "macro_auroc",
+    num_draws: int = 2000,
+    seed: int = 0,
+    draws: SharedDraws | None = None,
 ) -> VarianceSources:
     """The three sources, as far as seeds and repeats of `scores` allow.
 
@@ -54,25 +58,18 @@ def variance_sources(
     every seed in every repeat the passes form a table of repeats and seeds, and the components are those of its
     two-way analysis of variance (method of moments; a negative variance counts as 0).
 
+    draws: at least two, which runs on the same participants may share; without, `num_draws` from `seed`.
+
     Raises:
         ValueError: an unknown metric, or fewer than two draws.
     """
-    if num_draws < 2:
+    if draws is None and num_draws < 2:
         raise ValueError(f"variance_sources needs at least two draws, got {num_draws}")
-    participants = _of_participants(scores, metric, num_draws, seed)
+    drawn_B = (draws or SharedDraws(scores, num_draws, seed)).in_bag(scores, metric)
+    participants = float(drawn_B.std(ddof=1))
     once_BP = np.ones((1, len(scores.label_P)))
     value_S = np.array([mean_over_seeds([metric], one, once_BP)[metric][0] for one in _passes(scores)])
     return VarianceSources(metric, participants, **_between_passes(scores, value_S))
-
-
-def _of_participants(scores: ParticipantScores, metric: str, num_draws: int, seed: int) -> float:
-    label_G, group_P = participant_groups(scores)
-    values = in_chunks(
-        lambda draw_BG: mean_over_seeds([metric], scores, draw_BG[:, group_P]),
-        stratified_draws(label_G, num_draws, seed),
-        len(group_P),
-    )
-    return float(values[metric].std(ddof=1))
 
 
 def _passes(scores: ParticipantScores) -> list[ParticipantScores]:

@@ -98,11 +98,17 @@ def macro_f1(confusion_BKK: FloatArray) -> FloatArray:
     return mean_defined(f1_per_class(confusion_BKK))
 
 
+def quadratic_penalty(num_classes: int) -> FloatArray:
+    """What taking one class for another costs, [K, K]: the squared distance of their numbers."""
+    classes_K = np.arange(num_classes, dtype=np.float64)
+    penalty_KK: FloatArray = (classes_K[:, None] - classes_K[None, :]) ** 2
+    return penalty_KK
+
+
 @of_confusion
 def quadratic_kappa(confusion_BKK: FloatArray) -> FloatArray:
     """Cohen's kappa with quadratic weights, [B]; NaN if labels and predictions are one and the same class."""
-    classes_K = np.arange(confusion_BKK.shape[1], dtype=np.float64)
-    penalty_KK = (classes_K[:, None] - classes_K[None, :]) ** 2
+    penalty_KK = quadratic_penalty(confusion_BKK.shape[1])
     true_BK, predicted_BK = confusion_BKK.sum(axis=2), confusion_BKK.sum(axis=1)
     expected_BKK = divide(true_BK[:, :, None] * predicted_BK[:, None, :], true_BK.sum(axis=1)[:, None, None])
     observed_B = (penalty_KK * confusion_BKK).sum(axis=(1, 2))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from octjob.catalog import DEFAULT, RANKING
@@ -144,24 +146,37 @@ def _mark_suspicious(
     rows: list[Row], identical: Sequence[IdenticalGroup], finished: Mapping[str, Scored]
 ) -> list[Row]:
     """Flag the rows that predict what other weights predict."""
-    twins: dict[str, tuple[list[str], bool]] = {}
+    weights = {run_id: one.weights for run_id, one in finished.items()}
+    reasons: dict[str, str] = {}
     for group in identical:
-        for name in group.names:
-            others = [other for other in group.names if finished[other].weights != finished[name].weights]
-            same_output = any(
-                name in cluster and len({finished[member].weights for member in cluster}) > 1
-                for cluster in group.same_probabilities
-            )
-            if others:
-                twins[name] = (others, same_output)
-    return [_suspicious(row, *twins[row.run_id]) if row.run_id in twins else row for row in rows]
+        among = Counter(weights[name] for name in group.names)
+        same_output = {
+            name
+            for cluster in group.same_probabilities
+            if len({weights[member] for member in cluster}) > 1
+            for name in cluster
+        }
+        # Up to three of other weights, the same for all runs of a weight.
+        named = {one: _first_others(group.names, weights, one) for one in among} if len(among) > 1 else {}
+        for name in group.names if named else ():
+            num_others = len(group.names) - among[weights[name]]
+            reasons[name] = _suspicion(named[weights[name]], num_others, name in same_output)
+    return [
+        replace(row, flags=(*row.flags, "suspicious"), reasons=(*row.reasons, reasons[row.run_id]))
+        if row.run_id in reasons
+        else row
+        for row in rows
+    ]
 
 
-def _suspicious(row: Row, others: list[str], same_output: bool) -> Row:
+def _first_others(names: Sequence[str], weights: Mapping[str, str], own: str) -> list[str]:
+    return list(islice((name for name in names if weights[name] != own), 3))
+
+
+def _suspicion(named: Sequence[str], num_others: int, same_output: bool) -> str:
     what = "same probabilities" if same_output else "same classes"
-    more = f" and {len(others) - 3} more" if len(others) > 3 else ""
-    reason = f"the {what} for everyone as {', '.join(others[:3])}{more}, from different weights"
-    return replace(row, flags=(*row.flags, "suspicious"), reasons=(*row.reasons, reason))
+    more = f" and {num_others - 3} more" if num_others > 3 else ""
+    return f"the {what} for everyone as {', '.join(named)}{more}, from different weights"
 
 
 def _compared(
@@ -189,13 +204,14 @@ def _ranked(
     of_baseline = {row.run_id for row in rows if row.checkpoint == baseline}
     groups = comparable_groups(material.scores)
     main = max(groups, key=lambda names: (len(names), bool(of_baseline & set(names))), default=[])
+    members = set(main)
     fit = [
         row.run_id
         for row in rows
-        if row.verdict == "ok" and row.value(metric) is not None and row.run_id in main
+        if row.verdict == "ok" and row.value(metric) is not None and row.run_id in members
     ]
     stands = standing(main, fit, material.scores, material.observed, material.draws)
-    return [_with_rank(row, stands, set(main), metric) for row in rows], stands
+    return [_with_rank(row, stands, members, metric) for row in rows], stands
 
 
 def _with_rank(row: Row, stands: Ranking, main: set[str], metric: str) -> Row:

@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from octjob.catalog import DEFAULT
 from octjob.errors import DataError
+from octjob.evaluate.predictions import SharedColumns
+from octjob.evaluate.threads import plain_linear_algebra
 from octjob.leaderboard.board import Leaderboard, build_leaderboard
 from octjob.leaderboard.export import to_files
 from octjob.leaderboard.outcome import Outcome, scored
@@ -38,25 +40,33 @@ def collect(store: ObjectStore, metric: str = DEFAULT) -> Leaderboard:
         AccessError: no sweep here, or the store refuses.
     """
     sweep = read_sweep(store)
-    with ThreadPoolExecutor(NUM_THREADS) as pool:
-        outcomes = list(pool.map(lambda entry: _outcome(store, entry, sweep.class_names), sweep.runs))
-    return build_leaderboard(sweep, outcomes, metric, openings=read_openings(store))
+    shared = SharedColumns()
+    with plain_linear_algebra():
+        with ThreadPoolExecutor(NUM_THREADS) as pool:
+            outcomes = list(
+                pool.map(lambda entry: _outcome(store, entry, sweep.class_names, shared), sweep.runs)
+            )
+        return build_leaderboard(sweep, outcomes, metric, openings=read_openings(store))
 
 
-def _outcome(store: ObjectStore, entry: RunEntry, class_names: Sequence[str]) -> Outcome:
+def _outcome(
+    store: ObjectStore, entry: RunEntry, class_names: Sequence[str], shared: SharedColumns
+) -> Outcome:
     try:
-        return _readable(store, entry, class_names)
+        return _readable(store, entry, class_names, shared)
     except (DataError, ObjectNotFoundError) as error:
         return Outcome(entry, unreadable=error.message)
 
 
-def _readable(store: ObjectStore, entry: RunEntry, class_names: Sequence[str]) -> Outcome:
+def _readable(
+    store: ObjectStore, entry: RunEntry, class_names: Sequence[str], shared: SharedColumns
+) -> Outcome:
     """Raises `DataError` or `ObjectNotFoundError`, naming the URI of what cannot be read."""
     run_id = entry.run_id
     result = read_result(store, run_id)
     if result is None:
         return Outcome(entry, progress=read_progress(store, run_id))
-    predictions = read_predictions(store, run_id)
+    predictions = shared.of(read_predictions(store, run_id))
     result_uri, predictions_uri = (store.uri(run_key(run_id, name)) for name in (RESULT, PREDICTIONS))
     return Outcome(entry, scored(result, predictions, result_uri, predictions_uri, class_names))
 

@@ -9,8 +9,8 @@ configurations; without, it is paired over participants and speaks of the two tr
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -18,11 +18,11 @@ from octjob.errors import DataError
 from octjob.evaluate import ParticipantScores, holm
 from octjob.evaluate.draws import DrawnValues
 from octjob.evaluate.intervals import participant_groups, smallest_class
-from octjob.evaluate.paired import difference_interval, permutation_p_value
+from octjob.evaluate.paired import aligned, difference_interval
 from octjob.evaluate.resampled import FoldValues, resampled_difference
 from octjob.evaluate.signal import num_permutations
+from octjob.evaluate.swapped import AlignedPair, swap_p_values
 
-NUM_THREADS = 4
 Family = Literal["checkpoint", "config"]
 Pair = tuple[str, str]
 
@@ -73,15 +73,15 @@ def pairs_of(
     runs: by run id (checkpoint, configuration). reference: the name of the checkpoint or configuration.
     """
     varied, kept = (0, 1) if family == "checkpoint" else (1, 0)
+    references: dict[str, list[str]] = defaultdict(list)
+    for run, names in runs.items():
+        if run in finished and names[varied] == reference:
+            references[names[kept]].append(run)
     pairs, refused = [], {}
     for run, names in runs.items():
         if run not in finished or names[varied] == reference:
             continue
-        there = [
-            other
-            for other, of_other in runs.items()
-            if other in finished and of_other[varied] == reference and of_other[kept] == names[kept]
-        ]
+        there = references.get(names[kept], [])
         if len(there) == 1:
             pairs.append((run, there[0]))
         else:
@@ -93,38 +93,49 @@ def pairs_of(
 
 def compare(pairs: Sequence[Pair], material: Material, seed: int, num_families: int = 1) -> Compared:
     """Each pair compared, adjusted together, and for the number of families that the table has."""
+    by_folds = [pair for pair in pairs if all(run in material.folds for run in pair)]
+    by_participants = [pair for pair in pairs if not all(run in material.folds for run in pair)]
     permutations = num_permutations(len(pairs) * num_families)
-    one: Callable[[Pair], Comparison | str] = lambda pair: _compared(pair, material, permutations, seed)  # noqa: E731
-    with ThreadPoolExecutor(NUM_THREADS) as pool:
-        results = dict(zip((run for run, _ in pairs), pool.map(one, pairs), strict=True))
-    found = {run: result for run, result in results.items() if isinstance(result, Comparison)}
-    refused = {run: result for run, result in results.items() if isinstance(result, str)}
+    results = {pair: _over_folds(pair, material) for pair in by_folds}
+    results |= _over_participants(by_participants, material, permutations, seed)
+    ordered = {pair[0]: results[pair] for pair in pairs}
+    found = {run: result for run, result in ordered.items() if isinstance(result, Comparison)}
+    refused = {run: result for run, result in ordered.items() if isinstance(result, str)}
     return Compared(_adjusted(found, num_families), refused)
 
 
-def _compared(pair: Pair, material: Material, permutations: int, seed: int) -> Comparison | str:
-    """The comparison, or in words why there is none."""
+def _over_folds(pair: Pair, material: Material) -> Comparison | str:
+    """The comparison over training sets, or in words why there is none."""
     run, reference = pair
-    if run in material.folds and reference in material.folds:
-        resampled = resampled_difference(material.folds[run], material.folds[reference])
-        if resampled.interval is None:
-            return f"not compared with {reference}: {resampled.reason}"
-        low, high = resampled.interval.low, resampled.interval.high
-        return Comparison(reference, "training", resampled.difference, low, high, resampled.p_value)
-    try:
-        p_value = permutation_p_value(
-            material.scores[run], material.scores[reference], material.metric, permutations, seed
+    resampled = resampled_difference(material.folds[run], material.folds[reference])
+    if resampled.interval is None:
+        return f"not compared with {reference}: {resampled.reason}"
+    low, high = resampled.interval.low, resampled.interval.high
+    return Comparison(reference, "training", resampled.difference, low, high, resampled.p_value)
+
+
+def _over_participants(
+    pairs: Sequence[Pair], material: Material, permutations: int, seed: int
+) -> dict[Pair, Comparison | str]:
+    """The comparisons of trained models, all permuted together, or in words why there is none."""
+    results: dict[Pair, Comparison | str] = {}
+    paired: dict[Pair, AlignedPair] = {}
+    for run, reference in pairs:
+        try:
+            paired[run, reference] = aligned(material.scores[run], material.scores[reference])
+        except DataError as error:
+            results[run, reference] = f"not compared with {reference}: {error.message}"
+    p_values = swap_p_values(list(paired.values()), material.metric, permutations, seed)
+    for (run, reference), p_value in zip(paired, p_values, strict=True):
+        difference = material.observed[run] - material.observed[reference]
+        interval = difference_interval(
+            difference,
+            material.draws[run].in_bag_B - material.draws[reference].in_bag_B,
+            smallest_class(participant_groups(material.scores[run])[0]),
         )
-    except DataError as error:
-        return f"not compared with {reference}: {error.message}"
-    difference = material.observed[run] - material.observed[reference]
-    interval = difference_interval(
-        difference,
-        material.draws[run].in_bag_B - material.draws[reference].in_bag_B,
-        smallest_class(participant_groups(material.scores[run])[0]),
-    )
-    numbers = (_finite(value) for value in (difference, interval.low, interval.high, p_value))
-    return Comparison(reference, "trained models", *numbers)
+        numbers = (_finite(value) for value in (difference, interval.low, interval.high, p_value))
+        results[run, reference] = Comparison(reference, "trained models", *numbers)
+    return results
 
 
 def _adjusted(found: Mapping[str, Comparison], num_families: int) -> dict[str, Comparison]:

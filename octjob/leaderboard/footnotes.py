@@ -10,8 +10,10 @@ import numpy as np
 
 from octjob.catalog import RANKING
 from octjob.evaluate import VarianceSources, variance_sources
+from octjob.evaluate.draws import SharedDraws
 from octjob.leaderboard.comparison import Comparison, Family
 from octjob.leaderboard.outcome import Scored
+from octjob.leaderboard.ranking import comparable_groups
 from octjob.leaderboard.rows import Row
 from octjob.records.openings import Opening, openings_in_words
 
@@ -73,11 +75,11 @@ def _comparisons(
 
 def _variance(finished: Mapping[str, Scored], metric: str) -> str:
     """The three sources of variance, each the median over the runs that can tell."""
-    sources = [
-        variance_sources(one.scores, metric, num_draws=_VARIANCE_DRAWS)
-        for one in finished.values()
-        if not one.evaluation.verdict.constant
-    ]
+    sources = []
+    for names in comparable_groups({run_id: one.scores for run_id, one in finished.items()}):
+        runs = [finished[name].scores for name in names if not finished[name].evaluation.verdict.constant]
+        draws = SharedDraws(finished[names[0]].scores, _VARIANCE_DRAWS, seed=0)
+        sources += [variance_sources(scores, metric, draws=draws) for scores in runs]
     parts = [
         _source(sources, "participants", "not known"),
         _source(sources, "seeds", "not known (one seed each)"),

@@ -1,15 +1,14 @@
 """What the runs of a sweep are worth side by side: draws they share, signal, rank ranges, the winner's worth.
 
-Suffixes: B draws, R runs.
+Suffixes: P rows (participants or volumes), G participants.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import combinations
+from functools import partial
 
 import numpy as np
 
@@ -17,20 +16,17 @@ from octjob.evaluate import (
     ParticipantScores,
     RankRange,
     SelectionCorrected,
-    Signal,
     holm,
-    label_permutation,
     rank_ranges,
     selection_corrected,
 )
-from octjob.evaluate.arrays import FloatArray, StrArray
-from octjob.evaluate.draws import DrawnValues, drawn_values, shared_draws
+from octjob.evaluate.arrays import StrArray
+from octjob.evaluate.draws import DrawnValues, SharedDraws
 from octjob.evaluate.intervals import participant_groups, smallest_class
 from octjob.evaluate.power import detectable_difference, participants_needed
-from octjob.evaluate.signal import num_permutations
-
-# numpy leaves Python's lock in its long operations.
-NUM_THREADS = 4
+from octjob.evaluate.signal import label_permutations, num_permutations
+from octjob.evaluate.simultaneous import PairErrors
+from octjob.evaluate.threads import in_threads
 
 
 def comparable_groups(scores: Mapping[str, ParticipantScores]) -> list[list[str]]:
@@ -52,8 +48,9 @@ def draw_all(
     """
     values: dict[str, DrawnValues] = {}
     for names in comparable_groups(scores):
-        draw_BG = shared_draws(scores[names[0]], num_draws, seed)
-        values |= {name: drawn_values(scores[name], metric, draw_BG) for name in names}
+        draws = SharedDraws(scores[names[0]], num_draws, seed)
+        of_runs = in_threads(partial(draws.values, metric=metric), [scores[name] for name in names])
+        values |= zip(names, of_runs, strict=True)
     return values
 
 
@@ -70,13 +67,9 @@ def signals(
     scores: Mapping[str, ParticipantScores], sites: Mapping[str, StrArray], metric: str, seed: int
 ) -> dict[str, AdjustedSignal]:
     """Whether each run knows anything of the labels; runs on which the metric is undefined are left out."""
-    permutations = num_permutations(len(scores))
-
-    def of_run(name: str) -> Signal:
-        return label_permutation(scores[name], metric, sites.get(name), permutations, seed)
-
-    with ThreadPoolExecutor(NUM_THREADS) as pool:
-        found = dict(zip(scores, pool.map(of_run, scores), strict=True))
+    site_P = [sites.get(name) for name in scores]
+    of_runs = label_permutations(list(scores.values()), metric, site_P, num_permutations(len(scores)), seed)
+    found = dict(zip(scores, of_runs, strict=True))
     p = {name: one.p_value for name, one in found.items() if not math.isnan(one.p_value)}
     adjusted = dict(zip(p, holm(list(p.values())), strict=True))
     return {name: AdjustedSignal(p[name], adjusted[name], len(p)) for name in p}
@@ -111,38 +104,28 @@ def standing(
     if not fit:
         return Ranking({})
     label_G, _ = participant_groups(scores[group[0]])
-    ranks = rank_ranges(
-        {name: observed[name] for name in fit},
-        {name: values[name].in_bag_B for name in fit},
-        smallest_class(label_G),
-    )
     winner = selection_corrected(
         np.stack([values[name].in_bag_B for name in group]),
         np.stack([values[name].out_of_bag_B for name in group]),
     )
-    errors = _pair_errors(fit, values)
-    if not errors:
+    errors = PairErrors(np.stack([values[name].in_bag_B for name in fit]))
+    ranks = rank_ranges(
+        {name: observed[name] for name in fit},
+        {name: values[name].in_bag_B for name in fit},
+        smallest_class(label_G),
+        errors=errors,
+    )
+    if not len(errors):
         return Ranking(ranks, winner)
-    first, second = sorted(fit, key=lambda name: -observed[name])[:2]
+    first, second = sorted(range(len(fit)), key=lambda r: -observed[fit[r]])[:2]
     return Ranking(
         ranks,
         winner,
-        detectable_difference(float(np.median(list(errors.values())))),
+        detectable_difference(errors.median()),
         participants_needed(
-            len(label_G), observed[first] - observed[second], errors[frozenset((first, second))]
+            len(label_G), observed[fit[first]] - observed[fit[second]], errors.between(first, second)
         ),
     )
-
-
-def _pair_errors(names: Sequence[str], values: Mapping[str, DrawnValues]) -> dict[frozenset[str], float]:
-    """Bootstrap standard error of each pair's difference, where it is defined and not zero."""
-    draw_RB = np.stack([values[name].in_bag_B for name in names])
-    covariance_RR: FloatArray = np.atleast_2d(np.cov(draw_RB))
-    found = {}
-    for i, j in combinations(range(len(names)), 2):
-        variance = covariance_RR[i, i] + covariance_RR[j, j] - 2 * covariance_RR[i, j]
-        found[frozenset((names[i], names[j]))] = math.sqrt(max(0.0, float(variance)))
-    return found
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
-"""From tokens to what a head sees.
+"""From tokens to what a head sees, and to what is kept of them for every head.
 
-Shapes: B batch, N tokens in (d h w) order, E embedding, T pooled tokens.
+Shapes: B batch, N tokens in (d h w) order, E embedding, T pooled tokens, M pooling methods.
 """
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -13,6 +14,9 @@ from octjob.models.shape import EncoderGeometry, Triple
 
 POOL_METHODS = ("mean", "max")
 PROBE_GRID: Triple = (4, 6, 6)
+# What is kept of every encoded volume: (M, E), a row for each of the methods. It costs next to nothing.
+VECTORS = "-".join(POOL_METHODS)
+_GRID = "grid-"
 
 
 def pool_tokens(tokens_NE: Tensor, method: str) -> Tensor:
@@ -49,3 +53,26 @@ def token_grid(tokens_BNE: Tensor, geometry: EncoderGeometry, grid: Triple = PRO
     B, _, E = tokens_BNE.shape
     tokens_BEdhw = tokens_BNE.transpose(1, 2).reshape(B, E, *geometry.grid)
     return F.adaptive_avg_pool3d(tokens_BEdhw, grid).flatten(2).transpose(1, 2)
+
+
+def pooling_for(pool_method: str, geometry: EncoderGeometry) -> str:
+    """What has to be kept for a head of this `model.pool_method`: `VECTORS`, or `grid-DxHxW` for attentive.
+
+    The grid is `PROBE_GRID`, or the encoder's own where that is coarser.
+    """
+    if pool_method != "attentive":
+        return VECTORS
+    return _GRID + "x".join(str(min(a, b)) for a, b in zip(PROBE_GRID, geometry.grid, strict=True))
+
+
+def pool(tokens_BNE: Tensor, pooling: str, geometry: EncoderGeometry) -> Tensor:
+    """What is kept of the tokens: (B, M, E) for `VECTORS`, (B, T, E) for a grid."""
+    if pooling == VECTORS:
+        return torch.stack([pool_tokens(tokens_BNE, method) for method in POOL_METHODS], dim=1)
+    d, h, w = (int(length) for length in pooling.removeprefix(_GRID).split("x"))
+    return token_grid(tokens_BNE, geometry, (d, h, w))
+
+
+def row_of(pool_method: str) -> int | slice:
+    """The part of what is kept that a head of this `model.pool_method` sees: a row of `VECTORS`, or all tokens."""
+    return slice(None) if pool_method == "attentive" else POOL_METHODS.index(pool_method)

@@ -15,15 +15,18 @@ from octjob.data.manifest import MANIFEST_KEY
 from octjob.data.quarantine import Quarantine
 from octjob.data.volumes import VolumeReader, load_volumes
 from octjob.errors import DataError, SpecError
-from octjob.features.encode import Encoding, encode_views, in_step
+from octjob.features.encode import Encoding, Others, encode_views, in_step
+from octjob.features.memory import FeatureMemory
 from octjob.models.arrange import Arrangement, arrange
 from octjob.models.checkpoint import LoadedEncoder, read_checkpoint
+from octjob.run.shared import Shared
 from octjob.runtime.base import Runtime
 from octjob.spec.experiment import OPEN_TEST_HINT, Experiment
 from octjob.spec.run import Run
 from octjob.storage.base import ObjectStore
 from octjob.storage.copy import local_copy
 from octjob.storage.open import open_store
+from octjob.storage.temporary import temporary_folder
 from octjob.tick import Tick
 from octjob.train.source import VolumeSource
 from octjob.train.trainers import Inputs
@@ -35,20 +38,14 @@ log = logging.getLogger(__name__)
 TEST = "test"
 
 
-def load_encoder(run: Run, workdir: Path, tick: Tick) -> LoadedEncoder:
-    """The run's encoder, checked against its config.
+def load_encoder(run: Run, shared: Shared, tick: Tick) -> LoadedEncoder:
+    """The run's encoder, checked against its config; read only where no earlier run of the process left it.
 
     Raises `DataError` where the file is not the one asked for, or does not fit `model.emb_dim` or
     `data.augment.resize`.
     """
     uri = run.checkpoint.uri
-    loaded = read_checkpoint(
-        local_copy(uri, workdir, tick),
-        encoder=run.config.model.encoder,
-        uri=uri,
-        volume_size=run.checkpoint.volume_size,
-        num_heads=run.checkpoint.num_heads,
-    )
+    loaded = shared.encoder(run, lambda: _read_encoder(run, tick))
     report = loaded.report
     if run.checkpoint.sha256 is not None and report.sha256 != run.checkpoint.sha256.lower():
         raise DataError(
@@ -58,6 +55,18 @@ def load_encoder(run: Run, workdir: Path, tick: Tick) -> LoadedEncoder:
     _check_fit("model.emb_dim", run.config.model.emb_dim, report.geometry.embed_dim, uri)
     _check_fit("data.augment.resize", run.config.data.augment.resize, report.geometry.volume_size, uri)
     return loaded
+
+
+def _read_encoder(run: Run, tick: Tick) -> LoadedEncoder:
+    uri = run.checkpoint.uri
+    with temporary_folder() as workdir:
+        return read_checkpoint(
+            local_copy(uri, workdir, tick),
+            encoder=run.config.model.encoder,
+            uri=uri,
+            volume_size=run.checkpoint.volume_size,
+            num_heads=run.checkpoint.num_heads,
+        )
 
 
 def arrange_encoder(run: Run, loaded: LoadedEncoder, runtime: Runtime) -> Arrangement:
@@ -92,7 +101,7 @@ def _check_fit(key: str, wanted: object, found: object, uri: str) -> None:
         )
 
 
-def load_cohort(run: Run) -> Cohort:
+def load_cohort(run: Run, shared: Shared) -> Cohort:
     """The volumes of the splits the run uses, never those of test; the coverage speaks of all splits.
 
     Raises `SpecError` where the spec, of an early version, asks for the test split.
@@ -100,7 +109,7 @@ def load_cohort(run: Run) -> Cohort:
     splits = used_splits(run.config, run.folds)
     if TEST in splits:
         raise SpecError(f"run {run.run_id}: no run scores the test split", OPEN_TEST_HINT)
-    found = _find(run)
+    found = _find(run, shared)
     check_cohort(found, run.config, run.folds)
     return found.only(*splits)
 
@@ -110,7 +119,7 @@ def load_test_cohort(run: Run) -> tuple[Cohort, Coverage]:
 
     Raises as `check_test_cohort` does.
     """
-    found = _find(run)
+    found = _find(run, Shared())
     cohort = found.only(TEST)
     cohort = replace(cohort, coverage=found.coverage.only(TEST))
     check_test_cohort(cohort, run.config)
@@ -123,21 +132,33 @@ def check_test_cohort(cohort: Cohort, experiment: Experiment) -> None:
     require_classes(cohort, (TEST,), experiment.classes)
 
 
-def _find(run: Run) -> Cohort:
+def _find(run: Run, shared: Shared) -> Cohort:
     config = run.config
     store = open_store(str(config.data.source))
     participants_key = config.paths.labels_tsv.rpartition("/")[2]
-    found = find_cohort(store, participants_key, MANIFEST_KEY, config)
+    found = shared.cohort(
+        run,
+        (store.uri(participants_key), store.uri(MANIFEST_KEY)),
+        lambda: find_cohort(store, participants_key, MANIFEST_KEY, config),
+    )
     log.info("participants found/expected by site and split:\n%s", found.coverage.table())
     return found
 
 
-def make_reader(run: Run, loaded: LoadedEncoder) -> VolumeReader:
-    """Reads the cohort's volumes as this encoder saw them in pretraining, or as the profile says."""
+def make_reader(run: Run, loaded: LoadedEncoder, cache: ObjectStore) -> VolumeReader:
+    """Reads the cohort's volumes as this encoder saw them in pretraining, or as the profile says.
+
+    cache: the sweep's, which keeps them where `data.shared_cache` says so.
+    """
     data = run.config.data
-    cache = Path(data.cache_dir).expanduser() if data.cache_dir else None
     return VolumeReader(
-        open_store(str(data.source)), data.profile, loaded.encoder.geometry.volume_size, cache
+        open_store(str(data.source)),
+        data.profile,
+        loaded.encoder.geometry.volume_size,
+        Path(data.cache_dir).expanduser() if data.cache_dir else None,
+        cache_limit=None if data.cache_limit_gib is None else int(data.cache_limit_gib * 2**30),
+        dtype=data.volume_dtype,
+        shared=cache if data.shared_cache else None,
     )
 
 
@@ -150,22 +171,35 @@ def read_inputs(
     quarantine: Quarantine,
     tick: Tick,
     augmented: Collection[str] = (),
+    others: Others = tuple,
+    memory: FeatureMemory | None = None,
 ) -> tuple[Cohort, Inputs]:
     """Read or encode every volume once: the cohort without unreadable ones, and their features or what reads them.
 
     Features are (V, N, E) or (V, N, T, E) with view 0 the volume itself. Reading everything before training shows a
     corrupt volume now, and fills the volume cache.
 
-    augmented: the UIDs of volumes that need their augmented views too. Each process of the runtime reads or encodes
-    its share; `tick(done, total)` is called by all alike. Unreadable volumes are put into `quarantine`; raises
-    `DataError` for more than `data.max_corrupt`.
+    augmented: the UIDs of volumes that need their augmented views too. others, memory: see `encode_volumes`. Each
+    process of the runtime reads or encodes its share; `tick(done, total)` is called by all alike. Unreadable volumes
+    are put into `quarantine`; raises `DataError` for more than `data.max_corrupt`.
     """
-    reader = make_reader(run, loaded)
+    reader = make_reader(run, loaded, cache)
     data = run.config.data
     if run.config.mode == "probe":
         runtime.place(loaded.encoder)
         encoding = Encoding(loaded, run.config, runtime)
-        x_VN = encode_views(encoding, cache, reader, cohort.volumes, augmented, quarantine, run.run_id, tick)
+        x_VN = encode_views(
+            encoding,
+            cache,
+            reader,
+            cohort.volumes,
+            augmented,
+            quarantine,
+            run.run_id,
+            tick,
+            others,
+            memory,
+        )
         return _readable(cohort, quarantine, data.max_corrupt), torch.from_numpy(x_VN)
     own = cohort.volumes[runtime.index :: runtime.num_processes]
     done = 0

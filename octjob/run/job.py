@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -37,13 +38,14 @@ from octjob.run.facts import data_facts, training_facts
 from octjob.run.hosts import Host, OnProgress
 from octjob.run.inputs import arrange_encoder, load_cohort, load_encoder, read_inputs
 from octjob.run.session import Session
+from octjob.run.shared import Shared
+from octjob.run.siblings import siblings
 from octjob.run.stop import Stop
 from octjob.runtime.environment import environment
 from octjob.runtime.isolation import isolated
 from octjob.spec.experiment import Experiment
 from octjob.storage.base import AlreadyExistsError, ObjectNotFoundError
 from octjob.storage.open import open_store
-from octjob.storage.temporary import temporary_folder
 from octjob.train.scoring import Scorer, concatenate
 from octjob.train.trainers import Inputs, Trained, make_trainer
 from octjob.train.units import Unit, make_units
@@ -61,12 +63,14 @@ def run_job(
     *,
     patient: bool = False,
     stop: Stop | None = None,
+    shared: Shared | None = None,
 ) -> Result:
     """Carry a run out, or continue it, and return its result; a finished run is left alone.
 
     host: where this is. Each host of a slice calls this; host 0 writes.
     patient: wait while another process of this machine carries the run out, instead of refusing.
     stop: learns of a signal that came during the run, even too late to interrupt it.
+    shared: what earlier runs of this process leave for this one, and this one for those that follow.
 
     The process is left as it was found: another run may follow. Raises `Interrupted` after a signal, with the state
     saved, and `OctjobError` for what a user can mend.
@@ -82,20 +86,19 @@ def run_job(
             log.info("run %s is finished; nothing to do", run_id)
             return result
         with isolated(), attempt(run, store, listener, here, stop or Stop()) as session:
-            return _carry_out(session)
+            return _carry_out(session, shared or Shared())
 
 
-def _carry_out(session: Session) -> Result:
+def _carry_out(session: Session, shared: Shared) -> Result:
     run, heartbeat = session.run, session.heartbeat
     session.continue_from_saved()
     heartbeat.stage("data")
-    with temporary_folder() as workdir:
-        loaded = load_encoder(run, workdir, session.tick_alone)
+    loaded = load_encoder(run, shared, session.tick_alone)
     arrangement = arrange_encoder(run, loaded, session.runtime)
     session.require_same("checkpoint weights", loaded.report.weights_digest)
     session.check_stop()
     quarantine = Quarantine()
-    cohort, inputs = _read(session, loaded, quarantine)
+    cohort, inputs = _read(session, loaded, shared, quarantine)
     session.require_same("cohort", _cohort_digest(cohort.volumes))
     scorer = Scorer(cohort.volumes, run.config)
     trainer = make_trainer(run.config, scorer, loaded, inputs, session.runtime, arrangement.microbatches)
@@ -109,17 +112,28 @@ def _carry_out(session: Session) -> Result:
     )
 
 
-def _read(session: Session, loaded: LoadedEncoder, quarantine: Quarantine) -> tuple[Cohort, Inputs]:
+def _read(
+    session: Session, loaded: LoadedEncoder, shared: Shared, quarantine: Quarantine
+) -> tuple[Cohort, Inputs]:
     """The cohort without unreadable volumes, and what a trainer sees of it."""
     run = session.run
-    cohort = session.runtime.share(lambda: load_cohort(run))
+    cohort = session.runtime.share(lambda: load_cohort(run, shared))
     if run.config.mode == "probe":
         session.heartbeat.stage("encoding")
     # With folds every volume is trained on in some unit.
     evaluated = None if run.folds else run.config.data.eval_split
     augmented = {v.record.sop_instance_uid for v in cohort.volumes if v.participant.split != evaluated}
     readable, inputs = read_inputs(
-        run, loaded, cohort, session.cache, session.runtime, quarantine, session.tick, augmented
+        run,
+        loaded,
+        cohort,
+        session.cache,
+        session.runtime,
+        quarantine,
+        session.tick,
+        augmented,
+        partial(siblings, session.store, run),
+        shared.memory,
     )
     check_cohort(readable, run.config, run.folds)
     return readable, inputs

@@ -30,12 +30,12 @@ from octjob.records.schema import Result
 from octjob.run.facts import data_facts
 from octjob.run.inputs import arrange_encoder, check_test_cohort, load_encoder, load_test_cohort
 from octjob.run.restored import StoredWeights, predict, read_weights, restore
+from octjob.run.shared import Shared
 from octjob.runtime.environment import environment, make_deterministic
 from octjob.runtime.select import open_runtime
 from octjob.spec.run import RESULT_VERSION, Run
 from octjob.storage.base import ObjectStore
 from octjob.storage.open import open_store
-from octjob.storage.temporary import temporary_folder
 from octjob.tick import Tick
 
 
@@ -72,8 +72,7 @@ def open_test(
     runtime = open_runtime(os.environ)
     cohort, everyone = load_test_cohort(run)
     _require_same_participants(run, result, everyone)
-    with temporary_folder() as workdir:
-        loaded = load_encoder(run, workdir, tick)
+    loaded = load_encoder(run, Shared(), tick)
     arrangement = arrange_encoder(run, loaded, runtime)
     _require_same_weights(run, result, loaded)
     quarantine = Quarantine()

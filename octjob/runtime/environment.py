@@ -27,7 +27,7 @@ def environment(runtime: Runtime) -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": version("numpy"),
-        "scikit-learn": version("scikit-learn"),
+        "scipy": version("scipy"),
         "machine": platform.machine(),
         "num_threads": torch.get_num_threads(),
         **runtime.facts(),

@@ -55,7 +55,11 @@ class Single:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
 
     def seed(self, *key: int) -> None:
-        torch.manual_seed(seed_of(key))
+        if self.device.type == "cpu":
+            # `torch.manual_seed` also notes it, with a stack trace, for each kind of device that might be used later.
+            torch.default_generator.manual_seed(seed_of(key))
+        else:
+            torch.manual_seed(seed_of(key))
 
     def sum(self, tensors: Sequence[Tensor]) -> None:
         """One process: they are sums."""

@@ -6,12 +6,13 @@ import fnmatch
 import itertools
 import math
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from octjob.errors import SpecError
 from octjob.spec.compose import Composer, experiment
-from octjob.spec.effects import double_correction, idle_reason, unused_keys
+from octjob.spec.effects import double_correction, idle_reason, rounded_volumes, unused_keys
 from octjob.spec.experiment import Experiment
 from octjob.spec.names import value_labels
 from octjob.spec.places import absolute_uri, dataset_root, local_path, located
@@ -20,7 +21,7 @@ from octjob.spec.sweep import Pair, Sweep
 from octjob.spec.validate import validate
 from octjob.spec.yaml import Document, KeyPath, Mark, merge, nested, subdocument
 
-MAX_RUNS = 2000
+MAX_RUNS = 10_000
 _SPLIT = "Make several sweeps of it; with one `cache` they share features."
 
 
@@ -73,6 +74,13 @@ class Expansion:
                 )
         return pairs
 
+    @cached_property
+    def _data(self) -> Document:
+        """What the sweep says of the data, as every configuration takes it."""
+        data = subdocument(self.document, ("data",))
+        marks = {("data", *key): mark for key, mark in data.marks.items()}
+        return Document({"data": data.data}, marks)
+
     def _place(self, name: str) -> str:
         return f"{self.document.mark(('configs', name))}: configs.{name}"
 
@@ -82,9 +90,7 @@ class Expansion:
         if entry.file is not None:
             base = self.composer.compose(self.path.parent / entry.file, f"{self._place(name)}: ")
         if self.sweep.data:
-            data = subdocument(self.document, ("data",))
-            marks = {("data", *key): mark for key, mark in data.marks.items()}
-            base = merge(base, Document({"data": data.data}, marks))
+            base = merge(base, self._data)
         if entry.overrides:
             base = merge(base, subdocument(self.document, ("configs", name, "overrides")))
         return base
@@ -163,7 +169,7 @@ class Expansion:
     def _resolve(self, name: str, document: Document, *, origin: str, place: str) -> NamedConfig:
         config = experiment(document, f"config {name}")
         unused = unused_keys(config, document, seeds_listed=bool(self.sweep.seeds))
-        notes = (*unused, *filter(None, [double_correction(config)]))
+        notes = (*unused, *filter(None, [double_correction(config), rounded_volumes(config)]))
         source = dataset_root(config, document)
         with located(document, ("data", "source")):
             places = {"source": absolute_uri(source, self.base)}

@@ -107,6 +107,12 @@ RULES: tuple[Rule, ...] = (
         Rule(f"data.augment.{key}", "data.augment.views", _one_view, "a probe with one view never augments")
         for key in ("flip", "intensity_jitter", "random_crop", "rotation")
     ),
+    Rule(
+        "data.cache_limit_gib",
+        "data.cache_dir",
+        lambda c: c.data.cache_dir is None,
+        "no data.cache_dir holds volumes",
+    ),
     Rule("project_name", "project_name", lambda c: True, "nothing reads it", always_note=True),
     *(
         Rule(
@@ -212,4 +218,14 @@ def double_correction(config: Experiment) -> str:
     """A warning where class imbalance is corrected twice, else empty."""
     if config.train.sampler == "weighted" and config.train.class_weights != "none":
         return "double correction: a weighted sampler and class weights both counter the imbalance"
+    return ""
+
+
+def rounded_volumes(config: Experiment) -> str:
+    """A note where volumes are rounded more coarsely than the encoder computes, else empty."""
+    if config.data.volume_dtype == "float16" and config.train.precision == "fp32":
+        return (
+            "rounded volumes: data.shared_cache float16 keeps 11 bits of each voxel where train.precision fp32"
+            " computes with 24; float32 keeps them all"
+        )
     return ""

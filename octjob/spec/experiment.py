@@ -22,6 +22,7 @@ CLASS_NAMES = (
 
 Mode = Literal["probe", "finetune"]
 AttentionKey = Literal["auto", "sdpa", "blocks", "flash"]
+VolumeDtype = Literal["float16", "float32"]
 if TYPE_CHECKING:
     WatchedMetric = str
 else:  # What early stopping watches; mypy cannot follow a list.
@@ -108,6 +109,16 @@ class Data(Section):
     cache_dir: str | None = Field(
         None, description="Local directory for preprocessed volumes; null for none."
     )
+    cache_limit_gib: Positive | None = Field(
+        None,
+        description="Most GiB of volumes in `cache_dir`; the least recently used go first. Default half of what is "
+        "free there.",
+    )
+    shared_cache: VolumeDtype | None = Field(
+        None,
+        description="Keep preprocessed volumes in the sweep's `cache` too, for all runs, as numbers of this kind. "
+        "float16 halves them, and rounds what every run with this setting sees. null for none.",
+    )
     batch_size: Count = 8
     val_batch_size: Count = 8
     use_distributed: bool | None = None
@@ -137,6 +148,11 @@ class Data(Section):
     )
     max_corrupt: Fraction = Field(0.01, description="Largest share of volumes that may be unreadable.")
     unit: SampleUnit = Field("participant", description="What one scored sample is.")
+
+    @property
+    def volume_dtype(self) -> VolumeDtype:
+        """The kind of numbers that preprocessed volumes are rounded to, wherever they come from."""
+        return self.shared_cache or "float32"
 
 
 class Classes(Section):

@@ -84,6 +84,46 @@ def _looks_secret(name: str) -> bool:
 _MEMORY = re.compile(r"[1-9]\d{0,14}([KMGTPE]i|[kMGTPE])?")
 
 
+def _named(value: str) -> str:
+    if not _KUBERNETES_NAME.fullmatch(value):
+        raise ValueError(f"{value!r} is no name of a Kubernetes object: at most 63 of a-z, 0-9, - and .")
+    return value
+
+
+def _amount(value: str) -> str:
+    if not _MEMORY.fullmatch(value):
+        raise ValueError(f"{value!r} is no amount of memory; write it like 300Gi")
+    return value
+
+
+class Prepare(Section):
+    """kubernetes: the pods without chips in which `octjob prepare` makes preprocessed volumes."""
+
+    pods: Count = Field(
+        16, le=10_000, description="Into so many parts the volumes are divided, a pod for each."
+    )
+    cpu: Count = Field(
+        4, le=1024, description="Cores of each pod; as many volumes are read and decoded at a time."
+    )
+    memory: str = Field("16Gi", description="Memory that each pod asks for and may not exceed.")
+    queue: str | None = Field(
+        None,
+        description="Kueue LocalQueue that covers `cpu` and `memory`; without it the pods start at once.",
+    )
+    spot: bool = Field(False, description="Run on Spot nodes: a pod that is taken goes on where it was.")
+    node_selector: dict[str, str] = Field(default_factory=dict, description="Labels of the nodes to use.")
+
+    @field_validator("queue")
+    @classmethod
+    def _kubernetes_name(cls, value: str | None) -> str | None:
+        return value if value is None else _named(value)
+
+    @field_validator("memory")
+    @classmethod
+    def _amount_of_memory(cls, value: str) -> str:
+        return _amount(value)
+
+
 class Compute(Section):
     """Where runs are carried out. It changes a result by rounding at most, and by what dropout draws."""
 
@@ -91,11 +131,12 @@ class Compute(Section):
     concurrency: Count | None = Field(
         None, le=1024, description="local: runs at a time; default one per core, at most 8."
     )
-    bundle: Count = Field(
-        1,
+    bundle: Count | None = Field(
+        None,
         le=1024,
-        description="local: up to so many probes of one checkpoint on the same features share a process, one after "
-        "the other, which saves the seconds that starting one takes.",
+        description="local: up to so many probes of one encoder share a process, one after the other: it is started, "
+        "and checkpoint, cohort and features are read, once for all. Default: as many as leave no process idle, at "
+        "most 24; 1 for a process each.",
     )
     accelerator: str | None = Field(
         None, description="kubernetes: slice by name or topology, e.g. v4-32 or v4:2x2x4."
@@ -158,6 +199,7 @@ class Compute(Section):
         le=2**31 - 1,
         description="kubernetes: delete a finished run's objects after this; null keeps them.",
     )
+    prepare: Prepare = Prepare()
     env: dict[str, str] = Field(
         default_factory=dict, description="Environment variables of every run; no credentials: see `secrets`."
     )
@@ -165,16 +207,12 @@ class Compute(Section):
     @field_validator("queue", "priority", "namespace", "service_account")
     @classmethod
     def _kubernetes_name(cls, value: str | None) -> str | None:
-        if value is not None and not _KUBERNETES_NAME.fullmatch(value):
-            raise ValueError(f"{value!r} is no name of a Kubernetes object: at most 63 of a-z, 0-9, - and .")
-        return value
+        return value if value is None else _named(value)
 
     @field_validator("memory")
     @classmethod
     def _amount_of_memory(cls, value: str | None) -> str | None:
-        if value is not None and not _MEMORY.fullmatch(value):
-            raise ValueError(f"{value!r} is no amount of memory; write it like 300Gi")
-        return value
+        return value if value is None else _amount(value)
 
     @field_validator("image", "reservation")
     @classmethod
@@ -260,7 +298,9 @@ class Sweep(Section):
 
     name: str
     output: str = Field(description="URI or directory; the sweep's results go to <output>/<name>/.")
-    cache: str | None = Field(None, description="URI of the shared feature cache; default <output>/cache.")
+    cache: str | None = Field(
+        None, description="URI of the cache of features and volumes; default <output>/cache."
+    )
     checkpoints: dict[str, Checkpoint] = Field(min_length=1, max_length=MAX_LENGTH)
     configs: dict[str, ConfigEntry] = Field(min_length=1, max_length=MAX_LENGTH)
     grid: dict[str, Annotated[tuple[Any, ...], Field(min_length=1), BeforeValidator(_as_tuple)]] = Field(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,6 +46,10 @@ class Document:
 
     data: dict[str, Any]
     marks: dict[KeyPath, Mark] = field(default_factory=dict)
+    # By the length of a path, so that thousands of configs are not each looked for among the keys of all.
+    _below: dict[int, dict[KeyPath, list[tuple[KeyPath, Mark]]]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def mark(self, path: KeyPath) -> Mark | None:
         """The mark of `path` or of its nearest ancestor."""
@@ -53,6 +58,15 @@ class Document:
                 return self.marks[path]
             path = path[:-1]
         return self.marks.get(())
+
+    def below(self, path: KeyPath) -> list[tuple[KeyPath, Mark]]:
+        """The marks of all keys below `path`, in their order; of a document that changes no more."""
+        if len(path) not in self._below:
+            found = self._below.setdefault(len(path), defaultdict(list))
+            for where, mark in self.marks.items():
+                if len(where) > len(path):
+                    found[where[: len(path)]].append((where, mark))
+        return self._below[len(path)].get(path, [])
 
 
 _TAG = "tag:yaml.org,2002:"
@@ -273,9 +287,8 @@ def subdocument(document: Document, path: KeyPath) -> Document:
     for key in path:
         data = data[key]
     marks: dict[KeyPath, Mark] = {}
-    for where, mark in document.marks.items():
-        if where[: len(path)] == path and len(where) > len(path):
-            marks[(*str(where[len(path)]).split("."), *where[len(path) + 1 :])] = mark
+    for where, mark in document.below(path):
+        marks[(*str(where[len(path)]).split("."), *where[len(path) + 1 :])] = mark
     start = document.mark(path) or Mark("", 1)
     sub = Document({}, {(): start, **marks})
     _nest_into(sub.data, data, (), lambda where: sub.mark(where) or start)

@@ -27,9 +27,16 @@ from octjob.spec.uri import check_key, join_uri, parse_uri
 from octjob.storage.b2_client import access_error, connect, pause_after, upload
 from octjob.storage.b2_unfinished import cancel_abandoned
 from octjob.storage.b2_versions import ABSENT, AFTER, OWNER, current_version, history
-from octjob.storage.base import AlreadyExistsError, ObjectInfo, ObjectNotFoundError, VersionConflictError
-from octjob.storage.patience import DamagedBytesError, persist, verified
+from octjob.storage.base import (
+    AlreadyExistsError,
+    ObjectInfo,
+    ObjectNotFoundError,
+    VersionConflictError,
+    Write,
+)
+from octjob.storage.patience import DamagedBytesError, counted, persist, verified
 from octjob.storage.perprocess import PerProcess
+from octjob.storage.pieces import PIECE_BYTES, Pieces
 
 logger = logging.getLogger(__name__)
 
@@ -70,23 +77,43 @@ class B2Store:
         return self._verified(key, read)
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
-        end = start + length
+        pieces: builtins.list[bytes] = []
 
         def read() -> tuple[bytes, str]:
-            nonlocal end
-            for _ in range(2):
-                if end <= start:
-                    return b"", ""
-                try:
-                    data, _ = self._download(key, (start, end - 1))
-                except (b2_errors.InvalidRange, b2_errors.UnsatisfiableRange):
-                    # Past the end B2 sends less than asked for, or refuses: ask for what there is.
-                    end = min(start + length, self.head(key).size)
-                    continue
-                return data, "" if len(data) == end - start else f"{len(data)} of {end - start} bytes"
-            return b"", f"the server sent another range than {start} to {end}"
+            pieces.clear()
+            _, problem = self._read_range(key, start, length, pieces.append)
+            return b"".join(pieces), problem
 
         return self._verified(key, read)
+
+    def copy_range(self, key: str, start: int, length: int, write: Write) -> None:
+        def read() -> tuple[int, str]:
+            return self._read_range(key, start, length, Pieces(write, start, length).write)
+
+        with self._errors(key):
+            persist(counted(read, self.uri(key)), pause_after, self._retry_s)
+
+    def _read_range(
+        self, key: str, start: int, length: int, take: Callable[[bytes], object]
+    ) -> tuple[int, str]:
+        """Hand the pieces of a range to `take`; returns how many bytes they are, and what is wrong with that."""
+        end = start + length
+        for _ in range(2):
+            if end <= start:
+                return 0, ""
+            try:
+                file = self._open(key, (start, end - 1))
+            except (b2_errors.InvalidRange, b2_errors.UnsatisfiableRange):
+                # Past the end B2 sends less than asked for, or refuses: ask for what there is.
+                end = min(start + length, self.head(key).size)
+                continue
+            number = 0
+            with file.response as response:
+                for piece in response.iter_content(PIECE_BYTES):
+                    take(piece)
+                    number += len(piece)
+            return number, "" if number == end - start else f"{number} of {end - start} bytes"
+        return 0, f"the server sent another range than {start} to {end}"
 
     def head(self, key: str) -> ObjectInfo:
         with self._errors(key):
@@ -184,7 +211,13 @@ class B2Store:
             return persist(verified(read, self.uri(key)), pause_after, self._retry_s)
 
     def _download(self, key: str, range_: tuple[int, int] | None) -> tuple[bytes, Any]:
-        """The bytes of a range (both ends included), or of the whole object, unverified; and their version.
+        """The bytes of a range (both ends included), or of the whole object, unverified; and their version."""
+        file = self._open(key, range_)
+        with file.response as response:
+            return bytes(response.content), file.download_version
+
+    def _open(self, key: str, range_: tuple[int, int] | None) -> Any:
+        """The answer to a download of a range (both ends included), or of the whole object, its body unread.
 
         One body from its start to its end: b2sdk's own saving would go on after a cut and append the rest.
         """
@@ -197,8 +230,7 @@ class B2Store:
             if current.id_ != file.download_version.id_:
                 file.response.close()
                 file = api.download_file_by_id(current.id_, range_=range_)
-        with file.response as response:
-            return bytes(response.content), file.download_version
+        return file
 
     def _current(self, key: str) -> Any | None:
         return current_version(self._versions_of(key))

@@ -23,6 +23,7 @@ from b2sdk.v3 import exception as b2_errors
 from requests import RequestException
 
 from octjob.errors import AccessError, UnavailableError
+from octjob.storage.connections import keep_connections
 from octjob.storage.patience import is_broken_transport, persist
 
 _REFUSED = (
@@ -149,6 +150,7 @@ class _BoundedHttp(B2Http):  # type: ignore[misc]
 
     def __init__(self, config: _Config) -> None:
         super().__init__(config)
+        keep_connections(self.session)
         self._config = config
 
     def request(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -46,6 +46,10 @@ class VersionConflictError(AccessError):
     """A write conditional on a version lost: the object changed in between."""
 
 
+# Takes a piece of an object and where in the object it begins; the piece is the store's again afterwards.
+Write = Callable[[int, bytes | memoryview], object]
+
+
 class ObjectStore(Protocol):
     """Objects below one root URI. Thread-safe. Every error names the object's full URI."""
 
@@ -64,6 +68,14 @@ class ObjectStore(Protocol):
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
         """Bytes `[start, start + length)`, fewer at the end of the object; length verified."""
+        ...
+
+    def copy_range(self, key: str, start: int, length: int, write: Write) -> None:
+        """Hand bytes `[start, start + length)` to `write` as they arrive, fewer at the end of the object.
+
+        After a fault they come again from `start`. Returns when all of them have come, their number verified. What
+        `write` raises ends the copying.
+        """
         ...
 
     def head(self, key: str) -> ObjectInfo:

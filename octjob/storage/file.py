@@ -26,8 +26,10 @@ from octjob.storage.base import (
     ObjectNotFoundError,
     StoreFullError,
     VersionConflictError,
+    Write,
 )
-from octjob.storage.patience import DamagedBytesError, persist, verified
+from octjob.storage.patience import DamagedBytesError, counted, persist, verified
+from octjob.storage.pieces import PIECE_BYTES, Pieces
 from octjob.storage.temporary import is_temporary, remove_dead, temporary_file
 
 T = TypeVar("T")
@@ -80,6 +82,21 @@ class FileStore:
 
         with self._errors(key):
             return self._persist(verified(read, self.uri(key)))
+
+    def copy_range(self, key: str, start: int, length: int, write: Write) -> None:
+        def read() -> tuple[int, str]:
+            pieces = Pieces(write, start, length)
+            with open(self._path(key), "rb", buffering=0) as source:
+                source.seek(start)
+                while piece := source.read(min(PIECE_BYTES, length - pieces.number)):
+                    pieces.write(piece)
+                size = os.fstat(source.fileno()).st_size
+            expected = max(0, min(length, size - start))
+            problem = "" if pieces.number == expected else f"{pieces.number} of {expected} bytes from {start}"
+            return pieces.number, problem
+
+        with self._errors(key):
+            self._persist(counted(read, self.uri(key)))
 
     def head(self, key: str) -> ObjectInfo:
         with self._errors(key):

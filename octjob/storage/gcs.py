@@ -13,22 +13,32 @@ from __future__ import annotations
 import base64
 import builtins
 import contextlib
+import io
 import os
 import uuid
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 from octjob.errors import AccessError, UnavailableError
 from octjob.spec.uri import check_key, join_uri, parse_uri
-from octjob.storage.base import AlreadyExistsError, ObjectInfo, ObjectNotFoundError, VersionConflictError
+from octjob.storage.base import (
+    AlreadyExistsError,
+    ObjectInfo,
+    ObjectNotFoundError,
+    VersionConflictError,
+    Write,
+)
+from octjob.storage.connections import keep_connections
 from octjob.storage.patience import (
     FIRST_PAUSE_S,
     MAX_PAUSE_S,
     DamagedBytesError,
+    counted,
     is_broken_transport,
     verified,
 )
 from octjob.storage.perprocess import PerProcess
+from octjob.storage.pieces import PIECE_BYTES, Pieces
 
 T = TypeVar("T")
 
@@ -87,18 +97,37 @@ class GcsStore:
 
         def read() -> tuple[bytes, str]:
             data, blob = self._download(key, start, length)
-            if len(data) == length:
-                return data, ""
-            # Other lengths are right only at the end of the very object that was read.
-            generation = blob.generation
-            blob.reload(**self._once())
-            expected = max(0, min(length, int(blob.size) - start))
-            if generation is not None and int(generation) != int(blob.generation):
-                return data, f"it was replaced while bytes from {start} were read"
-            return data, "" if len(data) == expected else f"{len(data)} of {expected} bytes from {start}"
+            return data, self._problem(blob, len(data), start, length)
 
         with self._errors(key):
             return self._persist(verified(read, self.uri(key)))
+
+    def copy_range(self, key: str, start: int, length: int, write: Write) -> None:
+        if length <= 0:
+            return
+
+        def read() -> tuple[int, str]:
+            blob, pieces = self._blob(key), Pieces(write, start, length)
+            # The SDK hands over 8 KiB at a time.
+            with io.BufferedWriter(pieces, PIECE_BYTES) as buffer:
+                self._download_to(buffer, blob, start, length)
+                buffer.flush()
+                return pieces.number, self._problem(blob, pieces.number, start, length)
+
+        with self._errors(key):
+            self._persist(counted(read, self.uri(key)))
+
+    def _problem(self, blob: Any, number: int, start: int, length: int) -> str:
+        """What is wrong where a range of `blob` has given `number` bytes, empty if nothing."""
+        if number == length:
+            return ""
+        # Other lengths are right only at the end of the very object that was read.
+        generation = blob.generation
+        blob.reload(**self._once())
+        expected = max(0, min(length, int(blob.size) - start))
+        if generation is not None and int(generation) != int(blob.generation):
+            return f"it was replaced while bytes from {start} were read"
+        return "" if number == expected else f"{number} of {expected} bytes from {start}"
 
     def head(self, key: str) -> ObjectInfo:
         with self._errors(key):
@@ -180,17 +209,18 @@ class GcsStore:
 
         Empty past the end.
         """
+        blob, data = self._blob(key), io.BytesIO()
+        self._download_to(data, blob, start, length)
+        return data.getvalue(), blob
+
+    def _download_to(self, file: IO[bytes], blob: Any, start: int, length: int | None) -> None:
         from google.api_core.exceptions import RequestRangeNotSatisfiable
 
-        blob = self._blob(key)
         begin, end = (None, None) if length is None else (start, start + length - 1)
-        try:
-            data: bytes = blob.download_as_bytes(
-                start=begin, end=end, raw_download=True, checksum=None, **self._once()
+        with contextlib.suppress(RequestRangeNotSatisfiable):
+            blob.download_to_file(
+                file, start=begin, end=end, raw_download=True, checksum=None, **self._once()
             )
-        except RequestRangeNotSatisfiable:
-            return b"", blob
-        return data, blob
 
     def _own(self, key: str, owner: str, if_version: str | None) -> Any:
         """After a failed precondition: the blob there if it is ours or follows ours, else the loss."""
@@ -267,7 +297,9 @@ class GcsStore:
             scope = "https://www.googleapis.com/auth/devstorage.read_write"
             credentials, _ = google.auth.default(scopes=[scope])
         # Objects need no project; an explicit None keeps the client from insisting on one.
-        return storage.Client(project=None, credentials=credentials).bucket(self._bucket_name)
+        client = storage.Client(project=None, credentials=credentials)
+        keep_connections(client._http)
+        return client.bucket(self._bucket_name)
 
     def _has_bucket(self) -> bool:
         """Whether the bucket is there; true where listing it is not allowed, since then nobody can tell."""

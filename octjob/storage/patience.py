@@ -67,6 +67,28 @@ def persist(action: Callable[[], T], pause_after: Callable[[Exception], float | 
         pause_s = min(2 * pause_s, MAX_PAUSE_S)
 
 
+def counted(read: Callable[[], tuple[int, str]], uri: str) -> Callable[[], None]:
+    """As `verified`, of bytes that went elsewhere: `read` gives their number, and what is wrong, empty if nothing."""
+    seen: Counter[int] = Counter()
+
+    def action() -> None:
+        number, problem = read()
+        if problem:
+            seen[number] += 1
+            raise _damage(problem, seen[number], uri)
+
+    return action
+
+
+def _damage(problem: str, times: int, uri: str) -> Exception:
+    if times == _NUM_SAME_DAMAGE:
+        return DataError(
+            f"{uri} arrived damaged: {problem}, {times} times",
+            "try again; if it persists, upload the object anew",
+        )
+    return DamagedBytesError(f"arrived damaged: {problem}")
+
+
 def verified(read: Callable[[], tuple[bytes, str]], uri: str) -> Callable[[], bytes]:
     """An action that reads anew each time and returns only bytes without a problem.
 
@@ -81,11 +103,6 @@ def verified(read: Callable[[], tuple[bytes, str]], uri: str) -> Callable[[], by
             return data
         digest = hashlib.sha256(data).digest()
         seen[digest] += 1
-        if seen[digest] == _NUM_SAME_DAMAGE:
-            raise DataError(
-                f"{uri} arrived damaged: {problem}, {_NUM_SAME_DAMAGE} times",
-                "try again; if it persists, upload the object anew",
-            )
-        raise DamagedBytesError(f"arrived damaged: {problem}")
+        raise _damage(problem, seen[digest], uri)
 
     return action

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from octjob.spec.experiment import Augment
+from octjob.spec.encoding import encoding_of
 from octjob.spec.run import Run
+
+# What a process keeps for its runs is kept after a few; a long queue behind one run helps nobody.
+_MOST = 24
 
 
 def bundles(runs: Sequence[Run], size: int) -> list[tuple[Run, ...]]:
@@ -18,7 +21,7 @@ def bundles(runs: Sequence[Run], size: int) -> list[tuple[Run, ...]]:
     found: list[list[Run]] = []
     open_bundles: dict[str, list[Run]] = {}
     for run in runs:
-        shared = features_of(run) if run.config.mode == "probe" else run.run_id
+        shared = encoding_of(run) if run.config.mode == "probe" else run.run_id
         bundle = open_bundles.get(shared)
         if bundle is None or len(bundle) == size:
             bundle = open_bundles[shared] = []
@@ -27,29 +30,9 @@ def bundles(runs: Sequence[Run], size: int) -> list[tuple[Run, ...]]:
     return [tuple(bundle) for bundle in found]
 
 
-def features_of(run: Run) -> str:
-    """Equal for runs that encode the same volumes in the same way, so that the first fills the cache for all.
-
-    Who takes part (devices, sites, laterality) may differ: features are kept volume by volume. `model.emb_dim` and
-    `data.augment.resize` are only checked against the checkpoint.
-    """
-    config = run.config
-    return repr(
-        (
-            run.cache,
-            run.checkpoint,
-            config.model.encoder,
-            config.model.pool_method,
-            config.data.source,
-            config.data.profile,
-            _views(config.data.augment),
-            config.train.precision,
-        )
-    )
-
-
-def _views(augment: Augment) -> object:
-    """Where there is one view, it is the volume itself, whatever is on."""
-    if augment.views == 1 or not augment.any:
-        return 1
-    return augment.model_dump(exclude={"resize"})
+def size_for(runs: Sequence[Run], num_processes: int) -> int:
+    """The largest size of a bundle that leaves none of so many processes idle; 1 where there are fewer runs."""
+    for size in range(min(_MOST, len(runs)), 1, -1):
+        if len(bundles(runs, size)) >= num_processes:
+            return size
+    return 1

@@ -5,7 +5,7 @@ An encoder's geometry is in its file, which is not read here: a sweep says the v
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -113,11 +113,7 @@ def check_fit(runs: Sequence[Run], where: Slice) -> None:
 
     A run whose checkpoint's shape cannot be told beforehand is let pass.
     """
-    for run in runs:
-        try:
-            found = estimate(run.checkpoint_name, run.config_name, run.config, run.checkpoint, where)
-        except DataError:
-            continue
+    for run, found in _estimates(runs, where):
         if found.fits is False and found.memory_bytes is not None:
             shape = "" if found.geometry == "sweep" else ", if its checkpoint has the original's shape"
             raise SpecError(
@@ -127,14 +123,27 @@ def check_fit(runs: Sequence[Run], where: Slice) -> None:
             )
 
 
+def _estimates(runs: Sequence[Run], where: Slice) -> Iterator[tuple[Run, Estimate]]:
+    """Each run's estimate, made once for all runs of a geometry and a configuration; none where it cannot be told."""
+    made: dict[tuple[EncoderGeometry, int], Estimate] = {}
+    for run in runs:
+        try:
+            key = (geometry_of(run.checkpoint)[0], id(run.config))
+            if key not in made:
+                made[key] = estimate("", run.config_name, run.config, run.checkpoint, where)
+        except DataError:
+            continue
+        source = geometry_of(run.checkpoint)[1]
+        yield (
+            run,
+            replace(made[key], checkpoint=run.checkpoint_name, config=run.config_name, geometry=source),
+        )
+
+
 def parts_notes(runs: Sequence[Run], where: Slice) -> list[str]:
     """A line for each checkpoint and configuration that fits because its batches are taken in parts."""
     notes: dict[str, None] = {}
-    for run in runs:
-        try:
-            found = estimate(run.checkpoint_name, run.config_name, run.config, run.checkpoint, where)
-        except DataError:
-            continue
+    for _, found in _estimates(runs, where):
         if text := told_parts(found):
             notes[text] = None
     return list(notes)

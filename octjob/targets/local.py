@@ -25,7 +25,7 @@ from octjob.records.state import FINAL, RunState
 from octjob.signals import stop_signals
 from octjob.spec.expand import Plan
 from octjob.spec.run import Run
-from octjob.targets.bundles import bundles
+from octjob.targets.bundles import bundles, size_for
 from octjob.targets.traces import Fate, fates_of, num_attempts, trace_of
 
 _NO_RETRY = (SpecError.exit_code, DataError.exit_code, AccessError.exit_code)
@@ -230,11 +230,14 @@ def carry_out(
 ) -> None:
     """Run these runs of the plan here; logs go beside the results, or to the temporary folder.
 
-    concurrency: processes at a time. bundle: up to so many probes share one. None: as the plan says.
+    concurrency: processes at a time. bundle: up to so many probes share one. None: as the plan says, or else as many
+    as leave none idle.
 
     Raises `FailedRunsError` where runs failed, `Interrupted` after a signal.
     """
-    groups = bundles(todo, bundle or planned.compute.bundle)
+    most = concurrency or planned.compute.concurrency or default_concurrency(len(todo))
+    groups = bundles(todo, bundle or planned.compute.bundle or size_for(todo, most))
+    # Fewer, so that each gets more of the cores' threads, where the bundles do not take them all.
     count = concurrency or planned.compute.concurrency or default_concurrency(len(groups))
     target = LocalTarget(
         _log_dir(planned), count, planned.compute.max_restarts, planned.compute.env, listener

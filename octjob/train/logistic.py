@@ -1,11 +1,10 @@
-"""The convex probe: L2 logistic regression to convergence, by scikit-learn.
+"""The convex probe: L2 logistic regression to convergence, along the penalties' path.
 
-Shapes: N samples, E features, K classes.
+Shapes: N samples, E features, R coordinates, K classes; F fits and D contrasts as in `octjob.train.multinomial`.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,13 +14,31 @@ import numpy.typing as npt
 from octjob.data.participants import Participant
 from octjob.data.sampling import stratified_folds
 from octjob.errors import DataError
+from octjob.train.multinomial import Floats, Problem
 
-Floats = npt.NDArray[np.float64]
+Labels = npt.NDArray[np.int64]
 
 # C = 1 / l2, a decade and a half around scikit-learn's default either way, as in DINOv2's probe but coarser.
 C_GRID = tuple(float(c) for c in np.logspace(-5, 2, 15))
 _INNER_FOLDS = 5
-_MAX_ITERATIONS = 2000
+
+
+class EigenBasis:
+    """Features (N, E) about their mean, in the basis of their right singular vectors.
+
+    The penalty does not feel a rotation, so the fits are the same; they have min(N, E) coordinates instead of E,
+    along which the features do not correlate. `z_NR` holds them, and a last one that is 1, for the intercept.
+    """
+
+    def __init__(self, x_NE: Floats) -> None:
+        self.mean_E = x_NE.mean(axis=0)
+        u_NR, length_R, self.axes_RE = np.linalg.svd(x_NE - self.mean_E, full_matrices=False)
+        self.z_NR = np.concatenate([u_NR * length_R, np.ones((len(x_NE), 1))], axis=1)
+
+    def on_features(self, coef_KR: Floats) -> tuple[Floats, Floats]:
+        """The same coefficients of the features themselves (K, E), and intercepts (K,)."""
+        coef_KE = coef_KR[:, :-1] @ self.axes_RE
+        return coef_KE, coef_KR[:, -1] - coef_KE @ self.mean_E
 
 
 class Logistic:
@@ -38,8 +55,8 @@ class Logistic:
 
 
 def fit_logistic(
-    x_NE: Floats,
-    label_N: npt.NDArray[np.int64],
+    basis: EigenBasis,
+    label_N: Labels,
     weight_N: Floats,
     group_N: npt.NDArray[np.str_],
     people: Sequence[Participant],
@@ -52,69 +69,65 @@ def fit_logistic(
 
     l2: the penalty 1/C of scikit-learn's objective, or "auto": the C of `C_GRID` with the least log-loss over
     five folds of the training participants (`group_N` holds their ids, `people` the participants).
+
+    Raises `DataError` where the samples, or those outside a fold, lack a class.
     """
+    _require_classes(label_N, num_classes)
+    whole = Problem(basis.z_NR, label_N, weight_N[None], num_classes)
     if l2 != "auto":
         used: dict[str, Any] = {"l2": float(l2), "l2_chosen_by": "config"}
-        return _fit(x_NE, label_N, weight_N, num_classes, 1.0 / float(l2), used)
+        return _fit(basis, whole, float(l2), whole.zeros, used)
     fold_of = stratified_folds(people, _INNER_FOLDS, seed)
     fold_N = np.array([fold_of[str(group)] for group in group_N])
-    losses = []
-    for c in C_GRID:
-        check()
-        losses.append(_cv_loss(x_NE, label_N, weight_N, fold_N, num_classes, c))
-    best = C_GRID[int(np.argmin(losses))]
+    loss_C, coef_CDFR = _path(basis, label_N, weight_N, fold_N, num_classes, check)
+    best = int(np.argmin(loss_C))
     used = {
-        "l2": 1.0 / best,
+        "l2": 1.0 / C_GRID[best],
         "l2_chosen_by": f"log-loss over {_INNER_FOLDS} folds of the training participants",
-        "l2_at_edge": best in (C_GRID[0], C_GRID[-1]),
+        "l2_at_edge": best in (0, len(C_GRID) - 1),
     }
-    return _fit(x_NE, label_N, weight_N, num_classes, best, used)
+    # From the folds' mean on: each of them has seen four fifths of the samples.
+    return _fit(basis, whole, used["l2"], coef_CDFR[best].mean(axis=1, keepdims=True), used)
 
 
-def _fit(
-    x_NE: Floats,
-    label_N: npt.NDArray[np.int64],
-    weight_N: Floats,
-    num_classes: int,
-    c: float,
-    used: dict[str, Any],
-) -> Logistic:
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-
-    model = LogisticRegression(C=c, max_iter=_MAX_ITERATIONS, tol=1e-6)
-    with warnings.catch_warnings():
-        # Recorded as `converged` below, and said once for the fit that counts.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(x_NE, label_N, sample_weight=weight_N)
-    if len(model.classes_) != num_classes:
-        raise DataError(
-            f"training samples hold {len(model.classes_)} of {num_classes} classes",
-            "Widen the selection, or use fewer folds.",
-        )
-    coef_KE, intercept_K = np.asarray(model.coef_), np.asarray(model.intercept_)
-    if num_classes == 2:
-        coef_KE = np.concatenate([np.zeros_like(coef_KE), coef_KE])
-        intercept_K = np.array([0.0, intercept_K[0]])
-    iterations = int(np.max(model.n_iter_))
-    used = {**used, "iterations": iterations, "converged": iterations < _MAX_ITERATIONS}
+def _fit(basis: EigenBasis, whole: Problem, l2: float, start_DFR: Floats, used: dict[str, Any]) -> Logistic:
+    minimum = whole.minimum(l2, start_DFR)
+    coef_KE, intercept_K = basis.on_features(whole.contrast_KD @ minimum.coef_DFR[:, 0])
+    used = {**used, "iterations": minimum.iterations, "converged": minimum.converged}
     return Logistic(coef_KE, intercept_K, used)
 
 
-def _cv_loss(
-    x_NE: Floats,
-    label_N: npt.NDArray[np.int64],
+def _path(
+    basis: EigenBasis,
+    label_N: Labels,
     weight_N: Floats,
-    fold_N: npt.NDArray[np.int64],
+    fold_N: Labels,
     num_classes: int,
-    c: float,
-) -> float:
-    total, weight = 0.0, 0.0
-    for fold in range(_INNER_FOLDS):
-        inside, out = fold_N != fold, fold_N == fold
-        model = _fit(x_NE[inside], label_N[inside], weight_N[inside], num_classes, c, {})
-        logits_NK = model.logits(x_NE[out])
-        log_p_NK = logits_NK - np.logaddexp.reduce(logits_NK, axis=1, keepdims=True)
-        total -= float((weight_N[out] * log_p_NK[np.arange(len(log_p_NK)), label_N[out]]).sum())
-        weight += float(weight_N[out].sum())
-    return total / weight
+    check: Callable[[], None],
+) -> tuple[list[float], list[Floats]]:
+    """For each C of the grid, the log-loss of the samples left out and the coefficients (D, F, R), a fit for a fold.
+
+    All folds are fitted at once; each C begins where a straight line through the two before it leads.
+    """
+    inside_FN = fold_N != np.arange(_INNER_FOLDS)[:, None]
+    for inside_N in inside_FN:
+        _require_classes(label_N[inside_N], num_classes)
+    problem = Problem(basis.z_NR, label_N, weight_N * inside_FN, num_classes)
+    before_DFR, coef_DFR = problem.zeros, problem.zeros
+    losses, path = [], []
+    for c in C_GRID:
+        check()
+        before_DFR, coef_DFR = coef_DFR, problem.minimum(1.0 / c, 2 * coef_DFR - before_DFR).coef_DFR
+        logits_KN = problem.logits(coef_DFR)[:, fold_N, np.arange(len(fold_N))]
+        log_p_KN = logits_KN - np.logaddexp.reduce(logits_KN, axis=0)
+        losses.append(-float(weight_N @ log_p_KN[label_N, np.arange(len(label_N))]) / float(weight_N.sum()))
+        path.append(coef_DFR)
+    return losses, path
+
+
+def _require_classes(label_N: Labels, num_classes: int) -> None:
+    if (num_seen := len(np.unique(label_N))) != num_classes:
+        raise DataError(
+            f"training samples hold {num_seen} of {num_classes} classes",
+            "Widen the selection, or use fewer folds.",
+        )

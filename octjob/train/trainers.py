@@ -24,7 +24,7 @@ from octjob.runtime.base import Runtime
 from octjob.spec.experiment import Experiment
 from octjob.train.classifier import Classifier, make_head
 from octjob.train.joint import Joint
-from octjob.train.logistic import fit_logistic
+from octjob.train.logistic import EigenBasis, fit_logistic
 from octjob.train.loop import Hooks, Loop, State, Task
 from octjob.train.scoring import Logits, Scorer
 from octjob.train.source import FeatureSource, VolumeSource
@@ -190,20 +190,24 @@ class LogisticTrainer:
         self.x_VN = x_VN
 
     def train(self, units: Sequence[Unit], watch: Watch) -> Iterator[Done]:
-        """One after the other; one that is interrupted begins again."""
-        for unit in units:
-            watch.begin([unit], unit.name)
-            yield [(unit, self._train(unit, watch))]
+        """One after the other, those of one training set together; one that is interrupted begins again."""
+        for alike in _by_training_set(units):
+            x_VN, scale = scaled(self.experiment, self.x_VN, alike[0])
+            basis = EigenBasis(x_VN[:, alike[0].train_N].flatten(0, 1).double().numpy())
+            for unit in alike:
+                watch.begin([unit], unit.name)
+                yield [(unit, self._train(unit, x_VN, scale, basis, watch))]
 
-    def _train(self, unit: Unit, watch: Watch) -> Trained:
-        x_VN, scale = scaled(self.experiment, self.x_VN, unit)
+    def _train(
+        self, unit: Unit, x_VN: Tensor, scale: dict[str, Tensor], basis: EigenBasis, watch: Watch
+    ) -> Trained:
         weight_K = class_weights_of(self.experiment, self.scorer, unit)
         experiment, num_views = self.experiment, x_VN.shape[0]
         label_N = self.scorer.label_N[unit.train_N]
         weight_N = np.ones(len(label_N)) if weight_K is None else weight_K[label_N]
         people = {p.id: p for p in (self.scorer.volumes[i].participant for i in unit.train_N)}
         model = fit_logistic(
-            x_VN[:, unit.train_N].flatten(0, 1).double().numpy(),
+            basis,
             np.tile(label_N, num_views),
             np.tile(weight_N, num_views) / num_views,
             np.tile(self.scorer.participant_N[unit.train_N], num_views),
@@ -235,6 +239,13 @@ class LogisticTrainer:
             weights,
             used,
         )
+
+
+def _by_training_set(units: Sequence[Unit]) -> list[list[Unit]]:
+    alike: dict[bytes, list[Unit]] = {}
+    for unit in units:
+        alike.setdefault(unit.train_N.tobytes(), []).append(unit)
+    return list(alike.values())
 
 
 def scaled(experiment: Experiment, x_VN: Tensor, unit: Unit) -> tuple[Tensor, dict[str, Tensor]]:

@@ -239,7 +239,7 @@ grid("with an empty axis", "at least 1 value, got 0", "train.lr_head: []")
 grid("with a number as axis", "expected a list", "train.lr_head: 1")
 grid(
     "of 10^5 points",
-    "more than 2000 runs",
+    "more than 10000 runs",
     f"train.epochs: {[*range(1, 318)]}, train.lr_head: {[*range(1, 318)]}",
 )
 grid("with equal values", "would train the same", "train.lr_head: [1, 1.0]")

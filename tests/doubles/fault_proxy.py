@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 from doubles.http_base import Handler, Server
@@ -80,7 +81,8 @@ class Weather:
 
 
 class FaultProxy(Server):
-    """Forwards everything to `backend`; `inject` adds a fault, `seen` and `struck` list requests so far.
+    """Forwards everything to `backend`; `inject` adds a fault, `seen` and `struck` list requests so far,
+    `connections` counts those opened.
 
     `weather`, where set, strikes at random what no injected fault does.
     """
@@ -92,6 +94,7 @@ class FaultProxy(Server):
         self.struck: list[tuple[str, str, str]] = []
         self.weather: Weather | None = None
         self.stall_s = 1.0
+        self.connections = 0
         self._faults: list[Fault] = []
         self._lock = threading.Lock()
 
@@ -99,6 +102,11 @@ class FaultProxy(Server):
         """Add a fault to those waiting."""
         with self._lock:
             self._faults.append(fault)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Count the connections that clients open."""
+        self.connections += 1
+        super().process_request(request, client_address)
 
     def next_fault(self, method: str, path: str) -> Fault | None:
         """The first waiting fault that strikes this request."""

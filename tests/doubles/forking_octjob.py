@@ -38,7 +38,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import google.cloud.storage  # noqa: F401
-import sklearn.linear_model  # noqa: F401
+import scipy.optimize  # noqa: F401
 import torch
 
 import octjob.cli
@@ -147,14 +147,14 @@ def _log_encodes(who: str, wanted: dict[str, Any] | None) -> None:
     kill_at = wanted.get("kill_at") if who == "command" else None
     count = 0
 
-    def encoding(self: Encoding, volumes: Sequence[Any]) -> Any:
+    def encoding(self: Encoding, volumes: Sequence[Any], poolings: Sequence[str]) -> Any:
         nonlocal count
         if count == 0:
             os.write(log, f"{who} begins\n".encode())
             while Path(wanted["log"]).read_text().count("begins") < 2:
                 time.sleep(0.005)
         time.sleep(wanted["encode_s"])
-        features = encode(self, volumes)
+        features = encode(self, volumes, poolings)
         for x_DHW in volumes:
             count += 1
             os.write(log, f"{who} encoded {hashlib.sha256(x_DHW.tobytes()).hexdigest()}\n".encode())

@@ -28,7 +28,7 @@ from typing import Any
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import sklearn.linear_model  # noqa: F401
+import scipy.optimize  # noqa: F401
 import torch
 
 import octjob.cli

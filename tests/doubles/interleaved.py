@@ -21,6 +21,7 @@ from octjob.storage.base import (
     ObjectNotFoundError,
     ObjectStore,
     VersionConflictError,
+    Write,
 )
 
 
@@ -121,6 +122,10 @@ class Interrupted:
         self._turns.pause()
         return self._store.get_range(key, start, length)
 
+    def copy_range(self, key: str, start: int, length: int, write: Write) -> None:
+        self._turns.pause()
+        self._store.copy_range(key, start, length, write)
+
     def head(self, key: str) -> ObjectInfo:
         self._turns.pause()
         return self._store.head(key)
@@ -158,6 +163,9 @@ class MemoryStore:
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
         return self.get(key)[start : start + length]
+
+    def copy_range(self, key: str, start: int, length: int, write: Write) -> None:
+        write(start, self.get_range(key, start, length))
 
     def head(self, key: str) -> ObjectInfo:
         data, version = self._found(key)

@@ -14,20 +14,21 @@ import numpy as np
 import pytest
 
 from doubles.interleaved import Interrupted, MemoryStore, Turns
-from octjob.data.augment import IDENTITY
 from octjob.data.cohort import Volume
 from octjob.data.manifest import VolumeRecord
 from octjob.data.participants import Participant
 from octjob.data.quarantine import CorruptVolumeError, Quarantine
 from octjob.features import claims, encode, lease, pace, store
-from octjob.features.encode import Encoding, encode_volumes
-from octjob.features.store import FeatureKey, Features, FeatureStore
+from octjob.features.encode import Encoding, Pooled, encode_volumes
+from octjob.features.store import FeatureKey, Features, FeatureStore, Form
+from octjob.models.pooling import VECTORS
 from octjob.runtime.base import Runtime
 from octjob.runtime.single import Single
 from octjob.spec.experiment import Experiment
 from octjob.storage.base import ObjectStore
 
-KEY = FeatureKey("encoder", "preprocess", "identity", "mean", "fp32", "torch")
+KEY = FeatureKey("encoder", "preprocess", "fp32", "torch")
+FORM = Form("identity", VECTORS)
 ENCODE_S = 1.0
 EXPERIMENT = Experiment.model_validate({"data": {"num_workers": 0}})
 
@@ -59,13 +60,17 @@ class Encoder(Encoding):
 
     step: Callable[[Sequence[int]], None] = lambda numbers: None
 
-    def key(self, view: int) -> FeatureKey:
+    @property
+    def key(self) -> FeatureKey:
         return KEY
 
-    def encode(self, volumes: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def pooling_of(self, experiment: Experiment) -> str:
+        return VECTORS
+
+    def encode(self, volumes: Sequence[np.ndarray], poolings: Sequence[str]) -> list[Pooled]:
         numbers = [int(x_DHW[0, 0, 0]) for x_DHW in volumes]
         self.step(numbers)
-        return [feature(number) for number in numbers]
+        return [{pooling: feature(number) for pooling in poolings} for number in numbers]
 
 
 def feature(number: int) -> np.ndarray:
@@ -92,9 +97,10 @@ def encoded(
     encoder: Any = Encoder(None, EXPERIMENT, runtime or Single("cpu"), step)  # type: ignore[arg-type]
     reader: Any = Reader(corrupt)
     volumes = [volume(number) for number in numbers]
-    return encode_volumes(
-        encoder, cache, reader, volumes, IDENTITY, Quarantine(), owner, lambda done, total: None
+    (identity,) = encode_volumes(
+        encoder, cache, reader, volumes, (), Quarantine(), owner, lambda done, total: None
     )
+    return identity
 
 
 class Inline:
@@ -176,5 +182,5 @@ class Simulation:
     def kill(self, name: str) -> set[int]:
         """Kill a run, which may hold parts; what it had encoded and nobody can read."""
         self.turns.kill(name)
-        kept = FeatureStore(self.memory, KEY).read(str(number) for number in self.times)
+        kept = FeatureStore(self.memory, KEY, FORM).read(str(number) for number in self.times)
         return {number for run, number in self.encoded if run == name} - {int(uid) for uid in kept}

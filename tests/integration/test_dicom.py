@@ -352,6 +352,104 @@ def test_an_rle_frame_cut_off_is_corrupt() -> None:
         read_volume(make_dicom(speckle(), syntax=uid.RLELossless, change=cut), URI)
 
 
+# Of 8 B-scans a resize to 2 touches these.
+TOUCHED = [1, 2, 5, 6]
+
+
+@pytest.mark.parametrize("syntax", UNCOMPRESSED + LOSSLESS, ids=name)
+@pytest.mark.parametrize("dtype", ["u1", "u2"])
+def test_read_for_a_depth_every_b_scan_that_is_touched_has_the_exact_voxels(
+    syntax: uid.UID, dtype: str
+) -> None:
+    x = speckle((8, 14, 11), dtype)
+    raw = read_volume(make_dicom(x, syntax=syntax), URI, depth=2)
+    assert raw.shape == x.shape
+    for index in TOUCHED:
+        np.testing.assert_array_equal(raw.frame(index), x[index])
+    if syntax in LOSSLESS:
+        assert raw.frames == (1, 2, 5, 6)
+        with pytest.raises(ValueError, match="B-scan 3 is not among the 4"):
+            raw.frame(3)
+        with pytest.raises(ValueError, match="4 of 8 B-scans"):
+            raw.x_DHW.sum()
+
+
+@pytest.mark.parametrize("depth", [8, 16, None])
+def test_read_for_a_depth_that_touches_all_nothing_is_left_out(depth: int | None) -> None:
+    x = speckle((8, 14, 11))
+    raw = read_volume(make_dicom(x, syntax=uid.RLELossless), URI, depth=depth)
+    np.testing.assert_array_equal(raw.whole_DHW, x)
+
+
+def test_twelve_bits_read_for_a_depth() -> None:
+    x = speckle((8, 14, 11), "u2")
+    for syntax in [*UNCOMPRESSED, uid.RLELossless]:
+        raw = read_volume(make_dicom(x, syntax=syntax, change=TWELVE_BITS), URI, depth=2)
+        np.testing.assert_array_equal(raw.stored_DHW, x[TOUCHED] & 0xFFF)
+
+
+def with_frame(index: int, spoil):
+    """A change of one compressed B-scan."""
+
+    def change(ds: FileDataset) -> None:
+        frames = list(generate_frames(ds.PixelData, number_of_frames=8))
+        frames[index] = spoil(frames[index])
+        ds.PixelData = encapsulate(frames)
+
+    return change
+
+
+@pytest.mark.parametrize("index", [0, 3, 5, 7])
+@pytest.mark.parametrize("syntax", [s for s in COMPRESSED if s != uid.RLELossless], ids=name)
+def test_a_b_scan_that_is_not_touched_must_have_a_whole_codestream_of_the_headers_size(
+    syntax: uid.UID, index: int
+) -> None:
+    other = make_dicom(speckle((8, 13, 10)), syntax=syntax)
+    frame = next(generate_frames(pydicom.dcmread(io.BytesIO(other)).PixelData, number_of_frames=8))
+    for spoil, reason in (
+        (lambda frame: frame[: len(frame) // 2], f"B-scan {index} is cut off"),
+        (lambda _: frame, f"B-scan {index} is 13 x 10 in its codestream"),
+        (lambda _: b"<html>", f"B-scan {index} does not start as a codestream"),
+    ):
+        data = make_dicom(speckle(), syntax=syntax, change=with_frame(index, spoil))
+        with pytest.raises(CorruptVolumeError, match=reason):
+            read_volume(data, URI, depth=2)
+
+
+def test_a_run_length_b_scan_that_is_not_touched_must_have_its_segments() -> None:
+    def spoil(frame: bytes) -> bytes:
+        return b"\2" + frame[1:]
+
+    data = make_dicom(speckle(), syntax=uid.RLELossless, change=with_frame(3, spoil))
+    with pytest.raises(CorruptVolumeError, match="B-scan 3 has 2 run-length segments"):
+        read_volume(data, URI, depth=2)
+
+
+@pytest.mark.parametrize("syntax", [uid.RLELossless, uid.JPEGLSLossless, uid.JPEG2000Lossless], ids=name)
+def test_what_lies_within_the_data_of_a_b_scan_that_is_not_touched_does_not_matter(syntax: uid.UID) -> None:
+    def spoil(frame: bytes) -> bytes:
+        start, end = len(frame) - 40, len(frame) - 10
+        return frame[:start] + b"\x55" * (end - start) + frame[end:]
+
+    x = speckle((8, 40, 30))
+    data = make_dicom(x, syntax=syntax, change=with_frame(3, spoil))
+    np.testing.assert_array_equal(read_volume(data, URI, depth=2).stored_DHW, x[TOUCHED])
+    try:
+        whole = read_volume(data, URI).stored_DHW
+    except CorruptVolumeError:
+        return
+    assert (whole != x).any()
+
+
+def test_uncompressed_voxels_are_not_copied() -> None:
+    data = make_dicom(speckle((64, 128, 128)))
+    tracemalloc.start()
+    raw = read_volume(data, URI, depth=4)
+    assert raw.stored_DHW.nbytes == 2**20
+    assert tracemalloc.get_traced_memory()[1] < 2**18
+    tracemalloc.stop()
+
+
 def test_the_transfer_syntax_is_never_swapped_to_read_compressed_bytes_as_voxels() -> None:
     x = speckle((2, 40, 40))
     compressed = pydicom.dcmread(io.BytesIO(make_dicom(x, syntax=uid.JPEG2000Lossless)))

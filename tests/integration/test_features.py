@@ -16,15 +16,16 @@ import torch
 from doubles.tiny_sweep import SIZE, fill_bucket, save_checkpoint
 from doubles.vjepa3d import make_original_checkpoint, rename_state
 
-from octjob.data.augment import IDENTITY
 from octjob.data.cohort import Volume, find_cohort
 from octjob.data.manifest import MANIFEST_KEY
 from octjob.data.quarantine import Quarantine
 from octjob.data.volumes import VolumeReader
 from octjob.features.claims import Claims
-from octjob.features.encode import Encoding, encode_volumes
+from octjob.features.encode import Encoding, Pooled, encode_volumes
 from octjob.features.lease import DURATION_S, Holder, Lease
-from octjob.features.store import Features, FeatureStore
+from octjob.features.memory import FeatureMemory
+from octjob.features.store import Features, FeatureStore, Form
+from octjob.features.views import views_of
 from octjob.models.checkpoint import read_checkpoint
 from octjob.models.choice import Backend
 from octjob.runtime.single import Single
@@ -44,9 +45,10 @@ class Bench:
         self.folder = folder
         self.bucket = fill_bucket(folder / "bucket", train=2, val=1).write()
         self.calls: list[float] = []
+        self.reads: list[str] = []
 
     def encoding(self, checkpoint: str = "a.pt", **config: Any) -> Encoding:
-        experiment = Experiment.model_validate({"data": {"augment": {"flip": True}}, **config})
+        experiment = Experiment.model_validate(config)
         path, choice = self.folder / checkpoint, experiment.model.encoder
         loaded = read_checkpoint(path, encoder=choice, uri=str(path), num_heads=2)
         return Encoding(loaded, experiment, CPU)
@@ -58,15 +60,31 @@ class Bench:
         self,
         encoding: Encoding,
         cache: ObjectStore,
-        view: int = IDENTITY,
         owner: str = "run-1",
         **options: Any,
     ) -> Features:
+        """Of the volumes as they are."""
+        return self.views(encoding, cache, owner, augmented=(), **options)[0]
+
+    def views(
+        self, encoding: Encoding, cache: ObjectStore, owner: str = "run-1", **options: Any
+    ) -> list[Features]:
+        """Of all views; every volume is augmented."""
         size = encoding.loaded.encoder.geometry.volume_size
-        reader = VolumeReader(self.bucket, encoding.experiment.data.profile, size)
-        volumes = options.get("volumes") or self.volumes()
-        tick = options.get("tick") or (lambda done, total: None)
-        return encode_volumes(encoding, cache, reader, volumes, view, Quarantine(), owner, tick)
+        bench = self
+
+        class Reader(VolumeReader):
+            def read(self, volume: Volume) -> Any:
+                bench.reads.append(volume.record.sop_instance_uid)
+                return super().read(volume)
+
+        reader = Reader(self.bucket, encoding.experiment.data.profile, size)
+        volumes = options.pop("volumes", self.volumes())
+        augmented = options.pop("augmented", {v.record.sop_instance_uid for v in volumes})
+        tick = options.pop("tick", lambda done, total: None)
+        return encode_volumes(
+            encoding, cache, reader, volumes, augmented, Quarantine(), owner, tick, **options
+        )
 
 
 @pytest.fixture
@@ -75,9 +93,9 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     save_checkpoint(tmp_path / "a.pt")
     real = Encoding.encode
 
-    def counted(self: Encoding, volumes: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def counted(self: Encoding, volumes: Sequence[np.ndarray], poolings: Sequence[str]) -> list[Pooled]:
         made.calls += [float(x_DHW[0, 0, 0]) for x_DHW in volumes]
-        return real(self, volumes)
+        return real(self, volumes, poolings)
 
     monkeypatch.setattr(Encoding, "encode", counted)
     return made
@@ -95,7 +113,7 @@ def test_a_second_run_reads_what_the_first_encoded(bench: Bench, any_store: Obje
     second = bench.encode(bench.encoding(), any_store, owner="run-2")
     assert len(bench.calls) == NUM_VOLUMES
     assert_equal(second, first)
-    assert all(x.shape == (SIZE["embed_dim"],) and x.dtype == np.float32 for x in first.values())
+    assert all(x.shape == (2, SIZE["embed_dim"]) and x.dtype == np.float32 for x in first.values())
 
 
 def test_further_volumes_are_added_to_those_there(bench: Bench, file_store: ObjectStore) -> None:
@@ -116,24 +134,30 @@ def test_the_same_weights_under_another_name_and_prefix_are_the_same_features(
     assert_equal(again, first)
 
 
+def folders(encoding: Encoding) -> list[str]:
+    """Where a run looks for its features, view by view."""
+    pooling, store = encoding.pooling_of(encoding.experiment), FileStore("file:///nowhere")
+    views = views_of(encoding.experiment.data.augment)
+    return [FeatureStore(store, encoding.key, Form(view.name, pooling)).uri for view in views]
+
+
 def test_whatever_changes_a_feature_changes_its_address(bench: Bench) -> None:
     save_checkpoint(bench.folder / "b.pt", seed=7)
-    flip = {"augment": {"flip": True}}
-    digests = [
-        bench.encoding().key(IDENTITY).digest,
-        bench.encoding("b.pt").key(IDENTITY).digest,
-        bench.encoding(data={**flip, "profile": "seed_finetune"}).key(IDENTITY).digest,
-        bench.encoding(model={"pool_method": "max"}).key(IDENTITY).digest,
-        bench.encoding(model={"pool_method": "attentive"}).key(IDENTITY).digest,
-        bench.encoding(train={"precision": "bf16"}).key(IDENTITY).digest,
-        bench.encoding(model={"encoder": "target"}).key(IDENTITY).digest,
-        bench.encoding().key(1).digest,
-        bench.encoding().key(2).digest,
-        bench.encoding(data={"augment": {"rotation": True}}).key(1).digest,
-    ]
-    assert len(set(digests)) == len(digests)
     heads = read_checkpoint(bench.folder / "a.pt", encoder="auto", uri="a", num_heads=4)
-    assert Encoding(heads, Experiment(), CPU).key(IDENTITY).digest not in digests
+    addresses = [
+        folders(bench.encoding()),
+        folders(bench.encoding("b.pt")),
+        folders(bench.encoding(data={"profile": "seed_finetune"})),
+        folders(bench.encoding(model={"pool_method": "attentive"})),
+        folders(bench.encoding(train={"precision": "bf16"})),
+        folders(bench.encoding(model={"encoder": "target"})),
+        folders(bench.encoding(data={"augment": {"flip": True, "views": 3}}))[1:],
+        folders(bench.encoding(data={"augment": {"rotation": True}}))[1:],
+        folders(bench.encoding(data={"augment": {"rotation": True, "flip": True}}))[1:],
+        folders(Encoding(heads, Experiment(), CPU)),
+    ]
+    every = [address for some in addresses for address in some]
+    assert len(set(every)) == len(every) == 11
 
 
 class Elsewhere(Single):
@@ -155,11 +179,15 @@ def test_runs_on_another_compiler_do_not_share_features(bench: Bench, file_store
 
 
 def test_what_does_not_change_a_feature_does_not_change_its_address(bench: Bench) -> None:
-    plain = bench.encoding().key(IDENTITY)
+    (plain,) = folders(bench.encoding())
     other = {"epochs": 3, "lr_head": 0.5, "class_weights": "auto"}
-    assert bench.encoding(train=other, seed=7).key(IDENTITY) == plain
+    assert folders(bench.encoding(train=other, seed=7)) == [plain]
+    assert folders(bench.encoding(model={"pool_method": "max"})) == [plain]
     rotated = bench.encoding(data={"augment": {"rotation": True, "views": 5}, "batch_size": 2})
-    assert rotated.key(IDENTITY) == plain
+    assert folders(rotated)[0] == plain
+    assert len(set(folders(rotated))) == 5
+    # The first augmented view is the same, however many others there are.
+    assert folders(bench.encoding(data={"augment": {"rotation": True}})) == folders(rotated)[:2]
 
 
 def test_a_feature_does_not_depend_on_the_other_volumes(bench: Bench, tmp_path: Path) -> None:
@@ -209,9 +237,8 @@ def test_a_stop_while_encoding_keeps_what_is_done_and_frees_the_rest(
     with pytest.raises(Stopped):
         bench.encode(bench.encoding(), file_store, tick=tick)
     assert len(bench.calls) == 5
-    store = FeatureStore(file_store, bench.encoding().key(IDENTITY))
     uids = [volume.record.sop_instance_uid for volume in bench.volumes()]
-    with Claims(file_store, store.claims_prefix, "x") as claims:
+    with Claims(file_store, bench.encoding().key.claims_prefix, "x") as claims:
         assert sorted(claims.take(uids, NUM_VOLUMES)) == sorted(uids)
     bench.encode(bench.encoding(), file_store, owner="x")
     assert len(bench.calls) == NUM_VOLUMES
@@ -303,3 +330,85 @@ def test_a_dead_lease_of_another_machine_holds_up_for_one_duration(file_store: O
     assert not lease.acquire()
     monotonic.now += 0.02 * DURATION_S
     assert lease.acquire()
+
+
+FLIP = {"augment": {"flip": True, "views": 3}}
+JITTER = {"augment": {"intensity_jitter": True}}
+CONFIGS: dict[str, dict[str, Any]] = {
+    "mean": {},
+    "max": {"model": {"pool_method": "max"}},
+    "attentive": {"model": {"pool_method": "attentive"}, "data": FLIP},
+    "flip": {"data": FLIP},
+    "jitter": {"data": JITTER},
+}
+# The volume itself, two flips and one jitter.
+NUM_VIEWS = 4
+
+
+@pytest.fixture
+def apart(bench: Bench, tmp_path: Path) -> dict[str, list[Features]]:
+    """What each config gets in a cache of its own, that is by an encoding of its own."""
+    found = {
+        name: bench.views(bench.encoding(**config), FileStore(f"file://{tmp_path}/{name}"))
+        for name, config in CONFIGS.items()
+    }
+    bench.calls.clear()
+    bench.reads.clear()
+    return found
+
+
+def assert_all_equal(found: list[Features], expected: list[Features]) -> None:
+    assert len(found) == len(expected)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("first", CONFIGS)
+def test_one_pass_makes_what_the_whole_sweep_wants(
+    bench: Bench, file_store: ObjectStore, apart: dict[str, list[Features]], first: str
+) -> None:
+    """Whichever run comes first reads each volume once; the others find every bit of what they would have made."""
+    encodings = {name: bench.encoding(**config) for name, config in CONFIGS.items()}
+
+    def found_by(name: str) -> list[Features]:
+        others = [other.experiment for key, other in encodings.items() if key != name]
+        return bench.views(encodings[name], file_store, owner=name, others=lambda: others)
+
+    for name in sorted(CONFIGS, key=lambda name: name != first):
+        assert_all_equal(found_by(name), apart[name])
+        assert len(bench.calls) == NUM_VIEWS * NUM_VOLUMES
+        assert len(bench.reads) == NUM_VOLUMES
+
+
+def test_a_run_that_came_later_adds_only_what_is_lacking(
+    bench: Bench, file_store: ObjectStore, apart: dict[str, list[Features]]
+) -> None:
+    """What nobody wanted was not made, and what is there is not made again."""
+    assert_all_equal(bench.views(bench.encoding(), file_store), apart["mean"])
+    assert len(bench.calls) == NUM_VOLUMES
+    before = {info.key: info.version for info in file_store.list("features/") if "/claims/" not in info.key}
+    assert not any("grid" in key for key in before)
+    assert_all_equal(bench.views(bench.encoding(**CONFIGS["flip"]), file_store), apart["flip"])
+    assert len(bench.calls) == 3 * NUM_VOLUMES
+    # All three views are there, but not their token grids.
+    assert_all_equal(bench.views(bench.encoding(**CONFIGS["attentive"]), file_store), apart["attentive"])
+    assert len(bench.calls) == 6 * NUM_VOLUMES
+    after = {info.key: info.version for info in file_store.list("features/") if "/claims/" not in info.key}
+    assert before.items() <= after.items()
+    written = [key.split("/")[2:4] for key in after]
+    assert {view for view, pooling in written if pooling == "mean-max"} == {"identity", "flip-1", "flip-2"}
+    assert_all_equal(bench.views(bench.encoding(**CONFIGS["max"]), file_store), apart["max"])
+    assert len(bench.calls) == 6 * NUM_VOLUMES
+
+
+def test_the_next_run_of_the_process_reads_nothing(bench: Bench, file_store: ObjectStore) -> None:
+    memory = FeatureMemory()
+    first = bench.views(bench.encoding(**CONFIGS["flip"]), file_store, memory=memory)
+    for info in list(file_store.list("features/")):
+        file_store.delete(info.key)
+    assert_all_equal(bench.views(bench.encoding(**CONFIGS["flip"]), file_store, memory=memory), first)
+    # One that needs less, and one that needs more: only the difference is made.
+    assert_all_equal(bench.views(bench.encoding(), file_store, memory=memory), first[:1])
+    assert len(bench.calls) == 3 * NUM_VOLUMES
+    bench.views(bench.encoding(**CONFIGS["jitter"]), file_store, memory=memory)
+    assert len(bench.calls) == 4 * NUM_VOLUMES

@@ -24,6 +24,7 @@ from octjob.records.predictions import decode_predictions, read_predictions
 from octjob.run.inputs import load_cohort, load_encoder
 from octjob.run.job import run_job
 from octjob.run.restored import predict, read_weights, restore
+from octjob.run.shared import Shared
 from octjob.runtime.single import Single
 from octjob.spec.run import Run
 from octjob.storage.base import ObjectStore
@@ -71,13 +72,14 @@ def one(inputs: Path, tmp_path: Path) -> tuple[ObjectStore, Run]:
     return finished(inputs, tmp_path, CONFIGS["lbfgs"])
 
 
-def restored(store: ObjectStore, run: Run, folder: Path) -> Predictions:
+def restored(store: ObjectStore, run: Run) -> Predictions:
     """The run's stored weights on every volume of its own cohort, by the code that scores the test split."""
-    loaded = load_encoder(run, folder, lambda done, total: None)
+    shared = Shared()
+    loaded = load_encoder(run, shared, lambda done, total: None)
     cohort, apply = restore(
         run,
         loaded,
-        load_cohort(run),
+        load_cohort(run, shared),
         open_store(run.cache),
         Single("cpu"),
         Quarantine(),
@@ -117,7 +119,7 @@ def test_stored_weights_repeat_the_stored_predictions_bit_for_bit(
     inputs: Path, tmp_path: Path, name: str
 ) -> None:
     store, run = finished(inputs, tmp_path, CONFIGS[name], seeds=[0, 1])
-    again, stored = rows(restored(store, run, tmp_path)), rows(read_predictions(store, run.run_id))
+    again, stored = rows(restored(store, run)), rows(read_predictions(store, run.run_id))
     assert len(stored) == 2 * 4 * SPLITS["val"]
     for who, logits_K in stored.items():
         assert np.array_equal(again[who], logits_K)
@@ -127,7 +129,7 @@ def test_stored_weights_repeat_the_stored_predictions_bit_for_bit(
 def test_every_fold_of_every_repeat_is_a_model_of_the_mean(inputs: Path, tmp_path: Path, name: str) -> None:
     folds = {"protocol": "folds", "folds": 2, "repeats": 2}
     store, run = finished(inputs, tmp_path, CONFIGS[name], evaluate=folds, seeds=[0, 1])
-    again, stored = rows(restored(store, run, tmp_path)), rows(read_predictions(store, run.run_id))
+    again, stored = rows(restored(store, run)), rows(read_predictions(store, run.run_id))
     for who, logits_K in stored.items():
         assert np.array_equal(again[who], logits_K)
 

@@ -48,6 +48,7 @@ def test_absent_objects_say_so_with_their_uri(any_store: ObjectStore) -> None:
         any_store.head,
         any_store.delete,
         lambda key: any_store.get_range(key, 0, 1),
+        lambda key: any_store.copy_range(key, 0, 1, lambda at, piece: None),
     ]
     for action in actions:
         with pytest.raises(ObjectNotFoundError) as caught:
@@ -82,6 +83,40 @@ def test_delete_removes_and_lets_create_again(any_store: ObjectStore) -> None:
 def test_ranges_are_like_slices(any_store: ObjectStore, start: int, length: int) -> None:
     any_store.put("a", CONTENT)
     assert any_store.get_range("a", start, length) == CONTENT[start : start + length]
+
+
+@pytest.mark.parametrize(
+    ("start", "length"), [(0, 1), (100, 200), (0, 10240), (10000, 5000), (10240, 1), (20000, 10), (5, 0)]
+)
+def test_a_range_is_copied_to_its_place_and_nowhere_else(
+    any_store: ObjectStore, start: int, length: int
+) -> None:
+    any_store.put("a", CONTENT)
+    copy = bytearray(b"-" * (len(CONTENT) + 100))
+    expected = bytes(copy[:start]) + CONTENT[start : start + length]
+    any_store.copy_range("a", start, length, lambda at, piece: into(copy, at, piece))
+    assert copy == expected + b"-" * (len(copy) - len(expected))
+
+
+def test_threads_fill_one_copy_together(any_store: ObjectStore) -> None:
+    any_store.put("a", CONTENT)
+    copy = bytearray(len(CONTENT))
+    race(10, lambda i: any_store.copy_range("a", 1024 * i, 1024, lambda at, piece: into(copy, at, piece)))
+    assert copy == CONTENT
+
+
+def test_whoever_takes_the_bytes_may_end_the_copying(any_store: ObjectStore) -> None:
+    any_store.put("a", CONTENT)
+
+    def refuse(at: int, piece: object) -> None:
+        raise LookupError("enough")
+
+    with pytest.raises(LookupError, match="enough"):
+        any_store.copy_range("a", 0, 5000, refuse)
+
+
+def into(copy: bytearray, at: int, piece: bytes | memoryview) -> None:
+    copy[at : at + len(piece)] = piece
 
 
 def test_range_of_an_empty_object(any_store: ObjectStore) -> None:

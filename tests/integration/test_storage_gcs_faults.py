@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -158,6 +160,40 @@ def test_range_that_comes_short_is_noticed(store: GcsStore, proxy: FaultProxy) -
     with pytest.raises(DataError, match="arrived damaged") as caught:
         store.get_range("a", 10, 100)
     assert store.uri("a") in caught.value.message
+
+
+@pytest.mark.parametrize("kind", ["truncate", "drop_reply", "short", "status"])
+def test_a_fault_in_a_copied_range_is_written_over(store: GcsStore, proxy: FaultProxy, kind: str) -> None:
+    content = bytes(range(256)) * 4000
+    store.put("a", content)
+    proxy.inject(Fault(kind, "GET", "alt=media"))
+    copy = bytearray(len(content))
+
+    def write(at: int, piece: bytes | memoryview) -> None:
+        copy[at : at + len(piece)] = piece
+
+    store.copy_range("a", 1000, 900_000, write)
+    assert copy[1000:901_000] == content[1000:901_000]
+    assert copy[:1000] == copy[901_000:][:1000] == bytes(1000)
+    assert len(proxy.struck) == 1
+    proxy.inject(Fault("short", "GET", "alt=media", times=1000))
+    with pytest.raises(DataError, match="arrived damaged") as caught:
+        store.copy_range("a", 1000, 900_000, write)
+    assert store.uri("a") in caught.value.message
+
+
+def test_connections_are_kept_for_more_threads_than_ten(store: GcsStore, proxy: FaultProxy) -> None:
+    store.put("a", bytes(2000))
+    with ThreadPoolExecutor(16) as pool:
+        for _ in range(4):
+            barrier = threading.Barrier(16)
+
+            def read(i: int, barrier: threading.Barrier = barrier) -> None:
+                barrier.wait()
+                store.copy_range("a", i, 100, lambda at, piece: None)
+
+            list(pool.map(read, range(16)))
+    assert proxy.connections <= 20
 
 
 @pytest.mark.parametrize("kind", ["truncate", "drop_reply"])

@@ -145,7 +145,7 @@ def _become(request: dict[str, Any], output: int, run: Callable[[list[str]], int
 
 def main() -> None:
     import google.cloud.storage  # noqa: F401
-    import sklearn.linear_model  # noqa: F401
+    import scipy.optimize  # noqa: F401
     import torch
     import torch.distributed
 

@@ -42,7 +42,7 @@ def rights(role: Document) -> list[str]:
 def test_the_submitter_may_do_this_and_nothing_else(default: list[Document]) -> None:
     assert rights(named(default, "Role", "octjob-submitter")) == [
         "jobsets.jobset.x-k8s.io: create delete get list patch watch",
-        "jobs.batch: create get list watch",
+        "jobs.batch: create delete get list patch watch",
         "pods: create get list watch",
         "pods/log: get",
         "events: list",

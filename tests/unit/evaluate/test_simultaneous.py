@@ -10,7 +10,7 @@ from scipy import stats
 
 from octjob.evaluate import rank_ranges, selection_corrected
 from octjob.evaluate.power import detectable_difference, participants_needed
-from octjob.evaluate.simultaneous import beats, compact_letters
+from octjob.evaluate.simultaneous import PairErrors, beats, compact_letters
 
 DRAWS = 2000
 
@@ -57,8 +57,8 @@ def test_two_runs_are_told_apart_at_the_two_sided_five_percent() -> None:
     rng = np.random.default_rng(0)
     draw_RB = rng.normal(size=(2, 400_000)) / np.sqrt(2)
     critical = stats.t.ppf(0.975, 29)
-    assert not beats(np.array([critical * 0.98, 0.0]), draw_RB, smallest_class=30).any()
-    assert beats(np.array([critical * 1.02, 0.0]), draw_RB, smallest_class=30).tolist() == [
+    assert not beats(np.array([critical * 0.98, 0.0]), PairErrors(draw_RB), smallest_class=30).any()
+    assert beats(np.array([critical * 1.02, 0.0]), PairErrors(draw_RB), smallest_class=30).tolist() == [
         [False, True],
         [False, False],
     ]

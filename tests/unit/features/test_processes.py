@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import pytest
 from doubles.interleaved import MemoryStore
-from doubles.simulated_encoding import KEY, encoded, expected, feature, plain
+from doubles.simulated_encoding import FORM, KEY, encoded, expected, feature, plain
 
 from octjob.features.store import FeatureStore
 from octjob.runtime.single import Single
@@ -87,6 +87,6 @@ def test_a_full_store_is_done_without_by_all_of_them(caplog: pytest.LogCaptureFi
 def test_who_saw_less_than_the_first_is_told() -> None:
     """Another run's shard may come between one process's look and the next one's."""
     store, calls = MemoryStore(), list[int]()
-    FeatureStore(store, KEY).write({str(number): feature(number) for number in VOLUMES})
+    FeatureStore(store, KEY, FORM).write({str(number): feature(number) for number in VOLUMES})
     assert together([store, MemoryStore(), store], calls) == [expected(VOLUMES)] * 3
     assert calls == []

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from octjob.features.store import FeatureKey, Features, FeatureStore
+from octjob.features.store import FeatureKey, Features, FeatureStore, Form
 from octjob.storage.file import FileStore
 
-KEY = FeatureKey("encoder", "preprocess", "identity", "mean", "fp32", "torch")
+KEY = FeatureKey("encoder", "preprocess", "fp32", "torch")
+FORM = Form("identity", "mean-max")
 
 
 class Counting(FileStore):
@@ -33,7 +34,7 @@ def counting(tmp_path: Path) -> Counting:
 
 
 def test_a_shard_is_fetched_once_however_often_one_looks(counting: Counting) -> None:
-    writer, reader = FeatureStore(counting, KEY), FeatureStore(counting, KEY)
+    writer, reader = FeatureStore(counting, KEY, FORM), FeatureStore(counting, KEY, FORM)
     wanted = {f"{i}" for i in range(20)}
     for i in range(20):
         writer.write(made(f"{i}"))
@@ -47,7 +48,7 @@ def test_a_shard_is_fetched_once_however_often_one_looks(counting: Counting) -> 
 
 
 def test_what_is_asked_for_again_is_there_again(counting: Counting) -> None:
-    store = FeatureStore(counting, KEY)
+    store = FeatureStore(counting, KEY, FORM)
     store.write(made("a", "bb"))
     store.write(made("ccc"))
     for _ in range(2):
@@ -56,7 +57,7 @@ def test_what_is_asked_for_again_is_there_again(counting: Counting) -> None:
 
 
 def test_a_damaged_shard_that_was_replaced_is_fetched_anew(counting: Counting) -> None:
-    one, other = FeatureStore(counting, KEY), FeatureStore(counting, KEY)
+    one, other = FeatureStore(counting, KEY, FORM), FeatureStore(counting, KEY, FORM)
     one.write(made("a"))
     (shard,) = counting.list()
     whole = counting.get(shard.key)

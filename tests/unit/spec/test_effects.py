@@ -47,6 +47,8 @@ TABLE: dict[str, tuple[Any, tuple[str, str, str, str]]] = {
     "data.source": ("/other", EVERYWHERE),
     "data.num_workers": (1, EVERYWHERE),
     "data.cache_dir": ("/cache", EVERYWHERE),
+    "data.cache_limit_gib": (20.0, NOWHERE),
+    "data.shared_cache": ("float16", EVERYWHERE),
     "data.batch_size": (1, LOOP),
     "data.val_batch_size": (1, LOOP),
     "data.use_distributed": (True, NOWHERE),

@@ -229,7 +229,7 @@ def test_exclude_and_include_change_the_pairs(tmp_path: Path) -> None:
         ({"grid": {"train.lr_head": []}}, r":\d+: grid\.train\.lr_head: expected at least 1 value, got 0"),
         (
             {"grid": {f"train.{key}": [*range(1, 320)] for key in ("epochs", "lr_head")}},
-            r":\d+: grid: checkpoints x configs x grid is more than 2000 runs",
+            r":\d+: grid: checkpoints x configs x grid is more than 10000 runs",
         ),
         (
             {"seeds": [*range(11)], "evaluate": {"protocol": "folds", "folds": 1000, "repeats": 1}},

@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 
 from octjob.records.layout import PROGRESS, RESULT, encode, run_key
 from octjob.records.schema import Failure, Progress, Stage
+from octjob.spec.encoding import encoding_of
 from octjob.spec.experiment import Experiment
 from octjob.spec.run import Run
 from octjob.spec.sweep import Checkpoint
 from octjob.storage.file import FileStore
-from octjob.targets.bundles import bundles, features_of
+from octjob.targets.bundles import bundles, size_for
 from octjob.targets.local import LocalTarget
 from octjob.targets.traces import Trace, fates_of, num_attempts, trace_of
 
@@ -54,12 +55,31 @@ def test_every_run_is_in_one_bundle_of_its_kind(kinds: list[tuple[str, str | Non
     for bundle in found:
         assert len(bundle) <= size
         assert [runs.index(run) for run in bundle] == sorted(runs.index(run) for run in bundle)
-        assert len({features_of(run) for run in bundle}) == 1
+        assert len({encoding_of(run) for run in bundle}) == 1
         assert len(bundle) == 1 or all(run.config.mode == "probe" for run in bundle)
     # No more processes than needed: of each kind of probe all bundles but the last are full.
-    probes = [features_of(bundle[0]) for bundle in found if bundle[0].config.mode == "probe"]
-    short = [features_of(b[0]) for b in found if b[0].config.mode == "probe" and len(b) < size]
+    probes = [encoding_of(bundle[0]) for bundle in found if bundle[0].config.mode == "probe"]
+    short = [encoding_of(b[0]) for b in found if b[0].config.mode == "probe" and len(b) < size]
     assert len(short) == len(set(short)) <= len(set(probes))
+
+
+@given(
+    kinds=st.lists(st.sampled_from(["a", "b", None]), min_size=1, max_size=40),
+    num_processes=st.integers(1, 9),
+)
+def test_no_process_is_idle_and_none_is_started_without_need(
+    kinds: list[str | None], num_processes: int
+) -> None:
+    runs = [run_of(n, kind or "c", **({} if kind else FINETUNE)) for n, kind in enumerate(kinds)]
+    size = size_for(runs, num_processes)
+    assert len(bundles(runs, size)) >= min(num_processes, len(runs))
+    assert size == 24 or size >= len(runs) or len(bundles(runs, size + 1)) < num_processes
+
+
+def test_the_probes_of_three_encoders_take_three_processes() -> None:
+    runs = [run_of(number, checkpoint) for checkpoint in "abc" for number in range(12)]
+    sizes = [len(bundles(runs, size_for(runs, num_processes))) for num_processes in (1, 2, 3, 4, 8)]
+    assert sizes == [3, 3, 3, 6, 9]
 
 
 @pytest.mark.parametrize(
@@ -71,9 +91,11 @@ def test_every_run_is_in_one_bundle_of_its_kind(kinds: list[tuple[str, str | Non
         # One view is the volume itself, whatever is on.
         ({"data": {"augment": {"flip": True, "views": 1}}}, True),
         ({"data": {"augment": {"views": 5}}}, True),
-        ({"data": {"augment": {"flip": True}}}, False),
+        # One pass over the data makes all views and all poolings.
+        ({"data": {"augment": {"flip": True}}}, True),
+        ({"model": {"pool_method": "max"}}, True),
+        ({"model": {"pool_method": "attentive"}}, True),
         ({"model": {"encoder": "context"}}, False),
-        ({"model": {"pool_method": "max"}}, False),
         ({"data": {"profile": "seed_finetune"}}, False),
         ({"data": {"source": "/other"}}, False),
         ({"train": {"precision": "bf16"}}, False),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from functools import reduce
 from typing import Any
 
 import pytest
 import yaml
 from doubles.cluster_runs import container, jobset, make_run, make_settings, pod_spec
+from doubles.pod_security import pod_security_complaints
 
 from octjob.spec.experiment import Experiment
 from octjob.targets.kubernetes.documents.derived import child_job, child_pod
@@ -19,37 +19,6 @@ from octjob.targets.kubernetes.documents.manifest import SPEC_HASH, render_jobse
 from octjob.targets.kubernetes.documents.yamltext import to_yaml
 
 Document = dict[str, Any]
-
-
-def pod_security_complaints(pod: Document) -> Iterator[str]:
-    """The `restricted` Pod Security level, kubernetes.io/docs/concepts/security/pod-security-standards."""
-    spec = pod["spec"]
-    allowed = {
-        "configMap",
-        "csi",
-        "downwardAPI",
-        "emptyDir",
-        "ephemeral",
-        "persistentVolumeClaim",
-        "projected",
-        "secret",
-    }
-    for volume in spec["volumes"]:
-        yield from (f"volume {kind}" for kind in volume.keys() - allowed - {"name"})
-    if spec.get("hostNetwork") or spec.get("hostPID") or spec.get("hostIPC"):
-        yield "host namespace"
-    for item in spec["containers"]:
-        context = {**spec["securityContext"], **item["securityContext"]}
-        if context.get("privileged"):
-            yield "privileged"
-        if context.get("allowPrivilegeEscalation") is not False:
-            yield "privilege escalation"
-        if context.get("capabilities", {}).get("drop") != ["ALL"] or context["capabilities"].get("add"):
-            yield "capabilities"
-        if not context.get("runAsNonRoot") or context.get("runAsUser") == 0:
-            yield "root"
-        if context.get("seccompProfile", {}).get("type") not in ("RuntimeDefault", "Localhost"):
-            yield "seccomp"
 
 
 def test_a_pod_passes_the_restricted_level_unless_the_switch_says_otherwise() -> None:

@@ -96,7 +96,7 @@ def warnings(plan: Plan, settings: Settings) -> list[str]:
             f"compute.image: {settings.image} is not pinned by digest, so restarts may run other code;"
             f" `docker buildx imagetools inspect {settings.image}` prints the digest"
         )
-    if settings.compute.bundle > 1:
+    if (settings.compute.bundle or 1) > 1:
         found.append("compute.bundle: has no effect here: each run has pods of its own")
     places = {"output": plan.output, "cache": plan.cache}
     for run in plan.runs:
