@@ -120,22 +120,17 @@ class ProbeTrainer:
             yield self._train(some, watch)
 
     def _train(self, units: Sequence[Unit], watch: Watch) -> Done:
-        by_training_set: dict[bytes, tuple[Tensor, Weights]] = {}
-        for unit in units:
-            if unit.train_N.tobytes() not in by_training_set:
-                by_training_set[unit.train_N.tobytes()] = scaled(self.experiment, self.x_VN, unit)
-        scaled_by = [by_training_set[unit.train_N.tobytes()] for unit in units]
-        joint = Joint(
-            [self._member(u, x_VN) for u, (x_VN, _) in zip(units, scaled_by, strict=True)], self.runtime
-        )
+        features: dict[str, tuple[Tensor, Weights]] = {}
+        for alike in _by_training_set(units):
+            features |= dict.fromkeys([u.name for u in alike], scaled(self.experiment, self.x_VN, alike[0]))
+        joint = Joint([self._member(unit, features[unit.name][0]) for unit in units], self.runtime)
         if (state := watch.begin(units, joint.name)) is not None:
             joint.load_state(state)
         for i, unit in enumerate(units):
             log.info("%s: %s", unit.name, joint.used(i))
         joint.run(watch)
         return [
-            (unit, self._trained(joint, i, scale, watch))
-            for i, (unit, (_, scale)) in enumerate(zip(units, scaled_by, strict=True))
+            (unit, self._trained(joint, i, features[unit.name][1], watch)) for i, unit in enumerate(units)
         ]
 
     def _member(self, unit: Unit, x_VN: Tensor) -> Member:
