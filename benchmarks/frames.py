@@ -28,7 +28,7 @@ _DRIVER = """
 import json, os, sys
 package, told, argv = sys.argv[1] + os.sep, sys.argv[2], sys.argv[3:]
 
-def look(optimizer, closure=None):
+def look(*args, **settings):
     frame, frames = sys._getframe(), []
     while frame := frame.f_back:
         code = frame.f_code
@@ -41,6 +41,7 @@ def look(optimizer, closure=None):
 import torch
 for optimizer in (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD):
     optimizer.step = look
+torch._fused_adamw_ = look
 import octjob.cli
 assert os.path.realpath(octjob.cli.__file__).startswith(package), octjob.cli.__file__
 sys.argv[:] = ["octjob", *argv]

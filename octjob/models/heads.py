@@ -5,6 +5,7 @@ Shapes: B batch, E input features, K classes, T tokens, M attention heads, F fea
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -119,6 +120,14 @@ def build_head(
             head = AttentiveHead(in_dim, num_classes, num_heads or max(1, in_dim // 64), dropout, hidden)
     _reset(head, torch.Generator().manual_seed(seed))
     return head
+
+
+def apply_head(weights: Mapping[str, Tensor], x_BE: Tensor) -> Tensor:
+    """Logits (B, K) of a linear or MLP head with these weights, in evaluation."""
+    if "fc.weight" in weights:
+        return F.linear(x_BE, weights["fc.weight"], weights["fc.bias"])
+    hidden_BH = F.gelu(F.linear(x_BE, weights["fc1.weight"], weights["fc1.bias"]))
+    return F.linear(hidden_BH, weights["fc2.weight"], weights["fc2.bias"])
 
 
 def _check_head(

@@ -104,8 +104,8 @@ def _carry_out(session: Session, shared: Shared) -> Result:
     trainer = make_trainer(run.config, scorer, loaded, inputs, session.runtime, arrangement.microbatches)
     heartbeat.stage("training")
     units = make_units(cohort.volumes, run.config, run.passes, run.folds, run.fold_seed)
-    for unit, trained in trainer.train([unit for unit in units if unit.name not in session.done], session):
-        session.finish_unit(unit.name, _keep(session, unit, trained))
+    for done in trainer.train([unit for unit in units if unit.name not in session.done], session):
+        session.finish({unit.name: _keep(session, unit, trained) for unit, trained in done})
     heartbeat.stage("evaluating")
     return session.runtime.share(
         lambda: _finish(session, loaded, arrangement, cohort, quarantine, scorer, units)

@@ -21,6 +21,7 @@ from octjob.data.quarantine import Quarantine
 from octjob.errors import AccessError, DataError
 from octjob.evaluate import Predictions
 from octjob.models.checkpoint import LoadedEncoder
+from octjob.models.heads import AttentiveHead
 from octjob.records.layout import SPEC, run_key
 from octjob.run.inputs import read_inputs
 from octjob.runtime.base import Runtime
@@ -28,6 +29,7 @@ from octjob.spec.run import Run
 from octjob.storage.base import ObjectStore
 from octjob.tick import Tick
 from octjob.train.classifier import Classifier, make_head
+from octjob.train.joint import head_logits
 from octjob.train.logistic import Logistic
 from octjob.train.loop import Loop, Task
 from octjob.train.scoring import Logits, Scorer, concatenate
@@ -142,7 +144,10 @@ def _probe(run: Run, x_VN: Tensor, runtime: Runtime) -> Apply:
             model = Logistic(head_weights["weight"].numpy(), head_weights["bias"].numpy(), {})
             return model.logits(scaled_VN[IDENTITY].double().numpy()[unit.eval_N])
         head = make_head(run.config, scaled_VN.shape[-1], unit.seed)
-        return _forward(run, unit, head, head_weights, FeatureSource(scaled_VN), runtime)
+        if isinstance(head, AttentiveHead):
+            return _forward(run, unit, head, head_weights, FeatureSource(scaled_VN), runtime)
+        _load(run, unit, head, head_weights)
+        return head_logits(head_weights, scaled_VN, unit.eval_N)
 
     return apply
 
@@ -162,6 +167,12 @@ def _forward(
     run: Run, unit: Unit, model: nn.Module, weights: Weights, source: Source, runtime: Runtime
 ) -> Logits:
     """By the loop that predicted in training, so that nothing about it can differ."""
+    _load(run, unit, model, weights)
+    task = Task(unit, label_N=_NONE, class_weight_K=None, scores=lambda positions, logits_NK: {})
+    return Loop(model, source, task, run.config, runtime).predict(unit.eval_N, lambda: None)
+
+
+def _load(run: Run, unit: Unit, model: nn.Module, weights: Weights) -> None:
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
@@ -169,5 +180,3 @@ def _forward(
             f"run {run.run_id}, {unit.name}: the stored weights do not fit its spec ({error})",
             "They are of another version of octjob; open the test split with the version that wrote them.",
         ) from None
-    task = Task(unit, label_N=_NONE, class_weight_K=None, scores=lambda positions, logits_NK: {})
-    return Loop(model, source, task, run.config, runtime).predict(unit.eval_N, lambda: None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,8 +22,8 @@ from octjob.runtime.base import Runtime
 from octjob.spec.run import Run
 from octjob.storage.base import ObjectNotFoundError, ObjectStore
 from octjob.tracking.tracker import Tracker
-from octjob.train.loop import Loop, State
-from octjob.train.units import Unit
+from octjob.train.loop import State, Training
+from octjob.train.units import Unit, unit_name
 
 log = logging.getLogger(__name__)
 
@@ -80,14 +81,21 @@ class Session:
                 "The inputs were replaced under a running sweep. Restore them, or submit under a new sweep name.",
             )
 
-    def begin_unit(self, unit: Unit) -> State | None:
+    def begin(self, units: Sequence[Unit], name: str) -> State | None:
         """See `octjob.train.trainers.Watch`."""
-        repeat = unit.repeat if self.run.repeats > 1 else None
-        self.heartbeat.tick(0, 0, seed=unit.seed, repeat=repeat, fold=unit.fold)
-        if self.current is None or self.current["unit"] != unit.name:
+        seed, repeat, fold = (
+            _only({getattr(unit, part) for unit in units}) for part in ("seed", "repeat", "fold")
+        )
+        self.heartbeat.tick(0, 0, seed=seed, repeat=repeat if self.run.repeats > 1 else None, fold=fold)
+        if self.current is None:
             return None
-        state: State = self.current["state"]
-        return state
+        if self.current["unit"] == name:
+            state: State = self.current["state"]
+            return state
+        # What another octjob left, which trained other units together: these begin anew, and so do their lines.
+        names = {unit.name for unit in units}
+        self.history = [record for record in self.history if _unit_name(record) not in names]
+        return None
 
     def check_stop(self) -> None:
         """Raise `Interrupted`, in every process alike, if a signal came to any; for work that is kept elsewhere."""
@@ -121,63 +129,67 @@ class Session:
         if self.stop.requested:
             raise self._interrupted()
 
-    def after_step(self, loop: Loop) -> None:
+    def after_step(self, training: Training) -> None:
         """See `octjob.train.loop.Hooks`."""
-        done, total = loop.epoch * loop.steps_per_epoch + loop.step, self._total_steps(loop)
-        self.heartbeat.tick(done, total)
+        self.heartbeat.tick(*self._steps(training))
         self.saving.check()
         if self.runtime.agree(self.stop.requested):
-            self.save(loop)
+            self.save(training)
             self.saving.wait()
             raise self._interrupted()
 
-    def after_epoch(self, loop: Loop, record: dict[str, Any]) -> None:
+    def after_epoch(self, training: Training, records: Sequence[dict[str, Any]]) -> None:
         """See `octjob.train.loop.Hooks`."""
-        self.history.append(record)
-        self.tracker.log(self._named(loop, record))
+        self.history += records
+        best = training.best_metric
         self.heartbeat.tick(
-            loop.epoch * loop.steps_per_epoch,
-            self._total_steps(loop),
-            epoch=loop.epoch,
+            *self._steps(training),
+            epoch=training.epoch,
             num_epochs=self.run.config.train.epochs,
-            best_metric=loop.best_metric,
-            metric_name=self.run.config.train.early_stopping.metric if loop.best_metric is not None else None,
+            best_metric=best,
+            metric_name=self.run.config.train.early_stopping.metric if best is not None else None,
         )
-        log.info(
-            "epoch %d: train loss %.4f accuracy %.3f; eval balanced accuracy %.3f, largest predicted share %.2f",
-            record["epoch"],
-            record["train/loss"],
-            record["train/accuracy"],
-            record["eval/balanced_accuracy"],
-            record["eval/top_class_share"],
-        )
+        for record in records:
+            self.tracker.log(self._named(record))
+            log.info(
+                "%s: epoch %d: train loss %.4f accuracy %.3f; eval balanced accuracy %.3f, "
+                "largest predicted share %.2f",
+                _unit_name(record),
+                record["epoch"],
+                record["train/loss"],
+                record["train/accuracy"],
+                record["eval/balanced_accuracy"],
+                record["eval/top_class_share"],
+            )
         due = not self.saving.busy and time.monotonic() - self._saved_at >= self._save_took_s / _SAVE_SHARE
         stopped = self.runtime.agree(self.stop.requested)
         if due or stopped:
-            self.save(loop)
+            self.save(training)
         if stopped:
             self.saving.wait()
             raise self._interrupted()
 
-    def _named(self, loop: Loop, record: dict[str, Any]) -> dict[str, Any]:
+    def _named(self, record: dict[str, Any]) -> dict[str, Any]:
         """The record, its curves named by unit where there are several, each with epochs of its own."""
         if self.run.num_units == 1:
             return record
-        return {f"{loop.task.unit.name}/{k}" if "/" in k else k: value for k, value in record.items()}
+        return {f"{_unit_name(record)}/{k}" if "/" in k else k: value for k, value in record.items()}
 
-    def _total_steps(self, loop: Loop) -> int:
-        return self.run.config.train.epochs * loop.steps_per_epoch
+    def _steps(self, training: Training) -> tuple[int, int]:
+        """Those taken, and those there are."""
+        done = training.epoch * training.steps_per_epoch + training.step
+        return done, self.run.config.train.epochs * training.steps_per_epoch
 
-    def finish_unit(self, name: str, outcome: dict[str, Any]) -> None:
-        """Keep a finished unit's outcome (tensors and plain values)."""
-        self.done[name] = outcome
+    def finish(self, outcomes: dict[str, dict[str, Any]]) -> None:
+        """Keep the outcomes of units that are finished (tensors and plain values), by the units' names."""
+        self.done |= outcomes
         self.current = None
         self.save(None)
         # Small, without a network's state; and what the result speaks of is then written.
         self.saving.wait()
         self.check_stop()
 
-    def save(self, loop: Loop | None) -> None:
+    def save(self, training: Training | None) -> None:
         """Copy resume state and history, and begin to write them, the leading process for all.
 
         Waits for the write before it, and raises what that raised. `saving.wait()` waits for this one.
@@ -186,7 +198,7 @@ class Session:
             return
         self.saving.wait()
         start = time.monotonic()
-        self.current = None if loop is None else {"unit": loop.task.unit.name, "state": loop.state()}
+        self.current = None if training is None else {"unit": training.name, "state": training.state()}
         state = {
             "done": dict(self.done),
             "facts": dict(self.facts),
@@ -205,3 +217,12 @@ class Session:
         self._saved_at = time.monotonic()
         self._save_took_s = self._saved_at - start
         log.info("saved state: %s in %.1f s", told_bytes(num_bytes), self._save_took_s)
+
+
+def _only(values: set[int]) -> int | None:
+    """The one value there is."""
+    return values.pop() if len(values) == 1 else None
+
+
+def _unit_name(record: dict[str, Any]) -> str:
+    return unit_name(record["seed"], record["repeat"], record["fold"])

@@ -7,8 +7,7 @@ rows of it, K classes.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,10 +16,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from octjob.data.sampling import epoch_order, sample_weights
-from octjob.errors import DataError
 from octjob.runtime.base import Runtime
 from octjob.spec.experiment import Experiment
+from octjob.train import epoch
 from octjob.train.optimizer import as_here
 from octjob.train.schedule import lr_factor
 from octjob.train.source import Source
@@ -32,15 +30,41 @@ Scores = Callable[[Indices, npt.NDArray[np.float64]], dict[str, float]]
 State = dict[str, Any]
 
 
-class Hooks(Protocol):
-    """What a loop tells the outside."""
+class Training(Protocol):
+    """What is seen of one unit's training, or of several units' that go through their epochs together.
 
-    def after_step(self, loop: Loop) -> None:
+    name: of this composition of units. best_metric: the best value of the watched metric so far.
+    """
+
+    epoch: int
+    step: int
+
+    @property
+    def units(self) -> Sequence[Unit]: ...
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def steps_per_epoch(self) -> int: ...
+
+    @property
+    def best_metric(self) -> float | None: ...
+
+    def state(self) -> State:
+        """Everything that follows from the steps taken, as tensors of the CPU and plain values."""
+        ...
+
+
+class Hooks(Protocol):
+    """What a training tells the outside."""
+
+    def after_step(self, training: Training) -> None:
         """After every trained and evaluated batch; may save the state and raise `Interrupted`."""
         ...
 
-    def after_epoch(self, loop: Loop, record: dict[str, Any]) -> None:
-        """After every epoch, with its line of history."""
+    def after_epoch(self, training: Training, records: Sequence[dict[str, Any]]) -> None:
+        """After every epoch, with its line of history for each unit that went through it."""
         ...
 
 
@@ -87,6 +111,16 @@ class Loop:
         self.stopped_early = False
 
     @property
+    def units(self) -> list[Unit]:
+        """The one."""
+        return [self.task.unit]
+
+    @property
+    def name(self) -> str:
+        """The unit's."""
+        return self.task.unit.name
+
+    @property
     def num_samples(self) -> int:
         """Training volumes of the unit."""
         return len(self.task.unit.train_N)
@@ -94,12 +128,12 @@ class Loop:
     @property
     def step_size(self) -> int:
         """Samples of an optimisation step; the last of an epoch may have fewer."""
-        return min(self.experiment.data.batch_size * self.experiment.train.accumulate, self.num_samples)
+        return epoch.step_size(self.experiment, self.num_samples)
 
     @property
     def steps_per_epoch(self) -> int:
         """Optimisation steps an epoch."""
-        return math.ceil(self.num_samples / self.step_size)
+        return epoch.steps_per_epoch(self.experiment, self.num_samples)
 
     def run(self, hooks: Hooks) -> State:
         """Train to the end, leaving the weights to evaluate in the model; returns those of the last epoch."""
@@ -107,7 +141,7 @@ class Loop:
         while self.epoch < train.epochs and not self.stopped_early:
             self._train_epoch(hooks)
             record = self._end_epoch(lambda: hooks.after_step(self))
-            hooks.after_epoch(self, record)
+            hooks.after_epoch(self, [record])
         last = self.weights()
         if self.best_weights is not None:
             self.model.load_state_dict(self.best_weights)
@@ -125,7 +159,7 @@ class Loop:
             self.encoder.requires_grad_(self._encoder_trains)
         size = self.experiment.data.batch_size // self.microbatches
         accumulate = self.experiment.train.accumulate * self.microbatches
-        batches = cut(self.task.unit.train_N[self._order()], size)
+        batches = cut(epoch.order(self.task.unit, self.task.label_N, self.experiment, self.epoch), size)
         first = self.step * accumulate
         padded = [self._pad(batch, size) for batch in batches[first:]]
         inputs = self.source.train_batches([own for own, _ in padded], self.epoch, self.task.unit.seed)
@@ -149,13 +183,6 @@ class Loop:
     @property
     def _encoder_trains(self) -> bool:
         return self.epoch >= self.experiment.model.unfreeze_at_epoch
-
-    def _order(self) -> Indices:
-        unit, train = self.task.unit, self.experiment.train
-        weighted = train.sampler == "weighted"
-        labels = self.task.label_N[unit.train_N]
-        weights = sample_weights(labels, self.experiment.classes.num_classes) if weighted else None
-        return epoch_order(self.num_samples, unit.seed, self.epoch, weights)
 
     def _add(self, own: Indices, real: Mask, x_b: Tensor) -> None:
         label = self.task.label_N[own]
@@ -200,21 +227,8 @@ class Loop:
 
     def _end_epoch(self, check: Callable[[], None]) -> dict[str, Any]:
         unit, stopping = self.task.unit, self.experiment.train.early_stopping
-        loss_sum, num_correct = self.runtime.to_host(self.train_step.sums).tolist()
-        if not math.isfinite(loss_sum):
-            raise DataError(
-                f"training loss became {loss_sum} in epoch {self.epoch}",
-                "Lower train.lr_head and train.lr_encoder, or set train.grad_clip.",
-            )
-        record: dict[str, Any] = {
-            "seed": unit.seed,
-            "repeat": unit.repeat,
-            "fold": unit.fold,
-            "epoch": self.epoch,
-            "lr": {group["part"]: group["last_lr"] for group in self.optimizer.param_groups},
-            "train/loss": loss_sum / self.num_samples,
-            "train/accuracy": num_correct / self.num_samples,
-        }
+        lr = {group["part"]: group["last_lr"] for group in self.optimizer.param_groups}
+        record = epoch.record(unit, self.epoch, lr, *self.runtime.to_host(self.train_step.sums).tolist())
         scored = self.task.scores(unit.eval_N, self.predict(unit.eval_N, check))
         record |= {f"eval/{name}": value for name, value in scored.items()}
         if stopping.enabled:
@@ -230,8 +244,7 @@ class Loop:
 
     def _early_stopping(self, value: float) -> None:
         stopping = self.experiment.train.early_stopping
-        sign = -1.0 if stopping.metric == "loss" else 1.0
-        if self.best_metric is None or sign * (value - self.best_metric) > stopping.min_delta:
+        if epoch.improves(stopping, value, self.best_metric):
             self.best_metric, self.best_epoch, self.bad_epochs = value, self.epoch, 0
             self.best_weights = self.weights()
         else:

@@ -27,3 +27,16 @@ def make_loss(train: Train) -> Loss:
         return (-torch.expm1(-loss_B)) ** gamma * loss_B if gamma else loss_B
 
     return loss
+
+
+def loss_gradient(train: Train, logits: Tensor, target: Tensor) -> Tensor:
+    """The gradient of each row's loss (...) by its logits (K, ...), in closed form: like the logits.
+
+    target: float, 1 for a row's class and 0 for the others, (K, ...) or what broadcasts to it.
+    """
+    gradient = logits.softmax(0) - target
+    if train.loss == "focal" and train.focal_gamma:
+        loss = -(logits.log_softmax(0) * target).sum(0)
+        gamma, others = train.focal_gamma, -torch.expm1(-loss)
+        gradient = gradient * (others**gamma + gamma * others ** (gamma - 1) * (-loss).exp() * loss)
+    return gradient

@@ -19,6 +19,7 @@ from octjob.data.augment import augment, augment_seed
 from octjob.data.cohort import Volume
 from octjob.data.volumes import VolumeReader
 from octjob.spec.experiment import Experiment
+from octjob.train.epoch import views
 from octjob.train.units import Indices
 
 
@@ -46,7 +47,7 @@ class FeatureSource:
     def train_batches(self, batches: Sequence[Indices], epoch: int, seed: int) -> Iterator[Tensor]:
         """A random view of each volume, drawn anew each epoch."""
         num_views, num_volumes = self.x_VN.shape[:2]
-        view_N = torch.from_numpy(np.random.default_rng([seed, epoch]).integers(num_views, size=num_volumes))
+        view_N = torch.from_numpy(views(seed, epoch, num_views, num_volumes))
         for batch in batches:
             positions = torch.from_numpy(batch)
             yield self.x_VN[view_N[positions], positions]

@@ -23,10 +23,14 @@ from octjob.models.fingerprint import relative_distance
 from octjob.runtime.base import Runtime
 from octjob.spec.experiment import Experiment
 from octjob.train.classifier import Classifier, make_head
+from octjob.train.joint import Joint
 from octjob.train.logistic import EigenBasis, fit_logistic
 from octjob.train.loop import Hooks, Loop, State, Task
 from octjob.train.scoring import Logits, Scorer
 from octjob.train.source import FeatureSource, VolumeSource
+from octjob.train.stack import Weights
+from octjob.train.streams import Member
+from octjob.train.together import together
 from octjob.train.units import Indices, Unit
 
 log = logging.getLogger(__name__)
@@ -51,11 +55,14 @@ class Trained:
     used: dict[str, Any]
 
 
+Done = Sequence[tuple[Unit, Trained]]
+
+
 class Watch(Hooks, Protocol):
     """What looks on while units train: a loop's hooks, what was saved before, and when to stop."""
 
-    def begin_unit(self, unit: Unit) -> State | None:
-        """A unit begins: the state of its loop, where an earlier attempt was interrupted in it."""
+    def begin(self, units: Sequence[Unit], name: str) -> State | None:
+        """Units begin together: the state of the training of this name, where an attempt was interrupted in it."""
         ...
 
     def check_stop(self) -> None:
@@ -66,8 +73,8 @@ class Watch(Hooks, Protocol):
 class Trainer(Protocol):
     """Trains units, each from the same start."""
 
-    def train(self, units: Sequence[Unit], watch: Watch) -> Iterator[tuple[Unit, Trained]]:
-        """Train each, or continue it, in any order; each is handed over as soon as it is done."""
+    def train(self, units: Sequence[Unit], watch: Watch) -> Iterator[Done]:
+        """Train each, or continue it, in any order; what is trained together is handed over together."""
         ...
 
 
@@ -80,7 +87,7 @@ def class_weights_of(experiment: Experiment, scorer: Scorer, unit: Unit) -> npt.
 def begin(loop: Loop, watch: Watch) -> None:
     """Begin the loop's unit, or take it up where an earlier attempt was interrupted in it."""
     unit = loop.task.unit
-    if (state := watch.begin_unit(unit)) is not None:
+    if (state := watch.begin([unit], loop.name)) is not None:
         loop.load_state(state)
     log.info("%s: %s", unit.name, loop.used())
 
@@ -98,7 +105,7 @@ def trained(loop: Loop, last: State, watch: Watch) -> Trained:
 
 
 class ProbeTrainer:
-    """Heads on features of a frozen encoder, float32 (V, N, E) or (V, N, T, E); view 0 is the volume itself."""
+    """Linear and MLP heads on features of a frozen encoder, float32 (V, N, E); view 0 is the volume itself."""
 
     def __init__(self, experiment: Experiment, scorer: Scorer, x_VN: Tensor, runtime: Runtime) -> None:
         self.experiment = experiment
@@ -106,7 +113,53 @@ class ProbeTrainer:
         self.x_VN = x_VN
         self.runtime = runtime
 
-    def train(self, units: Sequence[Unit], watch: Watch) -> Iterator[tuple[Unit, Trained]]:
+    def train(self, units: Sequence[Unit], watch: Watch) -> Iterator[Done]:
+        """As many heads together as fit."""
+        V, N, E = self.x_VN.shape
+        for some in together(units, self.experiment, (V, N, E)):
+            yield self._train(some, watch)
+
+    def _train(self, units: Sequence[Unit], watch: Watch) -> Done:
+        features: dict[str, tuple[Tensor, Weights]] = {}
+        for alike in _by_training_set(units):
+            features |= dict.fromkeys([u.name for u in alike], scaled(self.experiment, self.x_VN, alike[0]))
+        joint = Joint([self._member(unit, features[unit.name][0]) for unit in units], self.runtime)
+        if (state := watch.begin(units, joint.name)) is not None:
+            joint.load_state(state)
+        for i, unit in enumerate(units):
+            log.info("%s: %s", unit.name, joint.used(i))
+        joint.run(watch)
+        return [
+            (unit, self._trained(joint, i, features[unit.name][1], watch)) for i, unit in enumerate(units)
+        ]
+
+    def _member(self, unit: Unit, x_VN: Tensor) -> Member:
+        weight_K = class_weights_of(self.experiment, self.scorer, unit)
+        task = Task(unit, self.scorer.label_N, weight_K, self.scorer.for_unit(unit))
+        return Member(task, self.experiment, x_VN)
+
+    def _trained(self, joint: Joint, i: int, scale: Weights, watch: Watch) -> Trained:
+        watch.check_stop()
+        unit = joint.units[i]
+        return Trained(
+            eval_logits_NK=joint.logits(i, unit.eval_N),
+            train_logits_NK=joint.logits(i, unit.train_N),
+            weights=joint.weights(i) | scale,
+            last_weights=joint.last_weights(i) | scale,
+            used=joint.used(i),
+        )
+
+
+class AttentiveTrainer:
+    """Attentive heads on tokens of a frozen encoder, float32 (V, N, T, E); view 0 is the volume itself."""
+
+    def __init__(self, experiment: Experiment, scorer: Scorer, x_VN: Tensor, runtime: Runtime) -> None:
+        self.experiment = experiment
+        self.scorer = scorer
+        self.x_VN = x_VN
+        self.runtime = runtime
+
+    def train(self, units: Sequence[Unit], watch: Watch) -> Iterator[Done]:
         """One head after the other."""
         for unit in units:
             x_VN, scale = scaled(self.experiment, self.x_VN, unit)
@@ -114,10 +167,7 @@ class ProbeTrainer:
             begin(loop, watch)
             last = loop.run(watch)
             one = trained(loop, last, watch)
-            yield (
-                unit,
-                replace(one, weights=one.weights | scale, last_weights=one.last_weights | scale),
-            )
+            yield [(unit, replace(one, weights=one.weights | scale, last_weights=one.last_weights | scale))]
 
     def _loop(self, unit: Unit, x_VN: Tensor) -> Loop:
         head = make_head(self.experiment, x_VN.shape[-1], unit.seed)
@@ -134,14 +184,14 @@ class LogisticTrainer:
         self.scorer = scorer
         self.x_VN = x_VN
 
-    def train(self, units: Sequence[Unit], watch: Watch) -> Iterator[tuple[Unit, Trained]]:
+    def train(self, units: Sequence[Unit], watch: Watch) -> Iterator[Done]:
         """One after the other, those of one training set together; one that is interrupted begins again."""
         for alike in _by_training_set(units):
             x_VN, scale = scaled(self.experiment, self.x_VN, alike[0])
             basis = EigenBasis(x_VN[:, alike[0].train_N].flatten(0, 1).double().numpy())
             for unit in alike:
-                watch.begin_unit(unit)
-                yield unit, self._train(unit, x_VN, scale, basis, watch)
+                watch.begin([unit], unit.name)
+                yield [(unit, self._train(unit, x_VN, scale, basis, watch))]
 
     def _train(
         self, unit: Unit, x_VN: Tensor, scale: dict[str, Tensor], basis: EigenBasis, watch: Watch
@@ -234,7 +284,7 @@ class FinetuneTrainer:
         self.runtime = runtime
         self.microbatches = microbatches
 
-    def train(self, units: Sequence[Unit], watch: Watch) -> Iterator[tuple[Unit, Trained]]:
+    def train(self, units: Sequence[Unit], watch: Watch) -> Iterator[Done]:
         """One network after the other."""
         for unit in units:
             loop = self._loop(unit)
@@ -245,7 +295,7 @@ class FinetuneTrainer:
                 n.removeprefix("encoder."): x for n, x in one.weights.items() if n.startswith("encoder.")
             }
             change = relative_distance(encoder, self.loaded.encoder.state_dict())
-            yield unit, replace(one, used={**one.used, "encoder_change": change})
+            yield [(unit, replace(one, used={**one.used, "encoder_change": change}))]
 
     def _loop(self, unit: Unit) -> Loop:
         experiment = self.experiment
@@ -271,5 +321,6 @@ def make_trainer(
     if isinstance(inputs, Tensor):
         if experiment.train.optimizer == "LBFGS":
             return LogisticTrainer(experiment, scorer, inputs)
-        return ProbeTrainer(experiment, scorer, inputs, runtime)
+        attentive = experiment.model.pool_method == "attentive"
+        return (AttentiveTrainer if attentive else ProbeTrainer)(experiment, scorer, inputs, runtime)
     return FinetuneTrainer(experiment, scorer, loaded, inputs, runtime, microbatches)

@@ -35,7 +35,12 @@ class Unit:
     @property
     def name(self) -> str:
         """For file names and logs."""
-        return f"seed{self.seed}-repeat{self.repeat}-fold{self.fold}"
+        return unit_name(self.seed, self.repeat, self.fold)
+
+
+def unit_name(seed: int, repeat: int, fold: int) -> str:
+    """The name of the unit of these."""
+    return f"seed{seed}-repeat{repeat}-fold{fold}"
 
 
 def used_splits(experiment: Experiment, folds: int) -> tuple[str, ...]:

@@ -34,9 +34,10 @@ import torch
 import octjob.cli
 from octjob.features.encoding import Encoding
 from octjob.storage.file import FileStore
+from octjob.train.stack_optimizer import StackAdamW
 from octjob.train.step import Step
 
-EVENTS = ((FileStore, "put"), (Encoding, "encode"), (Step, "apply"))
+EVENTS = ((FileStore, "put"), (Encoding, "encode"), (Step, "apply"), (StackAdamW, "step"))
 
 
 def report(function: Callable[..., Any], pipe: int) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""Two small trainings for every runtime: a probe and a fine-tuning, with all that makes batches uneven."""
+"""Small trainings for every runtime: a probe, a fine-tuning, heads together; with all that makes batches uneven."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from octjob.models.shape import EncoderGeometry
 from octjob.runtime.base import Runtime
 from octjob.spec.experiment import Experiment
 from octjob.train.classifier import Classifier, make_head
+from octjob.train.joint import Joint
 from octjob.train.loop import Loop, Task
 from octjob.train.source import FeatureSource
+from octjob.train.streams import Member
 from octjob.train.units import Unit
 
 NUM_VOLUMES, WIDTH = 60, 8
@@ -38,24 +40,26 @@ class History:
     def __init__(self, stop_after: int | None = None) -> None:
         self.compiles: list[int] = []
         self.executions: list[int] = []
-        self._executed = 0
+        self._executed = self._step = 0
         self.lines: list[dict[str, Any]] = []
         self.left = stop_after
         self.saved: dict[str, Any] | None = None
 
-    def after_step(self, loop: Loop) -> None:
+    def after_step(self, loop: Any) -> None:
         if loop.runtime.compiled:
             before, self._executed = self._executed, executed_programs()
-            if loop.step > 1:
+            # Heads that are trained together are scored without the device.
+            if loop.step > 1 and (isinstance(loop, Loop) or loop.step > self._step):
                 self.executions.append(self._executed - before)
+            self._step = loop.step
         if self.left is not None:
             self.left -= 1
             if self.left == 0:
                 self.saved = loop.state()
                 raise InterruptedError
 
-    def after_epoch(self, loop: Loop, record: dict[str, Any]) -> None:
-        self.lines.append(record)
+    def after_epoch(self, loop: Any, records: list[dict[str, Any]]) -> None:
+        self.lines += records
         if loop.runtime.compiled:
             self.compiles.append(loop.runtime.compiles())
 
@@ -93,6 +97,9 @@ def features() -> FeatureSource:
     return FeatureSource(x_VN)
 
 
+FEATURES_VN = features().x_VN
+
+
 def scores(positions: np.ndarray, logits_NK: np.ndarray) -> dict[str, float]:
     """By person, as in a run: the mean over a person's volumes."""
     people = np.unique(PERSON_N[positions])
@@ -107,6 +114,18 @@ def probe(runtime: Runtime, **train: Any) -> Loop:
     """A head with a hidden layer on cached features."""
     experiment = _experiment({"head": {"hidden": 6}}, {"lr_head": 0.02, **train})
     return _loop(make_head(experiment, WIDTH, seed=3), features(), experiment, runtime)
+
+
+def heads(runtime: Runtime, **train: Any) -> Joint:
+    """Three learning rates on two sets of volumes, together."""
+    members = []
+    for rate in (0.01, 0.02, 0.05):
+        for fold in (0, 1):
+            experiment = _experiment({"head": {"hidden": 6, "dropout": 0.2}}, {"lr_head": rate, **train})
+            unit = Unit(seed=3, fold=fold, train_N=TRAIN[fold:], holdout_N=HOLDOUT, eval_N=EVAL)
+            weight_K = class_weights(LABEL_N[unit.train_N], 4, experiment.train.class_weights)
+            members.append(Member(Task(unit, LABEL_N, weight_K, scores), experiment, FEATURES_VN))
+    return Joint(members, runtime)
 
 
 def finetune(runtime: Runtime, microbatches: int = 1, **train: Any) -> Loop:
@@ -139,6 +158,9 @@ TRAININGS: dict[str, tuple[Any, dict[str, Any]]] = {
     "probe, SGD": (probe, {"optimizer": "SGD"}),
     "probe, batches of 1": (probe, {"batch_size": 1, "epochs": 2, "lr_head": 0.005}),
     "probe, early stopping": (probe, {"early_stopping": STOPPING, "epochs": 30, "lr_head": 0.05}),
+    "heads together": (heads, {}),
+    "heads together, SGD": (heads, {"optimizer": "SGD"}),
+    "heads together, early stopping": (heads, {"early_stopping": STOPPING, "epochs": 30}),
     "finetune": (finetune, {}),
     "finetune, accumulated": (finetune, {"batch_size": 4, "accumulate": 3}),
     "finetune, in parts": (finetune, {"microbatches": 2}),
@@ -170,11 +192,15 @@ def carry_out(
         loop.load_state(saved)
         loop.run(history)
         history.lines = lines + history.lines
-    logits_NK = loop.predict(EVAL, lambda: None)
+    if isinstance(loop, Joint):
+        logits = [loop.logits(i, EVAL) for i in range(len(loop.members))]
+        stopped = any(standing.stopped_early for standing in loop.standings)
+    else:
+        logits, stopped = [loop.predict(EVAL, lambda: None)], loop.stopped_early
     return {
         "history": history.lines,
-        "logits": logits_NK.tolist(),
-        "stopped_early": loop.stopped_early,
+        "logits": np.concatenate(logits).tolist(),
+        "stopped_early": stopped,
         "compiles": history.compiles,
         "executions": history.executions,
     }

@@ -19,6 +19,7 @@ from octjob.run.job import run_job
 from octjob.spec.run import Run
 from octjob.storage.base import ObjectStore
 from octjob.storage.file import FileStore
+from octjob.train.joint import Joint
 
 NUM_KILLS = 10
 SLOWEST_ANSWER_S = 5.0
@@ -226,6 +227,28 @@ def test_killed_between_predictions_and_result(
     # In this process again: to another one the heartbeat would say that this attempt is alive, as it is.
     run_job(uri_of(run), lambda progress: None)
     assert_same(store, case)
+
+
+def test_a_state_of_units_that_went_together_otherwise_is_not_continued(
+    probe: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an octjob leaves it that trains one head after the other: they begin again, and so does their history."""
+    store, run = probe.again(tmp_path)
+    real = Joint._end_epoch
+
+    def end_epoch(self: Joint, *args: Any) -> Any:
+        if self.epoch == 3:
+            raise Killed
+        return real(self, *args)
+
+    monkeypatch.setattr(Joint, "name", property(lambda self: self.units[0].name))
+    monkeypatch.setattr(Joint, "_end_epoch", end_epoch)
+    with pytest.raises(Killed):
+        run_job(uri_of(run), lambda progress: None)
+    monkeypatch.undo()
+    assert store.exists(run_key(run.run_id, "history.jsonl"))
+    run_job(uri_of(run), lambda progress: None)
+    assert_same(store, probe)
 
 
 def test_a_finished_run_is_left_alone(probe: Case, trainers: Trainers) -> None:

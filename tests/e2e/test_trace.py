@@ -10,14 +10,19 @@ import pytest
 from benchmarks.frames import MODES, frames_to_step
 
 ROOT = Path(__file__).parents[2]
-TRAINER = {"probe": "ProbeTrainer", "fine-tuning": "FinetuneTrainer"}
 
 
 def told(mode: str) -> list[str]:
-    text = (ROOT / "docs/architecture.md").read_text().partition("<!-- trace -->")[2]
-    rows = re.findall(r"^\| (\d+) \| `([\w/.]+\.py:[\w.]+)` \|", text, re.MULTILINE)
+    text = (ROOT / "docs/architecture.md").read_text()
+    rows = [row for part in ("all", mode) for row in rows_of(text.partition(f"<!-- trace: {part} -->")[2])]
     assert [int(number) for number, _ in rows] == list(range(1, len(rows) + 1))
-    return [name.replace(TRAINER["probe"], TRAINER[mode]) for _, name in rows]
+    return [name for _, name in rows]
+
+
+def rows_of(text: str) -> list[tuple[str, str]]:
+    """Number and function of each row of the table that the text begins with."""
+    table = text.strip().partition("\n\n")[0]
+    return re.findall(r"^\| (\d+) \| `([\w/.]+\.py:[\w.]+)` \|", table, re.MULTILINE)
 
 
 @pytest.mark.slow

@@ -48,8 +48,8 @@ class Hooks:
     def after_step(self, loop: Loop) -> None:
         self._count(loop)
 
-    def after_epoch(self, loop: Loop, record: dict[str, Any]) -> None:
-        self.history.append(record)
+    def after_epoch(self, loop: Loop, records: list[dict[str, Any]]) -> None:
+        self.history += records
         self._count(loop)
 
     def _count(self, loop: Loop) -> None:
@@ -210,10 +210,10 @@ def test_the_encoder_moves_from_its_epoch_on_and_the_schedule_holds(
     trained, hooks, before = finetune(**model)
     moved = []
 
-    def watch(loop: Loop, record: dict[str, Any]) -> None:
+    def watch(loop: Loop, records: list[dict[str, Any]]) -> None:
         after = trained.encoder.state_dict()
         moved.append(any(not torch.equal(before[name], tensor) for name, tensor in after.items()))
-        hooks.history.append(record)
+        hooks.history.extend(records)
 
     hooks.after_epoch = watch  # type: ignore[method-assign]
     trained.run(hooks)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import log_loss
 
 from octjob.spec.experiment import Train
-from octjob.train.loss import make_loss
+from octjob.train.loss import loss_gradient, make_loss
 
 
 def batch(seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -39,3 +39,15 @@ def test_focal_is_its_definition(seed: int, gamma: float) -> None:
     expected_B = -((1 - p_B) ** gamma) * np.log(p_B)
     loss_B = make_loss(Train(loss="focal", focal_gamma=gamma))(logits_BK, label_B)
     np.testing.assert_allclose(loss_B.numpy(), expected_B, atol=1e-12)
+
+
+@given(st.integers(0, 1000), st.sampled_from(["cross_entropy", "focal"]), st.floats(1.0, 5.0))
+def test_the_gradient_is_what_autograd_makes_of_the_loss(seed: int, loss: str, gamma: float) -> None:
+    logits_BK, label_B, _ = batch(seed)
+    train = Train.model_validate({"loss": loss, "focal_gamma": gamma})
+    made = logits_BK.clone().requires_grad_()
+    make_loss(train)(made, label_B).sum().backward()
+    target_KB = torch.nn.functional.one_hot(label_B, 4).double().T
+    torch.testing.assert_close(
+        loss_gradient(train, logits_BK.T, target_KB).T, made.grad, rtol=1e-9, atol=1e-12
+    )

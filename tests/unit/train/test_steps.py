@@ -32,8 +32,8 @@ class Quiet:
     def after_step(self, loop: Loop) -> None:
         pass
 
-    def after_epoch(self, loop: Loop, record: dict[str, Any]) -> None:
-        self.history.append(record)
+    def after_epoch(self, loop: Loop, records: list[dict[str, Any]]) -> None:
+        self.history += records
 
 
 def features() -> FeatureSource:
