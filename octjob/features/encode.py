@@ -19,8 +19,9 @@ import torch
 from octjob.data.augment import IDENTITY
 from octjob.data.cohort import Volume
 from octjob.data.quarantine import Quarantine
+from octjob.data.stream import Breadth, load_volumes
 from octjob.data.volume_format import VolumeFormat
-from octjob.data.volumes import VolumeReader, load_volumes
+from octjob.data.volumes import VolumeReader
 from octjob.features.claims import Claims
 from octjob.features.memory import FeatureMemory
 from octjob.features.pace import Pace
@@ -333,8 +334,9 @@ class _Work:
     def _inputs(self, orders: dict[str, Order]) -> Iterator[tuple[str, str, Volume3D]]:
         """(UID, view, what the encoder gets); each volume is read once."""
         volumes = [self.by_uid[uid] for uid in orders]
-        workers = self.encoding.experiment.data.num_workers
-        for volume, x_DHW in load_volumes(self.reader, volumes, workers, self.quarantine):
+        data = self.encoding.experiment.data
+        breadth = Breadth.of(data.connections, data.num_workers)
+        for volume, x_DHW in load_volumes(self.reader, volumes, breadth, self.quarantine):
             uid = volume.record.sop_instance_uid
             for name in orders[uid]:
                 yield uid, name, self.views[name].of(x_DHW, uid)

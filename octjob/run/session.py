@@ -144,12 +144,14 @@ class Session:
             metric_name=self.run.config.train.early_stopping.metric if loop.best_metric is not None else None,
         )
         log.info(
-            "epoch %d: train loss %.4f accuracy %.3f; eval balanced accuracy %.3f, largest predicted share %.2f",
+            "epoch %d: train loss %.4f accuracy %.3f; eval balanced accuracy %.3f, largest predicted share %.2f; "
+            "waited for data: %.1f %% of the training",
             record["epoch"],
             record["train/loss"],
             record["train/accuracy"],
             record["eval/balanced_accuracy"],
             record["eval/top_class_share"],
+            100 * loop.waited,
         )
         due = not self.saving.busy and time.monotonic() - self._saved_at >= self._save_took_s / _SAVE_SHARE
         stopped = self.runtime.agree(self.stop.requested)
