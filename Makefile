@@ -25,7 +25,7 @@ help: ## list the targets
 # uv keeps one cache of unpacked packages and hard-links them: a second environment costs no download.
 $(VENV)/.installed: $(filter .uv/bin/uv,$(UV)) requirements/dev.txt pyproject.toml
 	test -x $(PY) || $(UV) venv --quiet --python 3.11 $(VENV)
-	$(UV) pip sync --quiet --python $(PY) --require-hashes requirements/dev.txt
+	$(UV) pip sync --quiet --compile-bytecode --python $(PY) --require-hashes requirements/dev.txt
 	$(UV) pip install --quiet --python $(PY) --no-deps --no-build-isolation -e .
 	touch $@
 
