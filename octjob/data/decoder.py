@@ -1,4 +1,4 @@
-"""The process that decodes: reads one file after the other for the process that started it, and ends with it.
+"""The process that decodes: prepares one file after the other for the process that started it, and ends with it.
 
 Run as a program by `octjob.data.decoders`. A decoder that crashes, swells or never returns takes this process with it
 and nothing else. Requests and replies are single JSON messages on a socket; a file's bytes and its voxels travel
@@ -25,7 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from octjob.data.dicom import CorruptVolumeError, DeclaredShape, RawVolume, available_decoders, read_volume
-from octjob.data.header import MAX_VOLUME_BYTES
+from octjob.data.header import MAX_VOLUME_BYTES, reason_of
+from octjob.data.memory_file import MemoryFile
+from octjob.data.prepared import Preparation, PreparedVolume, prepare_volume
 from octjob.errors import DataError
 
 MESSAGE_BYTES = 65_536
@@ -34,30 +36,28 @@ _SPARE_MEMORY_BYTES = 1 << 28
 # Pure noise, the worst there is, takes JPEG 2000 0.3 us a voxel.
 _CPU_S = 3
 _CPU_S_PER_VOXEL = 1e-6
+_FLOAT_BYTES = 4
 
 
-def limits(num_bytes: int, declared: DeclaredShape) -> tuple[int, int]:
+def limits(
+    num_bytes: int, declared: DeclaredShape, preparation: Preparation | None = None
+) -> tuple[int, int]:
     """(memory in bytes, CPU time in seconds) that a file of this size and declared shape may take to decode."""
     known = [number for number in declared if number is not None]
     num_voxels = min(math.prod(known) if len(known) == len(declared) else MAX_VOLUME_BYTES, MAX_VOLUME_BYTES)
     memory = min(_SPARE_MEMORY_BYTES + 3 * num_bytes + 8 * num_voxels, _MAX_MEMORY_BYTES)
+    if preparation is not None:
+        memory += 2 * _FLOAT_BYTES * math.prod(preparation.size)
     return memory, _CPU_S + math.ceil(_CPU_S_PER_VOXEL * num_voxels)
 
 
-def send(channel: socket.socket, message: dict[str, Any], content: bytes | memoryview | None = None) -> None:
-    """One message, with `content` in a memory file beside it."""
+def send(channel: socket.socket, message: dict[str, Any], file: MemoryFile | None = None) -> None:
+    """One message, with a memory file beside it."""
     data = json.dumps(message).encode()
-    if content is None:
+    if file is None:
         channel.sendall(data)
-        return
-    file = os.memfd_create("octjob-volume")
-    try:
-        rest = memoryview(content).cast("B")
-        while rest:
-            rest = rest[os.write(file, rest) :]
-        socket.send_fds(channel, [data], [file])
-    finally:
-        os.close(file)
+    else:
+        socket.send_fds(channel, [data], [file.descriptor])
 
 
 def receive(channel: socket.socket) -> tuple[dict[str, Any], mmap.mmap | None] | None:
@@ -71,12 +71,24 @@ def receive(channel: socket.socket) -> tuple[dict[str, Any], mmap.mmap | None] |
     return (json.loads(data), content) if data else None
 
 
+def preparation_of(message: dict[str, Any]) -> Preparation | None:
+    """What a request wants to be made of the voxels; None where it wants them as they are."""
+    wanted = message["preparation"]
+    return wanted and Preparation(wanted[0], tuple(wanted[1]))
+
+
 def volume_of(message: dict[str, Any], content: mmap.mmap | None) -> RawVolume:
     """The decoded volume of a reply; its voxels lie in the memory file, which goes when they do."""
     facts, dtype, shape = message["volume"], np.dtype(message["dtype"]), message["shape"]
     stored_DHW: NDArray[Any] = np.frombuffer(content or b"", dtype).reshape(shape)
     spacing = facts.pop("spacing_mm")
     return RawVolume(stored_DHW=stored_DHW, spacing_mm=tuple(spacing) if spacing else None, **facts)
+
+
+def prepared_of(message: dict[str, Any], content: mmap.mmap | None) -> PreparedVolume:
+    """The same of a prepared volume."""
+    x_DHW = np.frombuffer(content or b"", np.float32).reshape(message["shape"])
+    return PreparedVolume(x_DHW=x_DHW, **message["prepared"])
 
 
 def serve(channel: socket.socket) -> None:
@@ -92,17 +104,38 @@ def _answer(channel: socket.socket, message: dict[str, Any], content: mmap.mmap 
     if content:
         content.close()
     declared: DeclaredShape = tuple(message["declared"])
-    _limit(*limits(len(data), declared))
+    preparation = preparation_of(message)
+    _limit(*limits(len(data), declared, preparation))
     try:
-        volume = read_volume(data, message["uri"], declared)
+        if preparation is None:
+            reply, x_DHW = _read(data, message["uri"], declared)
+        else:
+            reply, x_DHW = _prepare(data, message["uri"], declared, preparation)
     except CorruptVolumeError as error:
         send(channel, {"corrupt": error.reason})
     except DataError as error:
         send(channel, {"error": [error.message, error.hint]})
     else:
-        facts = {field.name: getattr(volume, field.name) for field in fields(volume)}
-        x_DHW = facts.pop("stored_DHW")
-        send(channel, {"volume": facts, "dtype": x_DHW.dtype.str, "shape": x_DHW.shape}, x_DHW.data)
+        with MemoryFile.of(x_DHW.data) as file:
+            send(channel, reply, file)
+
+
+def _read(data: bytes, uri: str, declared: DeclaredShape) -> tuple[dict[str, Any], NDArray[Any]]:
+    volume = read_volume(data, uri, declared)
+    facts = {field.name: getattr(volume, field.name) for field in fields(volume)}
+    x_DHW = facts.pop("stored_DHW")
+    return {"volume": facts, "dtype": x_DHW.dtype.str, "shape": x_DHW.shape}, x_DHW
+
+
+def _prepare(
+    data: bytes, uri: str, declared: DeclaredShape, preparation: Preparation
+) -> tuple[dict[str, Any], NDArray[Any]]:
+    try:
+        volume = prepare_volume(data, uri, declared, preparation)
+    except MemoryError as error:  # as while it is decoded
+        raise CorruptVolumeError(uri, reason_of(error)) from error
+    facts = {"sop_instance_uid": volume.sop_instance_uid, "laterality": volume.laterality}
+    return {"prepared": facts, "shape": volume.x_DHW.shape}, volume.x_DHW
 
 
 def _limit(memory_bytes: int | None, cpu_s: int | None) -> None:

@@ -1,13 +1,12 @@
-"""Preprocessed volumes from the store: read, decode, preprocess, cache; ahead of the consumer, in order.
+"""Preprocessed volumes from the store: looked up, brought here, decoded, preprocessed, cached; one at a time or many.
 
 Legend: x_DHW float32, B-scans x rows x columns, as the encoder takes them.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +14,18 @@ from numpy.typing import NDArray
 
 from octjob.data.cohort import Volume
 from octjob.data.decoders import Decoders
-from octjob.data.dicom import RawVolume
 from octjob.data.disk_cache import DiskCache
-from octjob.data.preprocess import NoContrastError, Profile, preprocess_volume
-from octjob.data.quarantine import CorruptVolumeError, Quarantine, Quarantined
+from octjob.data.downloads import Downloads, verified
+from octjob.data.memory_file import MemoryFile
+from octjob.data.prepared import Preparation, PreparedVolume
+from octjob.data.preprocess import Profile
+from octjob.data.quarantine import CorruptVolumeError
 from octjob.data.shared_cache import SharedCache
 from octjob.data.source_versions import SourceVersions
 from octjob.data.volume_cache import Place, VolumeCache
 from octjob.data.volume_format import VolumeFormat
 from octjob.spec.experiment import VolumeDtype
-from octjob.storage.base import ObjectNotFoundError, ObjectStore
+from octjob.storage.base import ObjectInfo, ObjectNotFoundError, ObjectStore
 
 Float32 = NDArray[np.float32]
 
@@ -50,8 +51,7 @@ class VolumeReader:
     ) -> None:
         self._store = store
         self._decoders = Decoders()
-        self._profile = profile
-        self._size = size
+        self._preparation = Preparation(profile, size)
         self._format = VolumeFormat(profile, size, dtype)
         places: list[Place] = []
         if cache_dir:
@@ -63,7 +63,7 @@ class VolumeReader:
     @property
     def size(self) -> tuple[int, int, int]:
         """(D, H, W) of what `read` returns."""
-        return self._size
+        return self._preparation.size
 
     def uri(self, volume: Volume) -> str:
         """Where the volume comes from."""
@@ -72,80 +72,65 @@ class VolumeReader:
     def read(self, volume: Volume) -> Float32:
         """x_DHW. Raises `CorruptVolumeError` if the object is missing, unreadable or not the volume the
         manifest describes, `AccessError` if the store refuses or the cache cannot be written."""
-        x_DHW = self._cache.get(volume.record) if self._cache else None
-        if x_DHW is None:
-            x_DHW = self._format.rounded(self._read(volume))
-            if self._cache:
-                self._cache.put(volume.record, x_DHW)
+        x_DHW = self.cached(volume)
+        if x_DHW is not None:
+            return x_DHW
+        with self._naming(volume):
+            data = self._store.get(volume.record.key)
+        with MemoryFile.of(data) as file:
+            del data
+            return self._made(volume, file)
+
+    def cached(self, volume: Volume) -> Float32 | None:
+        """x_DHW, None where it is not kept."""
+        return self._cache.get(volume.record) if self._cache else None
+
+    def find(self, volume: Volume) -> ObjectInfo:
+        """The volume's file in the store. Raises `CorruptVolumeError` if there is none."""
+        with self._naming(volume):
+            return self._store.head(volume.record.key)
+
+    def downloads(self, connections: int, most_bytes: int) -> Downloads:
+        """What brings files here."""
+        return Downloads(self._store, connections, most_bytes)
+
+    def make(self, volume: Volume, info: ObjectInfo, file: MemoryFile) -> Float32:
+        """x_DHW from a file that came in ranges, and closes it. Raises as `read` does."""
+        with file, self._naming(volume), verified(self._store, info, file) as whole:
+            return self._made(volume, whole)
+
+    def start_one(self) -> None:
+        """Have a decoding process ready for the next file."""
+        self._decoders.start_one()
+
+    def _made(self, volume: Volume, file: MemoryFile) -> Float32:
+        uri = self.uri(volume)
+        prepared = self._decoders.prepare(file, uri, volume.record.shape, self._preparation)
+        _require_same(prepared, volume, uri)
+        x_DHW = self._format.rounded(prepared.x_DHW)
+        if self._cache:
+            self._cache.put(volume.record, x_DHW)
         return x_DHW
 
-    def _read(self, volume: Volume) -> Float32:
-        uri = self.uri(volume)
+    @contextlib.contextmanager
+    def _naming(self, volume: Volume) -> Iterator[None]:
+        """An object that is not there makes a corrupt volume."""
         try:
-            data = self._store.get(volume.record.key)
+            yield
         except ObjectNotFoundError as error:
             raise CorruptVolumeError(
-                uri, "missing object: the manifest names it, the store does not have it"
+                self.uri(volume), "missing object: the manifest names it, the store does not have it"
             ) from error
-        raw = self._decoders.read(data, uri, volume.record.shape)
-        del data
-        _require_same(raw, volume, uri)
-        try:
-            return preprocess_volume(raw, self._profile, self._size)
-        except NoContrastError as error:
-            raise CorruptVolumeError(uri, str(error)) from error
 
 
-def load_volumes(
-    reader: VolumeReader, volumes: Iterable[Volume], num_workers: int, on_corrupt: Quarantine
-) -> Iterator[tuple[Volume, Float32]]:
-    """(volume, x_DHW) in the order given, read by `num_workers` threads; 0 reads in the caller's.
-
-    At most `num_workers` + 1 volumes are read ahead of the consumer. Unusable volumes go to `on_corrupt` and
-    are passed over; any other error (a store that refuses, a missing decoder) is raised and ends the reading.
-    """
-    if num_workers == 0:
-        for volume in volumes:
-            x_DHW = _read_or_quarantine(reader, volume, on_corrupt)
-            if x_DHW is not None:
-                yield volume, x_DHW
-        return
-    with ThreadPoolExecutor(num_workers, thread_name_prefix="volumes") as pool:
-        ahead: deque[tuple[Volume, Future[Float32 | None]]] = deque()
-        try:
-            for volume in volumes:
-                ahead.append((volume, pool.submit(_read_or_quarantine, reader, volume, on_corrupt)))
-                if len(ahead) > num_workers:
-                    yield from _finished(*ahead.popleft())
-            while ahead:
-                yield from _finished(*ahead.popleft())
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _finished(volume: Volume, future: Future[Float32 | None]) -> Iterator[tuple[Volume, Float32]]:
-    x_DHW = future.result()
-    if x_DHW is not None:
-        yield volume, x_DHW
-
-
-def _read_or_quarantine(reader: VolumeReader, volume: Volume, quarantine: Quarantine) -> Float32 | None:
-    try:
-        return reader.read(volume)
-    except CorruptVolumeError as error:
-        record = volume.record
-        quarantine.add(
-            Quarantined(record.participant, record.sop_instance_uid, reader.uri(volume), error.reason)
-        )
-        return None
-
-
-def _require_same(raw: RawVolume, volume: Volume, uri: str) -> None:
+def _require_same(prepared: PreparedVolume, volume: Volume, uri: str) -> None:
     """The file must be the volume the manifest speaks of, or its label would be another's."""
     record = volume.record
-    if raw.sop_instance_uid != record.sop_instance_uid:
+    if prepared.sop_instance_uid != record.sop_instance_uid:
         raise CorruptVolumeError(
-            uri, f"holds volume {raw.sop_instance_uid}, the manifest says {record.sop_instance_uid}"
+            uri, f"holds volume {prepared.sop_instance_uid}, the manifest says {record.sop_instance_uid}"
         )
-    if raw.laterality and raw.laterality != record.laterality:
-        raise CorruptVolumeError(uri, f"is of eye {raw.laterality}, the manifest says {record.laterality}")
+    if prepared.laterality and prepared.laterality != record.laterality:
+        raise CorruptVolumeError(
+            uri, f"is of eye {prepared.laterality}, the manifest says {record.laterality}"
+        )

@@ -10,7 +10,8 @@ from typing import TypeVar
 from octjob.data.augment import IDENTITY
 from octjob.data.cohort import Volume
 from octjob.data.quarantine import Quarantine
-from octjob.data.volumes import VolumeReader, load_volumes
+from octjob.data.stream import Breadth, load_volumes
+from octjob.data.volumes import VolumeReader
 from octjob.features.encoding import Encoding
 from octjob.features.memory import FeatureMemory
 from octjob.features.store import Features, FeatureStore, Form, Shards
@@ -174,8 +175,9 @@ class Work:
     def _inputs(self, orders: dict[str, Order]) -> Iterator[tuple[str, str, Volume3D]]:
         """(UID, view, what the encoder gets); each volume is read once."""
         volumes = [self.by_uid[uid] for uid in orders]
-        workers = self.encoding.experiment.data.num_workers
-        for volume, x_DHW in load_volumes(self.reader, volumes, workers, self.quarantine):
+        data = self.encoding.experiment.data
+        breadth = Breadth.of(data.connections, data.num_workers)
+        for volume, x_DHW in load_volumes(self.reader, volumes, breadth, self.quarantine):
             uid = volume.record.sop_instance_uid
             for name in orders[uid]:
                 yield uid, name, self.views[name].of(x_DHW, uid)

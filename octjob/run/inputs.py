@@ -11,9 +11,11 @@ import torch
 
 from octjob.data.cohort import Cohort, check_cohort, find_cohort, require, require_classes
 from octjob.data.coverage import Coverage
+from octjob.data.kept import KeptVolumes
 from octjob.data.manifest import MANIFEST_KEY
 from octjob.data.quarantine import Quarantine
-from octjob.data.volumes import VolumeReader, load_volumes
+from octjob.data.stream import Breadth, load_volumes
+from octjob.data.volumes import VolumeReader
 from octjob.errors import DataError, SpecError
 from octjob.features.encode import encode_views
 from octjob.features.encoding import Encoding
@@ -179,7 +181,7 @@ def read_inputs(
     """Read or encode every volume once: the cohort without unreadable ones, and their features or what reads them.
 
     Features are (V, N, E) or (V, N, T, E) with view 0 the volume itself. Reading everything before training shows a
-    corrupt volume now, and fills the volume cache.
+    corrupt volume now, and fills the memory and the volume cache.
 
     augmented: the UIDs of volumes that need their augmented views too. others, memory: see `encode_volumes`. Each
     process of the runtime reads or encodes its share; `tick(done, total)` is called by all alike. Unreadable volumes
@@ -204,13 +206,16 @@ def read_inputs(
         )
         return _readable(cohort, quarantine, data.max_corrupt), torch.from_numpy(x_VN)
     own = cohort.volumes[runtime.index :: runtime.num_processes]
-    done = 0
-    for chunk in in_step(load_volumes(reader, own, data.num_workers, quarantine), runtime, 1):
+    kept, done = KeptVolumes.in_free_memory(), 0
+    breadth = Breadth.of(data.connections, data.num_workers)
+    for chunk in in_step(load_volumes(reader, own, breadth, quarantine), runtime, 1):
+        for volume, x_DHW in chunk:
+            kept.keep(volume.record.sop_instance_uid, x_DHW)
         done += len(chunk) * runtime.num_processes
         tick(min(done, len(cohort.volumes)), len(cohort.volumes))
     quarantine.merge(runtime.collect(quarantine.entries))
     readable = _readable(cohort, quarantine, data.max_corrupt)
-    return readable, VolumeSource(reader, readable.volumes, run.config)
+    return readable, VolumeSource(reader, readable.volumes, run.config, kept)
 
 
 def _readable(cohort: Cohort, quarantine: Quarantine, max_corrupt: float) -> Cohort:

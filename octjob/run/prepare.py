@@ -13,14 +13,16 @@ from octjob.data.cohort import Volume
 from octjob.data.quarantine import CorruptVolumeError, Quarantine, Quarantined
 from octjob.data.shared_cache import SharedCache
 from octjob.data.source_versions import SourceVersions
+from octjob.data.stream import Breadth, load_volumes
 from octjob.data.volume_cache import volume_name
 from octjob.data.volume_format import VolumeFormat
-from octjob.data.volumes import VolumeReader, load_volumes
+from octjob.data.volumes import VolumeReader
 from octjob.errors import Interrupted
 from octjob.records.preparation import PartReport, Preparation, Refused
 from octjob.run.inputs import load_cohort, load_encoder
 from octjob.run.shared import Shared
 from octjob.run.stop import Stop
+from octjob.spec.experiment import Data
 from octjob.spec.run import Run
 from octjob.storage.base import ObjectStore
 from octjob.storage.open import open_store
@@ -148,7 +150,8 @@ class _Filling:
                 else:
                     yield volume
 
-        for volume, x_DHW in load_volumes(self._reader, still_missing(), num_workers, self.quarantine):
+        breadth = Breadth(Data().connections, num_workers)
+        for volume, x_DHW in load_volumes(self._reader, still_missing(), breadth, self.quarantine):
             name = names[_uid(volume)]
             self._cache.put(name, self.format.encode(x_DHW), damaged=name in kept)
             self.num_made += 1

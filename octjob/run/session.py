@@ -161,6 +161,8 @@ class Session:
                 record["eval/balanced_accuracy"],
                 record["eval/top_class_share"],
             )
+        if training.waited:
+            log.info("waited for data: %.1f %% of the training of the epoch", 100 * training.waited)
         due = not self.saving.busy and time.monotonic() - self._saved_at >= self._save_took_s / _SAVE_SHARE
         stopped = self.runtime.agree(self.stop.requested)
         if due or stopped:

@@ -17,7 +17,7 @@ from octjob.storage.open import open_store
 
 _NUM_COHORTS = 8
 # Of `data`, what has no part in who is in a cohort.
-_NOT_OF_COHORT = {"augment", "batch_size", "val_batch_size", "num_workers", "cache_dir"}
+_NOT_OF_COHORT = {"augment", "batch_size", "val_batch_size", "num_workers", "connections", "cache_dir"}
 
 
 @dataclass

@@ -48,6 +48,9 @@ Positive = Annotated[float, Field(gt=0.0, le=1e6)]
 NonNegative = Annotated[float, Field(ge=0.0, le=1e6)]
 Count = Annotated[int, Field(ge=1, le=100_000)]
 Workers = Annotated[int, Field(ge=0, le=1024)]
+# requests keeps so many open, see `octjob.storage.connections`.
+MOST_CONNECTIONS = 128
+Connections = Annotated[int, Field(ge=1, le=MOST_CONNECTIONS)]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]  # others count up from it; generators take 32 bits
 
 
@@ -105,7 +108,12 @@ class Data(Section):
         description="Root URI of the AI-READI data set (holds participants.tsv and retinal_oct/). "
         "Default: the B2 bucket of `paths`.",
     )
-    num_workers: Workers = Field(2, description="Volumes read and decoded at the same time.")
+    num_workers: Workers | None = Field(
+        None, description="Volumes decoded at the same time, a process each; null for one a core."
+    )
+    connections: Connections = Field(
+        16, description="Connections to the source that volumes come over at the same time, each or in parts."
+    )
     cache_dir: str | None = Field(
         None, description="Local directory for preprocessed volumes; null for none."
     )

@@ -23,6 +23,7 @@ _NOT_IDENTITY: tuple[tuple[str, ...], ...] = (
     ("seed",),
     ("paths", "checkpoint_path"),
     ("data", "num_workers"),
+    ("data", "connections"),
     ("data", "cache_dir"),
     ("data", "cache_limit_gib"),
     ("data", "use_distributed"),

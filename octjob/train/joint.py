@@ -55,6 +55,8 @@ class Joint:
         self.experiment = members[0].experiment
         self.standings = [Standing() for _ in members]
         self.epoch = self.step = 0
+        # Features lie in memory.
+        self.waited = 0.0
         # The epoch's logits (K, S, B, R), step by step.
         self._seen: list[Tensor] = []
         streams = Streams(members)

@@ -7,7 +7,8 @@ rows of it, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -33,11 +34,13 @@ State = dict[str, Any]
 class Training(Protocol):
     """What is seen of one unit's training, or of several units' that go through their epochs together.
 
-    name: of this composition of units. best_metric: the best value of the watched metric so far.
+    name: of this composition of units. best_metric: the best value of the watched metric so far. waited: the share
+    of the last epoch's training that went by waiting for data; no part of the state.
     """
 
     epoch: int
     step: int
+    waited: float
 
     @property
     def units(self) -> Sequence[Unit]: ...
@@ -78,6 +81,14 @@ class Task:
     scores: Scores
 
 
+@dataclass(frozen=True, eq=False)
+class _Parts:
+    """What a loop goes through: this process's positions of each batch, which of them count, and their inputs."""
+
+    padded: list[tuple[Indices, Mask]]
+    inputs: Iterator[Tensor]
+
+
 class Loop:
     """Trains `model`, a head or a `Classifier` with its encoder, on `source` as `task` says.
 
@@ -109,6 +120,8 @@ class Loop:
         self.best_weights: State | None = None
         self.bad_epochs = 0
         self.stopped_early = False
+        self.waited = 0.0
+        self._begun: _Parts | None = None
 
     @property
     def units(self) -> list[Unit]:
@@ -157,21 +170,33 @@ class Loop:
         self.model.train()
         if self.encoder is not None:
             self.encoder.requires_grad_(self._encoder_trains)
-        size = self.experiment.data.batch_size // self.microbatches
         accumulate = self.experiment.train.accumulate * self.microbatches
-        batches = cut(epoch.order(self.task.unit, self.task.label_N, self.experiment, self.epoch), size)
         first = self.step * accumulate
-        padded = [self._pad(batch, size) for batch in batches[first:]]
-        inputs = self.source.train_batches([own for own, _ in padded], self.epoch, self.task.unit.seed)
-        for number, ((own, real), x_b) in enumerate(zip(padded, inputs, strict=True), first + 1):
+        begun, self._begun = self._begun, None
+        parts = begun if begun is not None and not first else self._begin_epoch(self.epoch, first)
+        last = first + len(parts.padded)
+        began, waited_s = time.monotonic(), 0.0
+        for number, (own, real) in enumerate(parts.padded, first + 1):
+            asked = time.monotonic()
+            x_b = next(parts.inputs)
+            waited_s += time.monotonic() - asked
             self.runtime.seed(self.task.unit.seed, self.epoch, number)
             self._add(own, real, x_b)
-            if number % accumulate == 0 or number == len(batches):
+            if number % accumulate == 0 or number == last:
                 self.train_step.apply(self._lr_factor())
                 self.step += 1
             else:
                 self.runtime.end_step()
             hooks.after_step(self)
+        self.waited = waited_s / max(time.monotonic() - began, 1e-9)
+
+    def _begin_epoch(self, number: int, first: int = 0) -> _Parts:
+        """The batches of epoch `number` from the `first` on; a source of volumes begins to read them."""
+        size = self.experiment.data.batch_size // self.microbatches
+        positions = epoch.order(self.task.unit, self.task.label_N, self.experiment, number)
+        padded = [self._pad(batch, size) for batch in cut(positions, size)[first:]]
+        inputs = self.source.train_batches([own for own, _ in padded], number, self.task.unit.seed)
+        return _Parts(padded, inputs)
 
     def _pad(self, batch: Indices, full: int) -> tuple[Indices, Mask]:
         """This process's positions of a batch, and which of them are not padding (by the batch's first position)."""
@@ -203,15 +228,21 @@ class Loop:
         `check` is called after every batch and may raise to stop. Raises `AssertionError` where what the devices
         give back is not one row for each position, in order.
         """
-        self.model.eval()
+        return self._predict(positions, self._begin_scoring(positions), check)
+
+    def _begin_scoring(self, positions: Indices) -> _Parts:
         size = self.experiment.data.val_batch_size
-        batches = cut(positions, size)
-        padded = [self._pad(batch, size) for batch in batches]
+        padded = [self._pad(batch, size) for batch in cut(positions, size)]
+        return _Parts(padded, self.source.eval_batches([own for own, _ in padded]))
+
+    def _predict(
+        self, positions: Indices, parts: _Parts, check: Callable[[], None]
+    ) -> npt.NDArray[np.float64]:
+        self.model.eval()
+        batches = cut(positions, self.experiment.data.val_batch_size)
         logits = [np.zeros((0, self.experiment.classes.num_classes))]
         with torch.no_grad():
-            for batch, (own, _), x_b in zip(
-                batches, padded, self.source.eval_batches([own for own, _ in padded]), strict=True
-            ):
+            for batch, (own, _), x_b in zip(batches, parts.padded, parts.inputs, strict=True):
                 logits.append(self._scored(batch, own, x_b))
                 check()
         return np.concatenate(logits)
@@ -229,10 +260,14 @@ class Loop:
         unit, stopping = self.task.unit, self.experiment.train.early_stopping
         lr = {group["part"]: group["last_lr"] for group in self.optimizer.param_groups}
         record = epoch.record(unit, self.epoch, lr, *self.runtime.to_host(self.train_step.sums).tolist())
-        scored = self.task.scores(unit.eval_N, self.predict(unit.eval_N, check))
+        evaluated = self._begin_scoring(unit.eval_N)
+        watched = self._begin_scoring(unit.holdout_N) if stopping.enabled else None
+        if self.epoch + 1 < self.experiment.train.epochs:
+            self._begun = self._begin_epoch(self.epoch + 1)
+        scored = self.task.scores(unit.eval_N, self._predict(unit.eval_N, evaluated, check))
         record |= {f"eval/{name}": value for name, value in scored.items()}
-        if stopping.enabled:
-            held_out = self.task.scores(unit.holdout_N, self.predict(unit.holdout_N, check))
+        if watched is not None:
+            held_out = self.task.scores(unit.holdout_N, self._predict(unit.holdout_N, watched, check))
             record |= {f"holdout/{name}": value for name, value in held_out.items()}
             # A probe is not what fine-tuning was asked for: epochs with a frozen encoder neither win nor tire.
             if self.encoder is None or self._encoder_trains:

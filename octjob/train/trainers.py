@@ -5,6 +5,7 @@ Shapes: V views, N volumes of the cohort, E embedding, T tokens, K classes.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -285,17 +286,18 @@ class FinetuneTrainer:
         self.microbatches = microbatches
 
     def train(self, units: Sequence[Unit], watch: Watch) -> Iterator[Done]:
-        """One network after the other."""
-        for unit in units:
-            loop = self._loop(unit)
-            begin(loop, watch)
-            last = loop.run(watch)
-            one = trained(loop, last, watch)
-            encoder = {
-                n.removeprefix("encoder."): x for n, x in one.weights.items() if n.startswith("encoder.")
-            }
-            change = relative_distance(encoder, self.loaded.encoder.state_dict())
-            yield [(unit, replace(one, used={**one.used, "encoder_change": change}))]
+        """One network after the other. The source is closed at the end, however that comes."""
+        with contextlib.closing(self.source):
+            for unit in units:
+                loop = self._loop(unit)
+                begin(loop, watch)
+                last = loop.run(watch)
+                one = trained(loop, last, watch)
+                encoder = {
+                    n.removeprefix("encoder."): x for n, x in one.weights.items() if n.startswith("encoder.")
+                }
+                change = relative_distance(encoder, self.loaded.encoder.state_dict())
+                yield [(unit, replace(one, used={**one.used, "encoder_change": change}))]
 
     def _loop(self, unit: Unit) -> Loop:
         experiment = self.experiment

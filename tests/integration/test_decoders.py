@@ -18,6 +18,9 @@ from octjob.data import decoders as decoders_module
 from octjob.data.decoder import limits
 from octjob.data.decoders import Decoders
 from octjob.data.dicom import read_volume
+from octjob.data.memory_file import MemoryFile
+from octjob.data.prepared import Preparation, prepare_volume
+from octjob.data.preprocess import Profile
 from octjob.data.quarantine import CorruptVolumeError
 from octjob.errors import DataError
 from tests.doubles.aireadi_bucket import make_dicom, speckle
@@ -26,9 +29,9 @@ URI = "file:///bucket/a.dcm"
 GOOD = make_dicom(speckle(), syntax=uid.JPEG2000Lossless)
 
 
-def children() -> set[int]:
-    tasks = Path("/proc/self/task").iterdir()
-    return {int(pid) for task in tasks for pid in (task / "children").read_text().split()}
+def idle(decoders: Decoders) -> set[int]:
+    """The processes of decoders that nobody uses at the time."""
+    return {decoder._process.pid for decoder in decoders._idle}
 
 
 def alive(pid: int) -> bool:
@@ -47,9 +50,8 @@ def decoders():
 
 def the_process(decoders: Decoders) -> int:
     """The decoding process of a pool that has read one volume."""
-    before = children()
     decoders.read(GOOD, URI)
-    (pid,) = children() - before
+    (pid,) = idle(decoders)
     return pid
 
 
@@ -68,6 +70,20 @@ def test_everything_comes_as_it_comes_in_this_process(
     assert {**vars(there), "stored_DHW": None} == {**vars(here), "stored_DHW": None}
 
 
+@pytest.mark.parametrize("profile", ["pretraining", "seed_finetune"])
+def test_volumes_are_prepared_as_in_this_process(decoders: Decoders, profile: Profile) -> None:
+    preparation = Preparation(profile, (3, 7, 5))
+    here = prepare_volume(GOOD, URI, (8, 12, 10), preparation)
+    with MemoryFile.of(GOOD) as file:
+        there = decoders.prepare(file, URI, (8, 12, 10), preparation)
+    np.testing.assert_array_equal(there.x_DHW, here.x_DHW)
+    assert there.x_DHW.dtype == np.float32
+    assert {**vars(there), "x_DHW": None} == {**vars(here), "x_DHW": None}
+    flat = make_dicom(np.full((8, 12, 10), 9, "u1"))
+    with MemoryFile.of(flat) as file, pytest.raises(CorruptVolumeError, match="same value"):
+        decoders.prepare(file, URI, (8, 12, 10), preparation)
+
+
 def test_errors_come_as_they_come_in_this_process(decoders: Decoders) -> None:
     unknown = GOOD.replace(uid.JPEG2000Lossless.encode(), b"1.2.840.10008.1.2.4.94", 1)
     for data, kind in ((b"", CorruptVolumeError), (GOOD[:-99], CorruptVolumeError), (unknown, DataError)):
@@ -82,16 +98,16 @@ def test_errors_come_as_they_come_in_this_process(decoders: Decoders) -> None:
 
 
 def test_one_process_serves_one_thread_and_none_is_left(decoders: Decoders) -> None:
-    before = children()
     for _ in range(20):
         decoders.read(GOOD, URI)
-    assert len(children() - before) == 1
+    assert len(idle(decoders)) == 1
     with ThreadPoolExecutor(3) as pool:
         volumes = list(pool.map(lambda _: decoders.read(GOOD, URI), range(30)))
     assert all((volume.stored_DHW == speckle()).all() for volume in volumes)
-    assert 1 <= len(children() - before) <= 3
+    processes = idle(decoders)
+    assert 1 <= len(processes) <= 3
     decoders.close()
-    assert children() == before
+    assert not any(alive(pid) for pid in processes)
 
 
 def test_a_decoder_that_crashes_costs_one_volume(decoders: Decoders) -> None:

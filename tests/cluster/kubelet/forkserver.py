@@ -153,12 +153,17 @@ def main() -> None:
     import octjob.data.volumes
     import octjob.run.job
     import octjob.runtime.group
-    from octjob.data.dicom import read_volume
+    from octjob.data.memory_file import MemoryFile
+    from octjob.data.prepared import PreparedVolume, prepare_volume
 
     class Decoders:
         """Decodes in the trainer's process: starting another takes longer than a whole run."""
 
-        read = staticmethod(read_volume)
+        def prepare(self, file: MemoryFile, *wanted: Any) -> PreparedVolume:
+            return prepare_volume(file.read(), *wanted)
+
+        def start_one(self) -> None:
+            pass
 
     octjob.data.volumes.Decoders = Decoders  # type: ignore[assignment,misc]
     torch.set_num_threads(1)

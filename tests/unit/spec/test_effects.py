@@ -46,6 +46,7 @@ TABLE: dict[str, tuple[Any, tuple[str, str, str, str]]] = {
     "s3.endpoint_env": ("E", NOWHERE),
     "data.source": ("/other", EVERYWHERE),
     "data.num_workers": (1, EVERYWHERE),
+    "data.connections": (1, EVERYWHERE),
     "data.cache_dir": ("/cache", EVERYWHERE),
     "data.cache_limit_gib": (20.0, NOWHERE),
     "data.shared_cache": ("float16", EVERYWHERE),

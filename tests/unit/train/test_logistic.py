@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -219,8 +220,8 @@ class Looking:
 
     begun: list[str] = field(default_factory=list)
 
-    def begin_unit(self, unit: Unit) -> None:
-        self.begun.append(unit.name)
+    def begin(self, units: Sequence[Unit], name: str) -> None:
+        self.begun.append(name)
 
     def check_stop(self) -> None:
         """Nobody asks to stop."""
@@ -253,10 +254,10 @@ def test_seeds_that_train_on_the_same_volumes_share_the_features_basis_and_chang
         bases.append(EigenBasis(features_NE))
         return bases[-1]
 
-    alone = {unit.name: next(iter(trainer.train([unit], Looking())))[1] for unit in units}
+    alone = {unit.name: one for unit in units for ((_, one),) in trainer.train([unit], Looking())}
     monkeypatch.setattr(trainers, "EigenBasis", counted)
     looking = Looking()
-    together = list(trainer.train(units, looking))
+    together = [one for done in trainer.train(units, looking) for one in done]
     # Two folds of two repeats; the first repeat has two seeds.
     assert len(bases) == 4
     assert [unit.name for unit, _ in together] == looking.begun

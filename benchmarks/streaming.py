@@ -1,0 +1,157 @@
+"""How much of a link volumes are read over while they are decoded: 2, 8 and 32 connections, and the first volume.
+
+    python -m benchmarks.streaming [--volumes 12] [--connections 2 8 32] [--rate 20] [--without-peers]
+
+The link is a server in another process that stands for Google Cloud Storage: 50 ms before each answer, 20 MB/s a
+connection, one request in a hundred answered with 503 or cut off. The volumes are 128 x 885 x 512 voxels of 8 bits,
+uncompressed, 58 MB each. Beside it: as many threads with `requests`, each reading whole files and handing them to a
+pool of processes that decode and preprocess as octjob does; and webdataset, mosaicml-streaming and litdata in
+`.venv-peers`, which only bring the files here and decode nothing. Each is measured in a process of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+import numpy as np
+from doubles.aireadi_bucket import make_dicom
+from doubles.object_server import serving
+
+from benchmarks.figures import Figure, arguments, tell
+from benchmarks.readers import SHAPE, uid_of
+from octjob.data.cores import num_cores
+
+ROOT = Path(__file__).parents[1]
+PEERS = ("webdataset", "mosaicml-streaming", "litdata")
+_TIMEOUT_S = 240
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument(
+        "--volumes", type=int, default=12, help="different ones; octjob goes over them repeatedly"
+    )
+    parser.add_argument("--connections", type=int, nargs="+", default=[2, 8, 32])
+    parser.add_argument("--rate", type=float, default=20.0, metavar="MB/S", help="of one connection")
+    parser.add_argument("--without-peers", action="store_true")
+    args = parser.parse_args()
+    figures, notes = (
+        [],
+        [f"{num_cores()} cores. Files per second times 58 MB, from the start of reading to its end."],
+    )
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        size_mb = write_volumes(folder, args.volumes)
+        with serving(folder, rate=1e6 * args.rate) as url:
+            for connections in args.connections:
+                figures += measure(folder, url, connections, args.rate, size_mb)
+            if not args.without_peers:
+                notes += peers(folder, url, args.rate, size_mb, figures)
+    tell(args, "Volumes over a link of many connections", figures, notes)
+
+
+def write_volumes(folder: Path, number: int) -> float:
+    """Files that differ in their UID alone; returns the size of one in MB."""
+    x_DHW = np.random.default_rng(0).integers(0, 255, SHAPE, dtype="u1")
+    data = make_dicom(x_DHW, instance_uid=uid_of(0))
+    for index in range(number):
+        (folder / f"{index}.dcm").write_bytes(data.replace(uid_of(0).encode(), uid_of(index).encode()))
+    return len(data) / 1e6
+
+
+def measure(folder: Path, url: str, connections: int, rate: float, size_mb: float) -> list[Figure]:
+    """octjob's reading and plain reads, what the cores decode being measured before and after."""
+    link = connections * rate
+    # Some twelve seconds of each, were the link all.
+    total = max(6, min(64, round(12 * min(link, 300) / size_mb)))
+    cores = [reader("decode", url, connections, 16, folder)["rate"] * size_mb]
+    ours = reader("octjob", url, connections, total, folder)
+    cores.append(reader("decode", url, connections, 16, folder)["rate"] * size_mb)
+    plain = reader("plain", url, connections, total, folder)
+    limit = min(link, sum(cores) / 2)
+    why = "link" if limit == link else f"decoding on {num_cores()} cores; the link has {link:.0f}"
+    return [
+        Figure(
+            f"{connections} connections, decoding",
+            "MB/s",
+            ours["rate"] * size_mb,
+            plain["rate"] * size_mb,
+            "requests in threads",
+            limit,
+            why,
+            "more",
+            ">= 90 % of N connections where cores allow it, else >= 90 % of what the cores can decode",
+        ),
+        Figure(
+            f"{connections} connections, first volume",
+            "s",
+            ours["first_s"],
+            plain["first_s"],
+            "requests in threads",
+            size_mb / link,
+            "link",
+            "less",
+            "first batch < 3 s",
+        ),
+        Figure(
+            f"{connections} connections, peak memory", "MB", ours["memory_mb"], plain["memory_mb"], "requests"
+        ),
+    ]
+
+
+def reader(kind: str, url: str, connections: int, total: int, folder: Path) -> dict[str, float]:
+    """What `benchmarks.readers` says, run by itself."""
+    command = [sys.executable, "-m", "benchmarks.readers", kind, str(connections), str(total), str(folder)]
+    env = os.environ | {"STORAGE_EMULATOR_HOST": url, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=_TIMEOUT_S)
+    if done.returncode:
+        raise SystemExit(f"{kind} failed:\n{done.stderr}")
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def peers(folder: Path, url: str, rate: float, size_mb: float, figures: list[Figure]) -> list[str]:
+    """The loaders' own rates with 8 workers of theirs, without decoding; those that fail are named."""
+    notes, python = [], ROOT / ".venv-peers/bin/python"
+    if not python.exists():
+        return ["Peers: none, `make peers` was not run."]
+    number = len(list(folder.glob("*.dcm")))
+    ours = reader("octjob", url, 8, 2 * number, folder)
+    for name in PEERS:
+        command = [str(python), "-m", "benchmarks.peers.loaders", name, str(folder), url, "8"]
+        env = os.environ | {"S3_ENDPOINT_URL": url, "AWS_ENDPOINT_URL": url, "OMP_NUM_THREADS": "1"}
+        began = time.monotonic()
+        done = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=_TIMEOUT_S)
+        if done.returncode:
+            said = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            notes.append(f"{name} did not read from the server: {said[:300]}")
+            continue
+        found = json.loads(done.stdout.splitlines()[-1])
+        figures.append(
+            Figure(
+                "8 connections, octjob decoding",
+                "MB/s",
+                ours["rate"] * size_mb,
+                found["rate"] * size_mb,
+                f"{name}, 8 workers, not decoding",
+                8 * rate,
+                "link",
+                "more",
+            )
+        )
+        notes.append(
+            f"{name}: {found['number']} samples, {time.monotonic() - began:.0f} s with writing its shards."
+        )
+    return notes
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""Objects brought here over several connections at a time: ranges of one beside each other, and one beside the next.
+
+fetch(a) ── range 0 ──> connection ──┐
+         ── range 1 ──> connection ──┴─> memory file of a
+fetch(b) ── range 0 ──> connection ────> memory file of b
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+import threading
+from concurrent.futures import CancelledError, Future
+from functools import partial
+
+from octjob.data.memory_file import MemoryFile
+from octjob.data.pool import Pool
+from octjob.storage.base import ObjectInfo, ObjectStore
+from octjob.storage.checksum import hasher_of
+
+log = logging.getLogger(__name__)
+
+# A request's latency, some 50 ms, is little beside the time that this much takes, more than a second.
+RANGE_BYTES = 32 << 20
+# What one connection brings of the first object, while the others have nothing else to do.
+LEAST_RANGE_BYTES = 1 << 20
+
+
+class Downloads:
+    """Fetches objects of `store` over `connections` connections, in the order asked for.
+
+    The memory files that are filled or not yet closed hold at most `most_bytes`, or one object however large.
+    """
+
+    def __init__(self, store: ObjectStore, connections: int, most_bytes: int) -> None:
+        self._store = store
+        self._connections = Pool(connections, "download")
+        self._room = _Room(most_bytes)
+
+    def fetch(self, info: ObjectInfo) -> Future[MemoryFile]:
+        """The object's bytes, to be closed by the caller, as soon as they are there; waits for room until then.
+
+        Their number is verified; `verified` sees to the rest.
+        Raises `CancelledError` after `close`; the future raises what the store raises.
+        """
+        self._room.take(info.size)
+        file = MemoryFile(info.size, partial(self._room.give, info.size))
+        ranges = split(info.size, self._connections.num_free)
+        whole = _Object(file, len(ranges))
+        for start, length in ranges:
+            part = self._connections.submit(self._fetch, info, start, length, whole)
+            part.add_done_callback(whole.ended)
+        return whole.done
+
+    def close(self) -> None:
+        """End what is under way. Nothing is waited for."""
+        self._room.close()
+        self._connections.close()
+
+    def _fetch(self, info: ObjectInfo, start: int, length: int, whole: _Object) -> None:
+        def require_wanted() -> None:
+            if whole.is_over or self._room.is_closed:
+                raise CancelledError
+
+        def write(at: int, piece: bytes | memoryview) -> None:
+            require_wanted()
+            whole.file.write(at, piece)
+
+        require_wanted()
+        self._store.copy_range(info.key, start, length, write)
+
+
+def split(size: int, num_free: int) -> list[tuple[int, int]]:
+    """(start, length) of the ranges that an object is fetched in, of nearly equal lengths.
+
+    num_free: connections that wait for something to do; an object is divided among them.
+    """
+    number = max(math.ceil(size / RANGE_BYTES), min(num_free, size // LEAST_RANGE_BYTES), 1)
+    bounds = [size * i // number for i in range(number + 1)]
+    return [(start, end - start) for start, end in itertools.pairwise(bounds)]
+
+
+def verified(store: ObjectStore, info: ObjectInfo, file: MemoryFile) -> MemoryFile:
+    """`file`, if it is what the store says of the object; else the object anew, in one request, checked by the store.
+
+    What comes in ranges has no checksum of its own: the object's is compared with all of them together, and where
+    the store knows none, its version with that from before. Raises what the store's `get` raises.
+    """
+    hasher = hasher_of(info.checksum)
+    if hasher is None:
+        if store.head(info.key).version == info.version:
+            return file
+    else:
+        for piece in file.pieces():
+            hasher.update(piece)
+        if hasher.hexdigest() == info.checksum.partition(":")[2]:
+            return file
+    log.warning("%s: what came in ranges is not what the store has; read again whole", store.uri(info.key))
+    file.close()
+    return MemoryFile.of(store.get(info.key))
+
+
+class _Object:
+    """One object under way."""
+
+    def __init__(self, file: MemoryFile, num_parts: int) -> None:
+        self.file = file
+        self.done: Future[MemoryFile] = Future()
+        self.is_over = False
+        self._left = num_parts
+        self._error: BaseException | None = None
+        self._lock = threading.Lock()
+
+    def ended(self, part: Future[None]) -> None:
+        """One part has ended. The file is handed over, or closed, only when no thread writes to it any more."""
+        error = CancelledError() if part.cancelled() else part.exception()
+        with self._lock:
+            self._left -= 1
+            if error is not None:
+                self.is_over = True
+                # The first: those of the other parts follow from it.
+                self._error = self._error or error
+            if self._left:
+                return
+        if self._error is None:
+            self.done.set_result(self.file)
+        else:
+            self.file.close()
+            self.done.set_exception(self._error)
+
+
+class _Room:
+    """Bytes of memory, given out in the order asked for."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._taken = 0
+        self._change = threading.Condition()
+        self.is_closed = False
+
+    def take(self, number: int) -> None:
+        with self._change:
+            while self._taken and self._taken + number > self._most and not self.is_closed:
+                self._change.wait()
+            if self.is_closed:
+                raise CancelledError
+            self._taken += number
+
+    def give(self, number: int) -> None:
+        with self._change:
+            self._taken -= number
+            self._change.notify_all()
+
+    def close(self) -> None:
+        with self._change:
+            self.is_closed = True
+            self._change.notify_all()
