@@ -18,6 +18,7 @@ from doubles.vjepa3d import make_original_checkpoint, rename_state
 
 from octjob.data.cohort import Volume, find_cohort
 from octjob.data.manifest import MANIFEST_KEY
+from octjob.data.memory_file import MemoryFile
 from octjob.data.quarantine import Quarantine
 from octjob.data.volumes import VolumeReader
 from octjob.features.claims import Claims
@@ -75,9 +76,9 @@ class Bench:
         bench = self
 
         class Reader(VolumeReader):
-            def read(self, volume: Volume) -> Any:
+            def _made(self, volume: Volume, file: MemoryFile) -> Any:
                 bench.reads.append(volume.record.sop_instance_uid)
-                return super().read(volume)
+                return super()._made(volume, file)
 
         reader = Reader(self.bucket, encoding.experiment.data.profile, size)
         volumes = options.pop("volumes", self.volumes())
