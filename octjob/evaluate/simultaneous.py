@@ -66,19 +66,35 @@ def rank_ranges(
 def beats(value_R: FloatArray, draw_RB: FloatArray, smallest_class: int, level: float = 0.95) -> BoolArray:
     """Whether run i beats run j, [R, R]; see `rank_ranges`."""
     centred_RB = draw_RB - draw_RB.mean(axis=1, keepdims=True)
+    varies_RR, error_RR = _errors(centred_RB)
+    critical = _critical(centred_RB, varies_RR, error_RR, smallest_class, level)
+    difference_RR = value_R[:, None] - value_R[None, :]
+    return varies_RR & (difference_RR > critical * error_RR)
+
+
+def critical_value(draw_RB: FloatArray, smallest_class: int, level: float = 0.95) -> float:
+    """The standard errors that a difference of two runs must exceed; see `rank_ranges`. 0 for one run."""
+    centred_RB = draw_RB - draw_RB.mean(axis=1, keepdims=True)
+    return _critical(centred_RB, *_errors(centred_RB), smallest_class, level)
+
+
+def _errors(centred_RB: FloatArray) -> tuple[BoolArray, FloatArray]:
+    """Which pairs differ by more than rounding, and the standard error of each pair's difference, [R, R]."""
     variance_RR = _difference_variance(centred_RB)
-    # Runs that predict alike differ by nothing but rounding.
     varies_RR = variance_RR > _TINY_VARIANCE
-    error_RR = np.sqrt(np.where(varies_RR, variance_RR, 1.0))
-    largest_B = np.zeros(draw_RB.shape[1])
-    for r in range(len(value_R)):
+    return varies_RR, np.sqrt(np.where(varies_RR, variance_RR, 1.0))
+
+
+def _critical(
+    centred_RB: FloatArray, varies_RR: BoolArray, error_RR: FloatArray, smallest_class: int, level: float
+) -> float:
+    largest_B = np.zeros(centred_RB.shape[1])
+    for r in range(len(centred_RB)):
         others = r + 1 + np.flatnonzero(varies_RR[r, r + 1 :])
         if len(others):
             ratio_RB = np.abs(centred_RB[r] - centred_RB[others]) / error_RR[r, others, None]
             largest_B = np.maximum(largest_B, ratio_RB.max(axis=0))
-    critical = float(np.quantile(largest_B, level)) * t_factor(smallest_class, level)
-    difference_RR = value_R[:, None] - value_R[None, :]
-    return varies_RR & (difference_RR > critical * error_RR)
+    return float(np.quantile(largest_B, level)) * t_factor(smallest_class, level)
 
 
 def _difference_variance(centred_RB: FloatArray) -> FloatArray:

@@ -16,6 +16,7 @@ from octjob.leaderboard.caveats import caveats
 from octjob.leaderboard.comparison import Compared, Family, Material, compare, pairs_of
 from octjob.leaderboard.flat import class_labels, flat_fields, flat_row
 from octjob.leaderboard.footnotes import footnotes
+from octjob.leaderboard.headline import Headline, headline
 from octjob.leaderboard.outcome import Outcome, Scored
 from octjob.leaderboard.ranking import Ranking, comparable_groups, draw_all, signals, standing
 from octjob.leaderboard.rows import ORDER, Row, make_row
@@ -36,7 +37,7 @@ class Leaderboard:
     """Rows in the order of the table, and what must be read with it.
 
     baseline, baseline_config: what the two families of comparisons refer to; None where there is nothing to compare.
-    caption: which run is best, or that none is, in one sentence.
+    caption: which run is best, or that none is, in one sentence. headline: which checkpoint is.
     selection_corrected: what picking the best of the comparable runs is worth, without the luck of the pick.
     detectable: the difference between two runs found with 80 % power, median over the ranked pairs.
     """
@@ -48,6 +49,7 @@ class Leaderboard:
     class_names: tuple[str, ...]
     rows: tuple[Row, ...]
     caption: str
+    headline: Headline
     warnings: tuple[str, ...]
     footnotes: tuple[str, ...]
     selection_corrected: SelectionCorrected | None = None
@@ -112,6 +114,12 @@ def build_leaderboard(
         class_names=sweep.class_names,
         rows=tuple(rows),
         caption=caption(rows, metric, stands.winner),
+        headline=headline(
+            rows,
+            metric,
+            stands.leads,
+            {run_id: drawn.in_bag_B for run_id, drawn in material.draws.items()},
+        ),
         warnings=tuple(caveats(sweep, rows, finished, identical, metric, stands)),
         footnotes=tuple(footnotes(rows, finished, metric, references, num_draws, openings)),
         selection_corrected=stands.winner,
@@ -204,7 +212,8 @@ def _with_rank(row: Row, stands: Ranking, main: set[str], metric: str) -> Row:
         return replace(row, flags=(*row.flags, "unpaired"), reasons=(*row.reasons, reason))
     if row.verdict == "ok" and row.value(metric) is None:
         return replace(row, reasons=(*row.reasons, f"{metric} is not defined on what it scored"))
-    return replace(row, rank=stands.ranks.get(row.run_id))
+    behind = stands.leads.behind.get(row.run_id) if stands.leads else None
+    return replace(row, rank=stands.ranks.get(row.run_id), vs_leader=behind)
 
 
 def _order(row: Row, metric: str) -> tuple[int, int, float, str]:

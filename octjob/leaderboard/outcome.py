@@ -38,6 +38,7 @@ class MetricsRecord(Record):
     per_class_f1: tuple[float | None, ...]
     per_class_auprc: tuple[float | None, ...]
     prediction_counts: tuple[int, ...]
+    confusion: tuple[tuple[int, ...], ...] = ()
 
 
 class ConstantRecord(Record):

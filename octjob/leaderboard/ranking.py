@@ -26,6 +26,7 @@ from octjob.evaluate import (
 from octjob.evaluate.arrays import FloatArray, StrArray
 from octjob.evaluate.draws import DrawnValues, drawn_values, shared_draws
 from octjob.evaluate.intervals import participant_groups, smallest_class
+from octjob.evaluate.lead import Leads, leads
 from octjob.evaluate.power import detectable_difference, participants_needed
 from octjob.evaluate.signal import num_permutations
 
@@ -88,10 +89,11 @@ class Ranking:
 
     ranks: of the runs that may have one. winner: what picking the best of all comparable runs is worth.
     detectable: the difference found with 80 % power, median over the ranked pairs. needed: participants that the
-    difference between the first two would need, None where there is none.
+    difference between the first two would need, None where there is none. leads: of the first over each other.
     """
 
     ranks: Mapping[str, RankRange]
+    leads: Leads | None = None
     winner: SelectionCorrected | None = None
     detectable: float | None = None
     needed: int | None = None
@@ -111,21 +113,20 @@ def standing(
     if not fit:
         return Ranking({})
     label_G, _ = participant_groups(scores[group[0]])
-    ranks = rank_ranges(
-        {name: observed[name] for name in fit},
-        {name: values[name].in_bag_B for name in fit},
-        smallest_class(label_G),
-    )
+    of_fit, draws = {name: observed[name] for name in fit}, {name: values[name].in_bag_B for name in fit}
+    ranks = rank_ranges(of_fit, draws, smallest_class(label_G))
+    ahead = leads(of_fit, draws, smallest_class(label_G))
     winner = selection_corrected(
         np.stack([values[name].in_bag_B for name in group]),
         np.stack([values[name].out_of_bag_B for name in group]),
     )
     errors = _pair_errors(fit, values)
     if not errors:
-        return Ranking(ranks, winner)
+        return Ranking(ranks, ahead, winner)
     first, second = sorted(fit, key=lambda name: -observed[name])[:2]
     return Ranking(
         ranks,
+        ahead,
         winner,
         detectable_difference(float(np.median(list(errors.values())))),
         participants_needed(
