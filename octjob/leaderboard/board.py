@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from octjob.evaluate.resampled import fold_values
 from octjob.leaderboard.caption import caption
 from octjob.leaderboard.caveats import caveats
 from octjob.leaderboard.comparison import Compared, Family, Material, compare, pairs_of
+from octjob.leaderboard.details import Detail, detailed, details
 from octjob.leaderboard.flat import class_labels, flat_fields, flat_row
 from octjob.leaderboard.footnotes import footnotes
 from octjob.leaderboard.headline import Headline, headline
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 # 2: ranks are ranges, two families of comparisons, a caption. 3: the verdict is apart from the state.
 SCHEMA_VERSION = 3
 NUM_DRAWS = 2000
+# By run id, a record an epoch.
+Histories = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class Leaderboard:
     caption: which run is best, or that none is, in one sentence. headline: which checkpoint is.
     selection_corrected: what picking the best of the comparable runs is worth, without the luck of the pick.
     detectable: the difference between two runs found with 80 % power, median over the ranked pairs.
+    details: of the first rows with a result, in their order.
     """
 
     sweep: str
@@ -54,6 +58,7 @@ class Leaderboard:
     footnotes: tuple[str, ...]
     selection_corrected: SelectionCorrected | None = None
     detectable: float | None = None
+    details: tuple[Detail, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
     def to_dict(self) -> dict[str, Any]:
@@ -74,6 +79,10 @@ class Leaderboard:
         return tuple(row for row in self.rows if row.state in states)
 
 
+def _no_histories(run_ids: Sequence[str]) -> Histories:
+    return {}
+
+
 def build_leaderboard(
     sweep: SweepRecord,
     outcomes: Sequence[Outcome],
@@ -81,8 +90,11 @@ def build_leaderboard(
     num_draws: int = NUM_DRAWS,
     seed: int = 0,
     openings: Sequence[Opening] = (),
+    read_histories: Callable[[Sequence[str]], Histories] = _no_histories,
 ) -> Leaderboard:
     """Rank the outcomes by `metric`, one of `catalog.RANKING`. openings: those of the sweep's test split.
+
+    read_histories: gives the epochs of the runs whose ids it gets, those that have details.
 
     Raises:
         SpecError: a metric that is not one of them.
@@ -124,6 +136,7 @@ def build_leaderboard(
         footnotes=tuple(footnotes(rows, finished, metric, references, num_draws, openings)),
         selection_corrected=stands.winner,
         detectable=stands.detectable,
+        details=details(rows, finished, metric, read_histories([row.run_id for row in detailed(rows)])),
     )
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from octjob.catalog import DEFAULT
 from octjob.errors import DataError
-from octjob.leaderboard.board import Leaderboard, build_leaderboard
+from octjob.leaderboard.board import Histories, Leaderboard, build_leaderboard
 from octjob.leaderboard.export import to_files
 from octjob.leaderboard.outcome import Outcome, scored
+from octjob.records.history import read_history
 from octjob.records.layout import (
     LEADERBOARD,
     PREDICTIONS,
@@ -23,6 +26,8 @@ from octjob.records.openings import read_openings
 from octjob.records.predictions import read_predictions
 from octjob.records.schema import RunEntry
 from octjob.storage.base import ObjectNotFoundError, ObjectStore
+
+log = logging.getLogger(__name__)
 
 NUM_THREADS = 16
 
@@ -40,7 +45,23 @@ def collect(store: ObjectStore, metric: str = DEFAULT) -> Leaderboard:
     sweep = read_sweep(store)
     with ThreadPoolExecutor(NUM_THREADS) as pool:
         outcomes = list(pool.map(lambda entry: _outcome(store, entry, sweep.class_names), sweep.runs))
-    return build_leaderboard(sweep, outcomes, metric, openings=read_openings(store))
+
+    def read_histories(run_ids: Sequence[str]) -> Histories:
+        with ThreadPoolExecutor(NUM_THREADS) as pool:
+            return dict(zip(run_ids, pool.map(lambda run_id: _history(store, run_id), run_ids), strict=True))
+
+    return build_leaderboard(
+        sweep, outcomes, metric, openings=read_openings(store), read_histories=read_histories
+    )
+
+
+def _history(store: ObjectStore, run_id: str) -> list[dict[str, Any]]:
+    """The epochs of a run; none where they are damaged: curves are no result."""
+    try:
+        return read_history(store, run_id)
+    except DataError as error:
+        log.warning("%s; no curves of this run", error.message)
+        return []
 
 
 def _outcome(store: ObjectStore, entry: RunEntry, class_names: Sequence[str]) -> Outcome:

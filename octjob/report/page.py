@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from octjob import __version__
-from octjob.report import view
+from octjob.report import charts, view
 from octjob.report.facts import facts_of
 from octjob.report.view import Json
 
@@ -52,6 +52,10 @@ def to_html(document: Json) -> str:
         "bars": view.bars_of(document, lines),
         "matrices": view.matrices_of(document, lines),
         "scores": view.class_scores_of(document, lines),
+        "curves": charts.curve_panels(document, lines),
+        "curve_scale": charts.curve_scale(document),
+        "calibrations": charts.calibration_panels(document, lines),
+        "best_runs": charts.best_runs(document, lines, values),
         "metric": _label(document["metric"]),
         "number": view.number,
     }

@@ -169,7 +169,7 @@ def _line(document: Json, row: Json, values: Scale, lifts: Scale, colours: Mappi
         standing=standing_of(document, row),
         ranked=ranked,
         reason="" if ranked else reason_of(row),
-        value=_mark(estimate, values),
+        value=whole_mark(estimate, values),
         lift=lift,
         lift_text="" if lift else "reference" if is_reference else "not compared",
         value_key=-9.0 if estimate["value"] is None else estimate["value"],
@@ -200,7 +200,8 @@ def shortened(text: str) -> str:
     return text if len(text) <= _MAX_REASON else f"{text[: _MAX_REASON - 1].rstrip()}\u2026"
 
 
-def _mark(estimate: Json, scale: Scale) -> Mark | None:
+def whole_mark(estimate: Json, scale: Scale) -> Mark | None:
+    """The mark of an estimate with `value`, `low` and `high`; None where it is not defined."""
     if estimate["value"] is None:
         return None
     low, high = estimate["low"], estimate["high"]
