@@ -41,6 +41,7 @@ class Leaderboard:
 
     baseline, baseline_config: what the two families of comparisons refer to; None where there is nothing to compare.
     caption: which run is best, or that none is, in one sentence. headline: which checkpoint is.
+    class_names, class_short_names: by index; the short ones are what is shown.
     selection_corrected: what picking the best of the comparable runs is worth, without the luck of the pick.
     detectable: the difference between two runs found with 80 % power, median over the ranked pairs.
     details: of the first rows with a result, in their order.
@@ -51,6 +52,7 @@ class Leaderboard:
     baseline: str | None
     baseline_config: str | None
     class_names: tuple[str, ...]
+    class_short_names: tuple[str, ...]
     rows: tuple[Row, ...]
     caption: str
     headline: Headline
@@ -124,6 +126,7 @@ def build_leaderboard(
         baseline=sweep.baseline,
         baseline_config=references["config"],
         class_names=sweep.class_names,
+        class_short_names=sweep.shown_classes,
         rows=tuple(rows),
         caption=caption(rows, metric, stands.winner),
         headline=headline(

@@ -44,7 +44,7 @@ def collect(store: ObjectStore, metric: str = DEFAULT) -> Leaderboard:
     """
     sweep = read_sweep(store)
     with ThreadPoolExecutor(NUM_THREADS) as pool:
-        outcomes = list(pool.map(lambda entry: _outcome(store, entry, sweep.class_names), sweep.runs))
+        outcomes = list(pool.map(lambda entry: _outcome(store, entry, sweep.shown_classes), sweep.runs))
 
     def read_histories(run_ids: Sequence[str]) -> Histories:
         with ThreadPoolExecutor(NUM_THREADS) as pool:

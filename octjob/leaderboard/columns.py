@@ -53,7 +53,10 @@ def wide_columns(leaderboard: Leaderboard) -> list[Column]:
         Column(
             "prior-free bal. acc.", lambda row: _number(row.prior_corrected_balanced_accuracy), right=True
         ),
-        Column("F1 per class", lambda row: " ".join(_number(f1) for f1 in row.per_class_f1) or NOTHING),
+        Column(
+            f"F1: {', '.join(leaderboard.class_short_names)}",
+            lambda row: " ".join(_number(f1) for f1 in row.per_class_f1) or NOTHING,
+        ),
         Column("AUPRC/prevalence", _auprc),
         Column("predicted", lambda row: "/".join(map(str, row.prediction_counts)) or NOTHING),
         Column("flags", lambda row: ",".join(row.flags) or NOTHING),

@@ -13,6 +13,9 @@ from octjob.storage.base import ObjectNotFoundError, ObjectStore
 
 KEY = f"{LEADERBOARD}/leaderboard.json"
 
+# Keys that came within the schema's version; a document of before lacks them.
+_NEEDED = {"headline", "details", "class_short_names"}
+
 
 def read_leaderboard(store: ObjectStore) -> dict[str, Any]:
     """The document of the sweep at the store's root.
@@ -30,7 +33,7 @@ def read_leaderboard(store: ObjectStore) -> dict[str, Any]:
     document = _parsed(data)
     if document is None:
         raise DataError(f"{store.uri(KEY)}: damaged", again)
-    if document.get("schema") != LEADERBOARD_SCHEMA or "headline" not in document:
+    if document.get("schema") != LEADERBOARD_SCHEMA or not document.keys() >= _NEEDED:
         raise DataError(
             f"{store.uri(KEY)}: written by another version of octjob ({document.get('schema')})", again
         )

@@ -27,7 +27,15 @@ from octjob.cli.collect import collect as collect_command
 from octjob.cli.status import status as status_command
 from octjob.errors import FailedRunsError, SpecError
 from octjob.leaderboard.collect import collect, publish
-from octjob.records.layout import PREDICTIONS, PROGRESS, RESULT, run_key
+from octjob.records.layout import (
+    PREDICTIONS,
+    PROGRESS,
+    RESULT,
+    has_sweep,
+    read_sweep,
+    run_key,
+    write_sweep,
+)
 from octjob.records.openings import OpeningRecord, opening_key, record_opening
 from octjob.records.predictions import read_predictions
 from octjob.records.wait import look_in_store
@@ -288,6 +296,21 @@ def test_piped_output_of_the_real_command_has_no_escapes(store: ObjectStore, fol
     assert done.stdout.isascii()
     assert b"\x1b" not in done.stdout
     assert b"winner.linear-0000abcd" in done.stdout
+
+
+def test_what_classes_are_called_may_change_and_be_missing(store: ObjectStore, folder: Path) -> None:
+    written = read_sweep(store)
+    assert written.class_short_names == ()  # As before there were short names.
+    assert collect(store).class_short_names == written.class_names
+    named = written.model_copy(update={"class_short_names": ("A", "B", "C", "D")})
+    assert not has_sweep(store, named)
+    write_sweep(store, named)
+    assert has_sweep(store, named)
+    assert collect(store).class_short_names == ("A", "B", "C", "D")
+    table = run(str(folder), "-o", "wide", "--no-publish").output
+    assert "F1: A, B, C, D" in table
+    with pytest.raises(SpecError, match="same runs, other settings"):
+        write_sweep(store, named.model_copy(update={"class_names": ("a", "b", "c", "d")}))
 
 
 def test_status_of_the_sweep(store: ObjectStore, folder: Path) -> None:
