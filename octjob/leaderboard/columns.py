@@ -15,11 +15,15 @@ NOTHING = "-"
 
 @dataclass(frozen=True)
 class Column:
-    """One column; `cell` gives its text for a row. Columns are dropped from the right for space."""
+    """One column; `cell` gives its text for a row, a picture where it is `drawn`.
+
+    Columns are dropped from the right for space.
+    """
 
     header: str
     cell: Callable[[Row], str]
     right: bool = False
+    drawn: bool = False
 
 
 def main_columns(leaderboard: Leaderboard) -> list[Column]:
