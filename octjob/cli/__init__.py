@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "octjob.cli.report:report",
         "Draw a sweep's leaderboard as one page, or as a table for a paper.",
     ),
+    "card": ("octjob.cli.card:card", "Write a model card of one finished run."),
     "open-test": (
         "octjob.cli.open_test:open_test",
         "Score one finished run on the test split, on the record.",
