@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -83,12 +84,18 @@ def _readable(store: ObjectStore, entry: RunEntry, class_names: Sequence[str]) -
 
 
 def publish(store: ObjectStore, leaderboard: Leaderboard) -> list[str]:
-    """Write `leaderboard/leaderboard.{csv,md,json,parquet}`, replacing what is there; returns their URIs.
+    """Write `leaderboard/leaderboard.{csv,md,json,parquet}` and `report.html`, replacing what is there.
 
-    The bytes depend on the leaderboard alone, so that collecting again changes nothing. Where writing is cut off, the
-    JSON's digests are not those of the files beside it.
+    Returns their URIs. The bytes depend on the leaderboard alone, so that collecting again changes nothing. Where
+    writing is cut off, the JSON, which is last, is of before, and its digests are not those of the files beside it.
     """
-    keys = {f"{LEADERBOARD}/leaderboard.{ending}": data for ending, data in to_files(leaderboard).items()}
+    from octjob.report.page import to_html
+
+    files = to_files(leaderboard)
+    stored = files.pop("json")
+    keys = {f"{LEADERBOARD}/leaderboard.{ending}": data for ending, data in files.items()}
+    keys[f"{LEADERBOARD}/report.html"] = to_html(json.loads(stored)).encode()
+    keys[f"{LEADERBOARD}/leaderboard.json"] = stored
     for key, data in keys.items():
         store.put(key, data)
     return [store.uri(key) for key in keys]

@@ -24,6 +24,7 @@ from doubles.sweep_results import beat, constant, entry, finish, labels, skilled
 
 from octjob.catalog import RANKING
 from octjob.cli.collect import collect as collect_command
+from octjob.cli.report import report as report_command
 from octjob.cli.status import status as status_command
 from octjob.errors import FailedRunsError, SpecError
 from octjob.leaderboard.collect import collect, publish
@@ -42,7 +43,10 @@ from octjob.records.wait import look_in_store
 from octjob.storage import ObjectStore, open_store
 
 LABEL_P = labels((40, 40, 40, 40))
-FILES = [f"leaderboard/leaderboard.{ending}" for ending in ("csv", "json", "md", "parquet")]
+FILES = [
+    *(f"leaderboard/leaderboard.{ending}" for ending in ("csv", "json", "md", "parquet")),
+    "leaderboard/report.html",
+]
 
 
 @pytest.fixture
@@ -69,7 +73,7 @@ def contents(store: ObjectStore) -> dict[str, bytes]:
     return {info.key: store.get(info.key) for info in store.list("leaderboard/")}
 
 
-def test_prints_the_table_and_stores_four_files(store: ObjectStore, folder: Path) -> None:
+def test_prints_the_table_and_stores_its_forms(store: ObjectStore, folder: Path) -> None:
     result = run(str(folder))
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
@@ -114,6 +118,20 @@ def test_printed_formats_are_the_stored_ones(store: ObjectStore, folder: Path, o
     assert (
         run(str(folder), "-o", output).stdout.encode() == contents(store)[f"leaderboard/leaderboard.{output}"]
     )
+
+
+def test_the_stored_page_is_that_of_the_report(store: ObjectStore, folder: Path, tmp_path: Path) -> None:
+    run(str(folder))
+    page = tmp_path / "report.html"
+    assert CliRunner().invoke(report_command, [str(folder), "-o", str(page)]).exit_code == 0
+    assert page.read_bytes() == contents(store)["leaderboard/report.html"]
+
+
+def test_a_sweep_without_a_result_has_a_page(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path / "demo"))
+    submit(store, [entry("base"), entry("busy")])
+    publish(store, collect(store))
+    assert b"No run has a result yet." in contents(store)["leaderboard/report.html"]
 
 
 def test_other_metric_ranks_by_it(store: ObjectStore, folder: Path) -> None:
