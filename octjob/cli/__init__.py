@@ -113,7 +113,7 @@ def run(args: list[str] | None = None) -> int:
         value: Any = cli.main(args, prog_name="octjob", standalone_mode=False)
         return value if isinstance(value, int) else 0
     except OctjobError as error:
-        return report(error)
+        return tell(error)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return SpecError.exit_code
@@ -133,7 +133,7 @@ def run(args: list[str] | None = None) -> int:
         return _no_room(error)
 
 
-def report(error: Exception) -> int:
+def tell(error: Exception) -> int:
     """Print what a command, or one run of several, ended with; returns its exit code. A bug gets its traceback."""
     from octjob.storage.base import NO_ROOM
 

@@ -115,14 +115,14 @@ def _train_one_of_several(uri: str, tally: Tally, stop: Stop, *, patient: bool) 
 
     Raises `Interrupted`.
     """
-    from octjob.cli import report
+    from octjob.cli import tell
 
     try:
         _train(uri, patient=patient, tally=tally, stop=stop)
     except Interrupted:
         raise
     except Exception as error:  # noqa: BLE001 - printed with its traceback; the other runs have no part in it
-        return report(error)
+        return tell(error)
     return 0
 
 

@@ -144,6 +144,7 @@ def test_what_cannot_have_a_card_is_one_line(store: ObjectStore, capfd: pytest.C
     publish(store, collect(store))
     assert "has no result yet" in refused(["card", store.root, "busy.linear"], 4, capfd)
     assert "no run nobody" in refused(["card", store.root, "nobody"], 4, capfd)
+    assert "-o x.doc: no form" in refused(["report", store.root, "-o", "x.doc"], 2, capfd)
     # Its spec.json is gone.
     assert "spec.json" in refused(["card", store.root, "base.linear"], 4, capfd)
 
