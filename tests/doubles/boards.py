@@ -85,7 +85,10 @@ def document(
         skill = SKILL.get(checkpoint, 0.8) * (1 - 0.1 * (number % len(configs)))
         outcomes.append(outcome(one, constant(labels()) if is_constant else predictions(skill, number)))
     board = build_leaderboard(
-        record(entries, class_names, sweep, checkpoints[-1]), outcomes, num_draws=500, read_histories=histories
+        record(entries, class_names, sweep, checkpoints[-1]),
+        outcomes,
+        num_draws=500,
+        read_histories=histories,
     )
     made: dict[str, Any] = json.loads(to_json(board))
     return made

@@ -80,7 +80,9 @@ def test_every_picture_is_named_or_hidden_and_every_run_has_its_numbers_in_text(
     )
     assert unnamed == 0
     text = re.sub(r"\s+", " ", opened.evaluate("document.body.textContent"))
-    labels = opened.evaluate("[...document.querySelectorAll('svg.plot')].map(s => s.getAttribute('aria-label'))")
+    labels = opened.evaluate(
+        "[...document.querySelectorAll('svg.plot')].map(s => s.getAttribute('aria-label'))"
+    )
     numbers = {number for label in labels for number in re.findall(r"[−+]?\d\.\d+", label)}
     assert len(numbers) > 20
     assert [number for number in sorted(numbers) if number not in text] == []
@@ -126,7 +128,9 @@ def test_it_prints_on_few_pages_and_loses_no_plot(browser: Browser, report: tupl
     opened.close()
 
 
-def test_the_first_screen_holds_sentence_facts_and_twelve_runs(browser: Browser, report: tuple[int, Path]) -> None:
+def test_the_first_screen_holds_sentence_facts_and_twelve_runs(
+    browser: Browser, report: tuple[int, Path]
+) -> None:
     opened = browser.new_page(viewport={"width": 1280, "height": 800})
     opened.goto(report[1].as_uri())
     bottoms = opened.evaluate(
