@@ -30,7 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "logs": ("octjob.cli.logs:logs", "Show what a run says, or what its attempts said."),
     "collect": ("octjob.cli.collect:collect", "Join a sweep's results into the leaderboard."),
     "report": (
-        "octjob.cli.report:report",
+        "octjob.cli.reports:report",
         "Draw a sweep's leaderboard as one page, or as a table for a paper.",
     ),
     "open-test": (
