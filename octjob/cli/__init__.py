@@ -30,7 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "logs": ("octjob.cli.logs:logs", "Show what a run says, or what its attempts said."),
     "collect": ("octjob.cli.collect:collect", "Join a sweep's results into the leaderboard."),
     "report": (
-        "octjob.cli.report:report",
+        "octjob.cli.reports:report",
         "Draw a sweep's leaderboard as one page, or as a table for a paper.",
     ),
     "card": ("octjob.cli.card:card", "Write a model card of one finished run."),
@@ -113,7 +113,7 @@ def run(args: list[str] | None = None) -> int:
         value: Any = cli.main(args, prog_name="octjob", standalone_mode=False)
         return value if isinstance(value, int) else 0
     except OctjobError as error:
-        return tell(error)
+        return report(error)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return SpecError.exit_code
@@ -133,7 +133,7 @@ def run(args: list[str] | None = None) -> int:
         return _no_room(error)
 
 
-def tell(error: Exception) -> int:
+def report(error: Exception) -> int:
     """Print what a command, or one run of several, ended with; returns its exit code. A bug gets its traceback."""
     from octjob.storage.base import NO_ROOM
 

@@ -115,14 +115,14 @@ def _train_one_of_several(uri: str, tally: Tally, stop: Stop, *, patient: bool) 
 
     Raises `Interrupted`.
     """
-    from octjob.cli import tell
+    from octjob.cli import report
 
     try:
         _train(uri, patient=patient, tally=tally, stop=stop)
     except Interrupted:
         raise
     except Exception as error:  # noqa: BLE001 - printed with its traceback; the other runs have no part in it
-        return tell(error)
+        return report(error)
     return 0
 
 

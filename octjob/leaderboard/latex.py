@@ -29,7 +29,7 @@ _SPECIAL = {
 _HEAD = r"""% Needs \usepackage{booktabs}.
 \begin{table}
 \centering
-\caption{%s}
+\caption{CAPTION}
 \begin{tabular}{rllll}
 \toprule"""
 
@@ -49,7 +49,12 @@ def to_latex(document: Json) -> str:
     rows = [_cells(document, row) for row in document["rows"]]
     ranked = [cells for cells, row in zip(rows, document["rows"], strict=True) if row["rank"] is not None]
     others = [cells for cells, row in zip(rows, document["rows"], strict=True) if row["rank"] is None]
-    lines = [_HEAD % escaped(sentence(document)), _line(header), r"\midrule", *map(_line, ranked)]
+    lines = [
+        _HEAD.replace("CAPTION", escaped(sentence(document))),
+        _line(header),
+        r"\midrule",
+        *map(_line, ranked),
+    ]
     if ranked and others:
         lines.append(r"\midrule")
     return "\n".join([*lines, *map(_line, others), r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])

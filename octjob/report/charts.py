@@ -10,6 +10,8 @@ from octjob.report.view import Json, Line, Mark, number, whole_mark
 
 # Beyond so many runs calibration is a matter for the files.
 _MAX_CALIBRATED = 12
+# The share of fewer answers jumps.
+_MIN_IN_BIN = 5
 
 
 @dataclass(frozen=True)
@@ -117,19 +119,20 @@ def calibration_panels(document: Json, lines: Sequence[Line]) -> list[Calibratio
 
 
 def _calibration(found: Json, line: Line) -> CalibrationPanel:
-    most = max((one["count"] for one in found["bins"]), default=1.0)
-    at = [(100 * one["confidence"], 100 - 100 * one["right"]) for one in found["bins"]]
+    bins = [one for one in found["bins"] if one["count"] >= _MIN_IN_BIN]
+    most = max((one["count"] for one in bins), default=1.0)
+    at = [(100 * one["confidence"], 100 - 100 * one["right"]) for one in bins]
     return CalibrationPanel(
         line,
         tuple(
             (round(x, 1), round(y, 1), round(2 + 6 * (one["count"] / most) ** 0.5, 1))
-            for (x, y), one in zip(at, found["bins"], strict=True)
+            for (x, y), one in zip(at, bins, strict=True)
         ),
         " ".join(f"{x:.1f},{y:.1f}" for x, y in at),
         number(found["error"], 2),
         "; ".join(
             f"of {one['count']:.0f} answers with confidence {one['confidence']:.2f} {one['right']:.0%} are right"
-            for one in found["bins"]
+            for one in bins
         ),
     )
 

@@ -30,16 +30,16 @@ def to_pdf(page: bytes) -> bytes:
         folder = Path(name)
         (folder / "report.html").write_bytes(page)
         printed = folder / "report.pdf"
-        command = [
-            program,
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--no-pdf-header-footer",
-            f"--user-data-dir={folder / 'profile'}",
-            f"--print-to-pdf={printed}",
-            (folder / "report.html").as_uri(),
-        ]
+        options = {
+            "headless": "",
+            "no-sandbox": "",
+            "disable-gpu": "",
+            "no-pdf-header-footer": "",
+            "user-data-dir": str(folder / "profile"),
+            "print-to-pdf": str(printed),
+        }
+        given = [f"--{name}={value}" if value else f"--{name}" for name, value in options.items()]
+        command = [program, *given, (folder / "report.html").as_uri()]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S)
         except subprocess.TimeoutExpired:

@@ -6,8 +6,6 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-_MAX_TICKS = 6
-
 
 @dataclass(frozen=True)
 class Scale:
@@ -30,12 +28,12 @@ class Scale:
         return [round(number * self.step, 10) for number in range(first, last + 1)]
 
 
-def scale_over(values: Iterable[float], least: float, most: float) -> Scale:
-    """An axis over the values, `least` and `most` wide at least and kept within a margin of its ends."""
+def scale_over(values: Iterable[float], least: float, most: float, max_ticks: int = 6) -> Scale:
+    """An axis over the values that holds `least` and `most`, with a margin at both ends."""
     known = [value for value in values if math.isfinite(value)] or [least, most]
     low, high = min(*known, least), max(*known, most)
     margin = 0.04 * (high - low)
     low, high = low - margin, high + margin
     steps = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-    step = next((size for size in steps if (high - low) / size <= _MAX_TICKS), steps[-1])
+    step = next((size for size in steps if (high - low) / size <= max_ticks), steps[-1])
     return Scale(low, high, step)

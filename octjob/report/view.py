@@ -148,7 +148,7 @@ def lift_scale(document: Json) -> Scale:
         if row["vs_checkpoint"]
         for bound in _bounds({**row["vs_checkpoint"], "value": row["vs_checkpoint"]["difference"]})
     ]
-    return scale_over(found, -0.05, 0.05)
+    return scale_over(found, -0.05, 0.05, max_ticks=3)
 
 
 def _bounds(estimate: Json) -> list[float]:
@@ -246,12 +246,12 @@ def panels_of(document: Json, lines: Sequence[Line]) -> list[Panel]:
 
 
 def bars_of(document: Json, lines: Sequence[Line]) -> list[Bar]:
-    """The truth, then what each run predicts, summed over its passes."""
+    """The truth, then what each run predicts, mean over its passes."""
     rows = {row["run_id"]: row for row in document["rows"]}
     names = document["class_names"]
     bars = []
     for line in lines:
-        counts = rows[line.run_id]["prediction_counts"]
+        counts = _for_all(rows[line.run_id])
         bars.append(_bar(line.checkpoint, line.config, line.colour, counts, names, ranked=line.ranked))
     return bars
 
@@ -263,6 +263,12 @@ def truth_of(document: Json) -> Bar | None:
         return None
     counts = [round(share * row["n"]) for share in row["prevalence"]]
     return _bar("Truth", "", 0, counts, document["class_names"], ranked=True)
+
+
+def _for_all(row: Json) -> list[int]:
+    """What is predicted for as many as were scored: counts are summed over passes."""
+    total = sum(row["prediction_counts"]) or 1
+    return [round(count * row["n"] / total) for count in row["prediction_counts"]]
 
 
 def _bar(

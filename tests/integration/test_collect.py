@@ -24,7 +24,7 @@ from doubles.sweep_results import beat, constant, entry, finish, labels, skilled
 
 from octjob.catalog import RANKING
 from octjob.cli.collect import collect as collect_command
-from octjob.cli.report import report as report_command
+from octjob.cli.reports import report as report_command
 from octjob.cli.status import status as status_command
 from octjob.errors import FailedRunsError, SpecError
 from octjob.leaderboard.collect import collect, publish

@@ -205,7 +205,9 @@ def test_a_report_is_logged_as_an_artifact_where_it_is_asked_for(
     monkeypatch.setenv("WANDB_DIR", str(tmp_path / "of-the-report"))
     page = tmp_path / "page.html"
     assert octjob(["report", store.root, "-o", str(page), "--wandb"]) == 0
-    (made,) = (record.artifact for record in closed(tmp_path / "of-the-report") if record.HasField("artifact"))
+    (made,) = (
+        record.artifact for record in closed(tmp_path / "of-the-report") if record.HasField("artifact")
+    )
     assert (made.name, made.type) == ("tiny-report", "report")
     (entry,) = made.manifest.contents
     assert entry.path == "report.html"
