@@ -33,6 +33,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("octjob.cli.status:status", "Show where a sweep's runs stand."),
     "logs": ("octjob.cli.logs:logs", "Show what a run says, or what its attempts said."),
     "collect": ("octjob.cli.collect:collect", "Join a sweep's results into the leaderboard."),
+    "report": (
+        "octjob.cli.reports:report",
+        "Draw a sweep's leaderboard as one page, or as a table for a paper.",
+    ),
+    "card": ("octjob.cli.card:card", "Write a model card of one finished run."),
     "open-test": (
         "octjob.cli.open_test:open_test",
         "Score one finished run on the test split, on the record.",

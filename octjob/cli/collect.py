@@ -48,8 +48,8 @@ def collect(
 
     SWEEP is a sweep's URI or directory, its YAML file, or its name on a cluster. Every run has a row; those that
     collapsed, have no signal, failed, cannot be read or have no result yet have no rank. The files go to
-    SWEEP/leaderboard/ as CSV, Markdown, JSON and Parquet. Exits with 5 if runs failed or cannot be read, with 75 if
-    --timeout passed first.
+    SWEEP/leaderboard/ as CSV, Markdown, JSON and Parquet, and as report.html, a page to look at. Exits with 5 if runs
+    failed or cannot be read, with 75 if --timeout passed first.
 
     \b
     Example:
@@ -94,7 +94,8 @@ def print_leaderboard(
     _show(leaderboard, output)
     if publish:
         first = collecting.publish(store, leaderboard)[0]
-        click.echo(f"Stored as {first.removesuffix('csv')}{{csv,md,json,parquet}}", err=True)
+        stored = f"{first.removesuffix('csv')}{{csv,md,json,parquet}}"
+        click.echo(f"Stored as {stored}, to look at as report.html beside them", err=True)
     return leaderboard
 
 

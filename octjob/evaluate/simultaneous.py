@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -62,6 +63,11 @@ class PairErrors:
     def __len__(self) -> int:
         return len(self._triangle)
 
+    @cached_property
+    def largest_ratio_B(self) -> FloatArray:
+        """In each draw the largest centred difference over its error, over all pairs."""
+        return _largest_ratio(self)
+
     def of_row(self, r: int) -> FloatArray:
         """Of run r and each that follows it, a view."""
         return self._triangle[self._starts[r] : self._starts[r + 1]]
@@ -111,7 +117,7 @@ def rank_ranges(
 
 def beats(value_R: FloatArray, errors: PairErrors, smallest_class: int, level: float = 0.95) -> BoolArray:
     """Whether run i beats run j, [R, R]; see `rank_ranges`."""
-    critical = float(np.quantile(_largest_ratio(errors), level)) * t_factor(smallest_class, level)
+    critical = critical_value(errors, smallest_class, level)
     beats_RR = np.zeros((len(value_R), len(value_R)), dtype=np.bool_)
     for r in range(len(value_R) - 1):
         error = errors.of_row(r)
@@ -121,6 +127,11 @@ def beats(value_R: FloatArray, errors: PairErrors, smallest_class: int, level: f
         beats_RR[r, r + 1 :] = varies & (difference > needed)
         beats_RR[r + 1 :, r] = varies & (-difference > needed)
     return beats_RR
+
+
+def critical_value(errors: PairErrors, smallest_class: int, level: float = 0.95) -> float:
+    """The standard errors that a difference of two runs must exceed; see `rank_ranges`. 0 for one run."""
+    return float(np.quantile(errors.largest_ratio_B, level)) * t_factor(smallest_class, level)
 
 
 def _largest_ratio(errors: PairErrors) -> FloatArray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -16,8 +16,10 @@ from octjob.evaluate.resampled import fold_values
 from octjob.leaderboard.caption import caption
 from octjob.leaderboard.caveats import caveats
 from octjob.leaderboard.comparison import Compared, Family, Material, compare, pairs_of
+from octjob.leaderboard.details import Detail, detailed, details
 from octjob.leaderboard.flat import class_labels, flat_fields, flat_row
 from octjob.leaderboard.footnotes import footnotes
+from octjob.leaderboard.headline import Headline, headline
 from octjob.leaderboard.outcome import Outcome, Scored
 from octjob.leaderboard.ranking import Ranking, comparable_groups, draw_all, signals, standing
 from octjob.leaderboard.rows import ORDER, Row, make_row
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 # 2: ranks are ranges, two families of comparisons, a caption. 3: the verdict is apart from the state.
 SCHEMA_VERSION = 3
 NUM_DRAWS = 2000
+# By run id, a record an epoch.
+Histories = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -38,9 +42,11 @@ class Leaderboard:
     """Rows in the order of the table, and what must be read with it.
 
     baseline, baseline_config: what the two families of comparisons refer to; None where there is nothing to compare.
-    caption: which run is best, or that none is, in one sentence.
+    caption: which run is best, or that none is, in one sentence. headline: which checkpoint is.
+    class_names, class_short_names: by index; the short ones are what is shown.
     selection_corrected: what picking the best of the comparable runs is worth, without the luck of the pick.
     detectable: the difference between two runs found with 80 % power, median over the ranked pairs.
+    details: of the first rows with a result, in their order.
     """
 
     sweep: str
@@ -48,12 +54,15 @@ class Leaderboard:
     baseline: str | None
     baseline_config: str | None
     class_names: tuple[str, ...]
+    class_short_names: tuple[str, ...]
     rows: tuple[Row, ...]
     caption: str
+    headline: Headline
     warnings: tuple[str, ...]
     footnotes: tuple[str, ...]
     selection_corrected: SelectionCorrected | None = None
     detectable: float | None = None
+    details: tuple[Detail, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
     def to_dict(self) -> dict[str, Any]:
@@ -74,6 +83,10 @@ class Leaderboard:
         return tuple(row for row in self.rows if row.state in states)
 
 
+def _no_histories(run_ids: Sequence[str]) -> Histories:
+    return {}
+
+
 def build_leaderboard(
     sweep: SweepRecord,
     outcomes: Sequence[Outcome],
@@ -81,8 +94,11 @@ def build_leaderboard(
     num_draws: int = NUM_DRAWS,
     seed: int = 0,
     openings: Sequence[Opening] = (),
+    read_histories: Callable[[Sequence[str]], Histories] = _no_histories,
 ) -> Leaderboard:
     """Rank the outcomes by `metric`, one of `catalog.RANKING`. openings: those of the sweep's test split.
+
+    read_histories: gives the epochs of the runs whose ids it gets, those that have details.
 
     Raises:
         SpecError: a metric that is not one of them.
@@ -112,12 +128,20 @@ def build_leaderboard(
         baseline=sweep.baseline,
         baseline_config=references["config"],
         class_names=sweep.class_names,
+        class_short_names=sweep.shown_classes,
         rows=tuple(rows),
         caption=caption(rows, metric, stands.winner),
+        headline=headline(
+            rows,
+            metric,
+            stands.leads,
+            {run_id: drawn.in_bag_B for run_id, drawn in material.draws.items()},
+        ),
         warnings=tuple(caveats(sweep, rows, finished, identical, metric, stands)),
         footnotes=tuple(footnotes(rows, finished, metric, references, num_draws, openings)),
         selection_corrected=stands.winner,
         detectable=stands.detectable,
+        details=details(rows, finished, metric, read_histories([row.run_id for row in detailed(rows)])),
     )
 
 
@@ -220,7 +244,8 @@ def _with_rank(row: Row, stands: Ranking, main: set[str], metric: str) -> Row:
         return replace(row, flags=(*row.flags, "unpaired"), reasons=(*row.reasons, reason))
     if row.verdict == "ok" and row.value(metric) is None:
         return replace(row, reasons=(*row.reasons, f"{metric} is not defined on what it scored"))
-    return replace(row, rank=stands.ranks.get(row.run_id))
+    behind = stands.leads.behind.get(row.run_id) if stands.leads else None
+    return replace(row, rank=stands.ranks.get(row.run_id), vs_leader=behind)
 
 
 def _order(row: Row, metric: str) -> tuple[int, int, float, str]:

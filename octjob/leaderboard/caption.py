@@ -31,6 +31,13 @@ def caption(rows: Sequence[Row], metric: str, winner: SelectionCorrected | None)
     return f"No single winner: {best.name} leads with {value}, and cannot be told apart from {named}{more}."
 
 
+def worth(leader: str, metric: str, winner: SelectionCorrected) -> str:
+    """What the best is worth without the luck of the pick, as a sentence."""
+    return (
+        f"Corrected for being the best of {winner.num_runs}, {leader} is worth {metric} {winner.value:.3f}."
+    )
+
+
 def _corrected(winner: SelectionCorrected | None) -> str:
     if winner is None or winner.num_runs < 2:
         return ""

@@ -32,7 +32,7 @@ def caveats(
         )
     lines += _detectable(rows, metric, stands)
     for names in groups:
-        lines += _chance([finished[name] for name in names], sweep.class_names)
+        lines += _chance([finished[name] for name in names], sweep.shown_classes)
     return lines
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from octjob.catalog import DEFAULT
 from octjob.errors import DataError
 from octjob.evaluate.predictions import SharedColumns
 from octjob.evaluate.threads import plain_linear_algebra
-from octjob.leaderboard.board import Leaderboard, build_leaderboard
+from octjob.leaderboard.board import Histories, Leaderboard, build_leaderboard
 from octjob.leaderboard.export import to_files
 from octjob.leaderboard.outcome import Outcome, scored
+from octjob.records.history import read_history
 from octjob.records.layout import (
     LEADERBOARD,
     PREDICTIONS,
@@ -25,6 +29,8 @@ from octjob.records.openings import read_openings
 from octjob.records.predictions import read_predictions
 from octjob.records.schema import RunEntry
 from octjob.storage.base import ObjectNotFoundError, ObjectStore
+
+log = logging.getLogger(__name__)
 
 NUM_THREADS = 16
 
@@ -41,12 +47,28 @@ def collect(store: ObjectStore, metric: str = DEFAULT) -> Leaderboard:
     """
     sweep = read_sweep(store)
     shared = SharedColumns()
+
+    def read_histories(run_ids: Sequence[str]) -> Histories:
+        with ThreadPoolExecutor(NUM_THREADS) as pool:
+            return dict(zip(run_ids, pool.map(lambda run_id: _history(store, run_id), run_ids), strict=True))
+
     with plain_linear_algebra():
         with ThreadPoolExecutor(NUM_THREADS) as pool:
             outcomes = list(
-                pool.map(lambda entry: _outcome(store, entry, sweep.class_names, shared), sweep.runs)
+                pool.map(lambda entry: _outcome(store, entry, sweep.shown_classes, shared), sweep.runs)
             )
-        return build_leaderboard(sweep, outcomes, metric, openings=read_openings(store))
+        return build_leaderboard(
+            sweep, outcomes, metric, openings=read_openings(store), read_histories=read_histories
+        )
+
+
+def _history(store: ObjectStore, run_id: str) -> list[dict[str, Any]]:
+    """The epochs of a run; none where they are damaged: curves are no result."""
+    try:
+        return read_history(store, run_id)
+    except DataError as error:
+        log.warning("%s; no curves of this run", error.message)
+        return []
 
 
 def _outcome(
@@ -72,12 +94,18 @@ def _readable(
 
 
 def publish(store: ObjectStore, leaderboard: Leaderboard) -> list[str]:
-    """Write `leaderboard/leaderboard.{csv,md,json,parquet}`, replacing what is there; returns their URIs.
+    """Write `leaderboard/leaderboard.{csv,md,json,parquet}` and `report.html`, replacing what is there.
 
-    The bytes depend on the leaderboard alone, so that collecting again changes nothing. Where writing is cut off, the
-    JSON's digests are not those of the files beside it.
+    Returns their URIs. The bytes depend on the leaderboard alone, so that collecting again changes nothing. Where
+    writing is cut off, the JSON, which is last, is of before, and its digests are not those of the files beside it.
     """
-    keys = {f"{LEADERBOARD}/leaderboard.{ending}": data for ending, data in to_files(leaderboard).items()}
+    from octjob.report.page import to_html
+
+    files = to_files(leaderboard)
+    stored = files.pop("json")
+    keys = {f"{LEADERBOARD}/leaderboard.{ending}": data for ending, data in files.items()}
+    keys[f"{LEADERBOARD}/report.html"] = to_html(json.loads(stored)).encode()
+    keys[f"{LEADERBOARD}/leaderboard.json"] = stored
     for key, data in keys.items():
         store.put(key, data)
     return [store.uri(key) for key in keys]

@@ -15,11 +15,15 @@ NOTHING = "-"
 
 @dataclass(frozen=True)
 class Column:
-    """One column; `cell` gives its text for a row. Columns are dropped from the right for space."""
+    """One column; `cell` gives its text for a row, a picture where it is `drawn`.
+
+    Columns are dropped from the right for space.
+    """
 
     header: str
     cell: Callable[[Row], str]
     right: bool = False
+    drawn: bool = False
 
 
 def main_columns(leaderboard: Leaderboard) -> list[Column]:
@@ -53,7 +57,10 @@ def wide_columns(leaderboard: Leaderboard) -> list[Column]:
         Column(
             "prior-free bal. acc.", lambda row: _number(row.prior_corrected_balanced_accuracy), right=True
         ),
-        Column("F1 per class", lambda row: " ".join(_number(f1) for f1 in row.per_class_f1) or NOTHING),
+        Column(
+            f"F1: {', '.join(leaderboard.class_short_names)}",
+            lambda row: " ".join(_number(f1) for f1 in row.per_class_f1) or NOTHING,
+        ),
         Column("AUPRC/prevalence", _auprc),
         Column("predicted", lambda row: "/".join(map(str, row.prediction_counts)) or NOTHING),
         Column("flags", lambda row: ",".join(row.flags) or NOTHING),

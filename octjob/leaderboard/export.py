@@ -91,6 +91,8 @@ def to_markdown(leaderboard: Leaderboard) -> str:
     lines = [
         f"# {leaderboard.sweep}: leaderboard by {leaderboard.metric}",
         "",
+        _escaped(leaderboard.headline.text),
+        "",
         _escaped(leaderboard.caption),
         "",
     ]

@@ -38,6 +38,7 @@ class MetricsRecord(Record):
     per_class_f1: tuple[float | None, ...]
     per_class_auprc: tuple[float | None, ...]
     prediction_counts: tuple[int, ...]
+    confusion: tuple[tuple[int, ...], ...] = ()
 
 
 class ConstantRecord(Record):
@@ -59,6 +60,7 @@ class VerdictRecord(Record):
 
 class PriorCorrectedRecord(Record):
     balanced_accuracy: float | None
+    prior: tuple[float, ...] = ()
 
 
 class EvaluationRecord(Record):
@@ -139,11 +141,18 @@ class Scored:
     @cached_property
     def values(self) -> Mapping[str, float]:
         """The metrics that rank, of `scores`; NaN where one is not defined."""
-        once_BP = np.ones((1, len(self.scores.label_P)))
-        return {
-            name: float(value_B[0])
-            for name, value_B in mean_over_seeds(RANKING, self.scores, once_BP).items()
-        }
+        return _values(self.scores, RANKING)
+
+    @staticmethod
+    def metric_of(scores: ParticipantScores, metric: str) -> float:
+        """A metric of some of the participants; NaN where it is not defined."""
+        return _values(scores, (metric,))[metric]
+
+    @property
+    def prior(self) -> tuple[float, ...] | None:
+        """The class shares that the loss saw, where the result says them."""
+        corrected = self.evaluation.prior_corrected
+        return corrected.prior if corrected is not None and corrected.prior else None
 
     @property
     def train_balanced_accuracy(self) -> float | None:
@@ -165,6 +174,11 @@ class Scored:
                 shown = f"{stored:.4f}" if number else "none" if stored is None else repr(stored)
                 found.append(f"{name} is {shown} in the result and {value:.4f} from the predictions")
         return found
+
+
+def _values(scores: ParticipantScores, metrics: Sequence[str]) -> dict[str, float]:
+    once_BP = np.ones((1, len(scores.label_P)))
+    return {name: float(value_B[0]) for name, value_B in mean_over_seeds(metrics, scores, once_BP).items()}
 
 
 @dataclass(frozen=True)

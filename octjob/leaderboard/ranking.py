@@ -23,6 +23,7 @@ from octjob.evaluate import (
 from octjob.evaluate.arrays import StrArray
 from octjob.evaluate.draws import DrawnValues, SharedDraws
 from octjob.evaluate.intervals import participant_groups, smallest_class
+from octjob.evaluate.lead import Leads, leads
 from octjob.evaluate.power import detectable_difference, participants_needed
 from octjob.evaluate.signal import label_permutations, num_permutations
 from octjob.evaluate.simultaneous import PairErrors
@@ -81,10 +82,11 @@ class Ranking:
 
     ranks: of the runs that may have one. winner: what picking the best of all comparable runs is worth.
     detectable: the difference found with 80 % power, median over the ranked pairs. needed: participants that the
-    difference between the first two would need, None where there is none.
+    difference between the first two would need, None where there is none. leads: of the first over each other.
     """
 
     ranks: Mapping[str, RankRange]
+    leads: Leads | None = None
     winner: SelectionCorrected | None = None
     detectable: float | None = None
     needed: int | None = None
@@ -108,18 +110,18 @@ def standing(
         np.stack([values[name].in_bag_B for name in group]),
         np.stack([values[name].out_of_bag_B for name in group]),
     )
+    of_fit = {name: observed[name] for name in fit}
     errors = PairErrors(np.stack([values[name].in_bag_B for name in fit]))
     ranks = rank_ranges(
-        {name: observed[name] for name in fit},
-        {name: values[name].in_bag_B for name in fit},
-        smallest_class(label_G),
-        errors=errors,
+        of_fit, {name: values[name].in_bag_B for name in fit}, smallest_class(label_G), errors=errors
     )
+    ahead = leads(of_fit, errors, smallest_class(label_G))
     if not len(errors):
-        return Ranking(ranks, winner)
+        return Ranking(ranks, ahead, winner)
     first, second = sorted(range(len(fit)), key=lambda r: -observed[fit[r]])[:2]
     return Ranking(
         ranks,
+        ahead,
         winner,
         detectable_difference(errors.median()),
         participants_needed(

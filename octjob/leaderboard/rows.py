@@ -9,6 +9,7 @@ from typing import Literal
 
 from octjob.catalog import RANKING
 from octjob.evaluate import RankRange
+from octjob.evaluate.lead import Lead
 from octjob.leaderboard.comparison import Comparison
 from octjob.leaderboard.outcome import Outcome, Scored
 from octjob.leaderboard.ranking import AdjustedSignal
@@ -53,7 +54,9 @@ class Row:
     train_val_gap: balanced accuracy on the training samples minus that on the evaluated ones.
     best_constant_accuracy: of always predicting the most frequent class.
     prior_corrected_balanced_accuracy: of the same probabilities with the training prior divided out.
-    per_class_f1, per_class_auprc, prevalence, prediction_counts: one per class.
+    vs_leader: how far the ranked run with the highest value is ahead of this one; None for itself and without a rank.
+    per_class_f1, per_class_auprc, prevalence, prediction_counts: one per class. confusion: rows truth, columns
+        prediction, summed over passes.
     vs_checkpoint: against the baseline checkpoint under the same configuration, in the metric ranked by.
     vs_config: against the baseline configuration for the same checkpoint.
     reasons: the flags, and anything that kept the row from a rank or a comparison, in words.
@@ -76,10 +79,12 @@ class Row:
     prior_corrected_balanced_accuracy: float | None = None
     vs_checkpoint: Comparison | None = None
     vs_config: Comparison | None = None
+    vs_leader: Lead | None = None
     per_class_f1: tuple[float | None, ...] = ()
     per_class_auprc: tuple[float | None, ...] = ()
     prevalence: tuple[float, ...] = ()
     prediction_counts: tuple[int, ...] = ()
+    confusion: tuple[tuple[int, ...], ...] = ()
     reasons: tuple[str, ...] = ()
     error: str = ""
 
@@ -145,6 +150,7 @@ def _finished(outcome: Outcome, one: Scored, metric: str, signal: AdjustedSignal
         per_class_auprc=evaluation.metrics.per_class_auprc,
         prevalence=one.prevalence,
         prediction_counts=evaluation.metrics.prediction_counts,
+        confusion=evaluation.metrics.confusion,
         reasons=tuple(reason for _, reason in found if reason),
     )
 

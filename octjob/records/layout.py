@@ -67,7 +67,7 @@ def encode(record: BaseModel) -> bytes:
 
 
 def write_sweep(store: ObjectStore, record: SweepRecord, *, update: bool = False) -> None:
-    """Store the plan as submitted; the same plan again is a no-op.
+    """Store the plan as submitted; the same plan again is a no-op, but for what classes are called.
 
     Raises `SpecError` where another plan of this name is there and `update` is off.
     """
@@ -78,7 +78,7 @@ def write_sweep(store: ObjectStore, record: SweepRecord, *, update: bool = False
         there = read_sweep(store)
     if there == record:
         return
-    if not update:
+    if not (update or there.same_plan(record)):
         raise _other_sweep(store, there, record)
     store.put(SWEEP, encode(record))
 
@@ -89,7 +89,7 @@ def has_sweep(store: ObjectStore, record: SweepRecord, *, update: bool = False) 
         there = read_record(store, SWEEP, SweepRecord)
     except ObjectNotFoundError:
         return False
-    if there != record and not update:
+    if not (update or there.same_plan(record)):
         raise _other_sweep(store, there, record)
     return there == record
 

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from octjob.spec.experiment import short_class_names
+
 SCHEMA_VERSION = 1
 
 Stage = Literal["starting", "data", "encoding", "training", "evaluating", "finished", "failed", "interrupted"]
@@ -35,7 +37,17 @@ class SweepRecord(Record):
     baseline: str | None
     baseline_config: str | None = None
     class_names: tuple[str, ...]
+    class_short_names: tuple[str, ...] = ()
     runs: tuple[RunEntry, ...]
+
+    @property
+    def shown_classes(self) -> tuple[str, ...]:
+        """What tables call the classes, also where the record was written before there were short names."""
+        return self.class_short_names or short_class_names(self.class_names)
+
+    def same_plan(self, other: SweepRecord) -> bool:
+        """Whether both mean the same runs; what classes are called in tables is no part of it."""
+        return self.model_copy(update={"class_short_names": other.class_short_names}) == other
 
 
 class Failure(Record):

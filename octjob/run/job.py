@@ -191,7 +191,7 @@ def _finish(
         predictions,
         num_classes,
         config.data.unit,
-        class_names=config.classes.names,
+        class_names=config.classes.short,
         train_counts=train_counts,
         train_prior=_train_prior(config, train_counts, outcomes[0]["used"]["class_weights"]),
     )

@@ -111,7 +111,7 @@ def evaluate_units(predictions: Predictions, run: Run, train_counts: Sequence[in
         by_unit if run.folds else predictions,
         config.classes.num_classes,
         config.data.unit,
-        class_names=config.classes.names,
+        class_names=config.classes.short,
         train_counts=train_counts,
     )
 

@@ -6,12 +6,13 @@ the chosen mode cannot use is an error or a note in the plan (`octjob.spec.effec
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from octjob.catalog import PER_EPOCH, SampleUnit
-from octjob.spec.names import CLASS, check_name
+from octjob.spec.names import CLASS, SHORT, check_name
 
 CLASS_NAMES = (
     "healthy",
@@ -19,6 +20,8 @@ CLASS_NAMES = (
     "oral_medication_and_or_non_insulin_injectable_medication_controlled",
     "insulin_dependent",
 )
+
+_SHORT_NAMES = dict(zip(CLASS_NAMES, ("healthy", "pre-diabetes", "oral/injectable", "insulin"), strict=True))
 
 Mode = Literal["probe", "finetune"]
 AttentionKey = Literal["auto", "sdpa", "blocks", "flash"]
@@ -163,11 +166,22 @@ class Data(Section):
         return self.shared_cache or "float32"
 
 
+def short_class_names(names: Sequence[str]) -> tuple[str, ...]:
+    """What tables write for classes whose short names nobody gave: AI-READI's have some, others are their own."""
+    short = tuple(_SHORT_NAMES.get(name, name) for name in names)
+    return short if len(set(short)) == len(short) else tuple(names)
+
+
 class Classes(Section):
     """The study groups and their class indices."""
 
     mapping: dict[str, Annotated[int, Field(ge=0, le=MAX_LENGTH)]] = Field(
         default_factory=lambda: {name: i for i, name in enumerate(CLASS_NAMES)}, max_length=MAX_LENGTH
+    )
+    short_names: Names | None = Field(
+        None,
+        description="What tables, reports and cards call the classes, by index, in at most 24 characters each; "
+        "default: short names for AI-READI's groups, else their own. It changes no result.",
     )
 
     @field_validator("mapping")
@@ -182,6 +196,18 @@ class Classes(Section):
             raise ValueError(f"class indices must be 0..K-1 with K >= 2, got {sorted(set(mapping.values()))}")
         return mapping
 
+    @model_validator(mode="after")
+    def _one_short_name_each(self) -> Classes:
+        if self.short_names is None:
+            return self
+        for name in self.short_names:
+            check_name(name, SHORT)
+        if len(self.short_names) != self.num_classes:
+            raise ValueError(f"short_names has {len(self.short_names)} names for {self.num_classes} classes")
+        if len(set(self.short_names)) != self.num_classes:
+            raise ValueError(f"short_names must be distinct, got {', '.join(self.short_names)}")
+        return self
+
     @property
     def num_classes(self) -> int:
         """K, the number of classes."""
@@ -194,6 +220,11 @@ class Classes(Section):
         for name, index in self.mapping.items():
             by_index.setdefault(index, name)
         return tuple(by_index[i] for i in range(self.num_classes))
+
+    @property
+    def short(self) -> tuple[str, ...]:
+        """What is shown for the classes, by index."""
+        return self.short_names or short_class_names(self.names)
 
 
 class Head(Section):

@@ -12,6 +12,7 @@ from octjob.spec.show import shown
 
 MAX_LENGTH = 63  # a label's on a cluster; ids made of two of them fit a file name
 MAX_CLASS_LENGTH = 120
+MAX_SHORT_LENGTH = 24
 MAX_VALUE_LABEL = 40
 
 
@@ -32,6 +33,11 @@ ID = NameRule(
 CLASS = NameRule(
     f"at most {MAX_CLASS_LENGTH} printable characters, without spaces at either end",
     re.compile(rf"\S(.{{0,{MAX_CLASS_LENGTH - 2}}}\S)?"),
+)
+# What a column or a legend has room for.
+SHORT = NameRule(
+    f"at most {MAX_SHORT_LENGTH} printable characters, without spaces at either end",
+    re.compile(rf"\S(.{{0,{MAX_SHORT_LENGTH - 2}}}\S)?"),
 )
 # Any key of a YAML file, before it is known what it names.
 KEY = NameRule("1 to 200 printable characters", re.compile(r".{1,200}"))

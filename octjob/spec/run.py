@@ -29,6 +29,7 @@ _NOT_IDENTITY: tuple[tuple[str, ...], ...] = (
     ("data", "use_distributed"),
     ("data", "persistent_workers"),
     ("data", "prefetch_factor"),
+    ("classes", "short_names"),
     ("model", "attention"),
     ("train", "remat"),
 )

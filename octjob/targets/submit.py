@@ -26,11 +26,13 @@ class Submission:
 
 def record_of(plan: Plan) -> SweepRecord:
     """The plan as it is stored."""
+    classes = plan.runs[0].config.classes
     return SweepRecord(
         name=plan.name,
         baseline=plan.baseline,
         baseline_config=plan.baseline_config,
-        class_names=plan.runs[0].config.classes.names,
+        class_names=classes.names,
+        class_short_names=classes.short,
         runs=tuple(
             RunEntry(run_id=run.run_id, checkpoint=run.checkpoint_name, config=run.config_name)
             for run in plan.runs

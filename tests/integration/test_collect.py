@@ -24,17 +24,29 @@ from doubles.sweep_results import beat, constant, entry, finish, labels, skilled
 
 from octjob.catalog import RANKING
 from octjob.cli.collect import collect as collect_command
+from octjob.cli.reports import report as report_command
 from octjob.cli.status import status as status_command
 from octjob.errors import FailedRunsError, SpecError
 from octjob.leaderboard.collect import collect, publish
-from octjob.records.layout import PREDICTIONS, PROGRESS, RESULT, run_key
+from octjob.records.layout import (
+    PREDICTIONS,
+    PROGRESS,
+    RESULT,
+    has_sweep,
+    read_sweep,
+    run_key,
+    write_sweep,
+)
 from octjob.records.openings import OpeningRecord, opening_key, record_opening
 from octjob.records.predictions import read_predictions
 from octjob.records.wait import look_in_store
 from octjob.storage import ObjectStore, open_store
 
 LABEL_P = labels((40, 40, 40, 40))
-FILES = [f"leaderboard/leaderboard.{ending}" for ending in ("csv", "json", "md", "parquet")]
+FILES = [
+    *(f"leaderboard/leaderboard.{ending}" for ending in ("csv", "json", "md", "parquet")),
+    "leaderboard/report.html",
+]
 
 
 @pytest.fixture
@@ -61,7 +73,7 @@ def contents(store: ObjectStore) -> dict[str, bytes]:
     return {info.key: store.get(info.key) for info in store.list("leaderboard/")}
 
 
-def test_prints_the_table_and_stores_four_files(store: ObjectStore, folder: Path) -> None:
+def test_prints_the_table_and_stores_its_forms(store: ObjectStore, folder: Path) -> None:
     result = run(str(folder))
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
@@ -106,6 +118,20 @@ def test_printed_formats_are_the_stored_ones(store: ObjectStore, folder: Path, o
     assert (
         run(str(folder), "-o", output).stdout.encode() == contents(store)[f"leaderboard/leaderboard.{output}"]
     )
+
+
+def test_the_stored_page_is_that_of_the_report(store: ObjectStore, folder: Path, tmp_path: Path) -> None:
+    run(str(folder))
+    page = tmp_path / "report.html"
+    assert CliRunner().invoke(report_command, [str(folder), "-o", str(page)]).exit_code == 0
+    assert page.read_bytes() == contents(store)["leaderboard/report.html"]
+
+
+def test_a_sweep_without_a_result_has_a_page(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path / "demo"))
+    submit(store, [entry("base"), entry("busy")])
+    publish(store, collect(store))
+    assert b"No run has a result yet." in contents(store)["leaderboard/report.html"]
 
 
 def test_other_metric_ranks_by_it(store: ObjectStore, folder: Path) -> None:
@@ -288,6 +314,21 @@ def test_piped_output_of_the_real_command_has_no_escapes(store: ObjectStore, fol
     assert done.stdout.isascii()
     assert b"\x1b" not in done.stdout
     assert b"winner.linear-0000abcd" in done.stdout
+
+
+def test_what_classes_are_called_may_change_and_be_missing(store: ObjectStore, folder: Path) -> None:
+    written = read_sweep(store)
+    assert written.class_short_names == ()  # As before there were short names.
+    assert collect(store).class_short_names == written.class_names
+    named = written.model_copy(update={"class_short_names": ("A", "B", "C", "D")})
+    assert not has_sweep(store, named)
+    write_sweep(store, named)
+    assert has_sweep(store, named)
+    assert collect(store).class_short_names == ("A", "B", "C", "D")
+    table = run(str(folder), "-o", "wide", "--no-publish").output
+    assert "F1: A, B, C, D" in table
+    with pytest.raises(SpecError, match="same runs, other settings"):
+        write_sweep(store, named.model_copy(update={"class_names": ("a", "b", "c", "d")}))
 
 
 def test_status_of_the_sweep(store: ObjectStore, folder: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import logging
 import struct
@@ -15,7 +17,10 @@ import wandb
 from doubles.tiny_sweep import prepared, uri_of
 from wandb.proto import wandb_internal_pb2 as pb
 
+from octjob import extras
+from octjob.cli import run as octjob
 from octjob.errors import OctjobError
+from octjob.leaderboard.collect import collect, publish
 from octjob.records.layout import PREDICTIONS, read_result, run_key
 from octjob.run.job import run_job
 
@@ -187,3 +192,36 @@ def test_a_fault_of_wandb_is_said_once_and_costs_nothing(
     key = run_key(run.run_id, PREDICTIONS)
     assert store.get(key) == other.get(key)
     assert read_result(store, run.run_id) is not None
+
+
+def test_a_report_is_logged_as_an_artifact_where_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path / "of-the-run"))
+    store, (run,) = prepared(tmp_path, {"c": {"train.epochs": 1, "log": CONFIG["log"]}})
+    run_job(uri_of(run), lambda progress: None)
+    publish(store, collect(store))
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path / "of-the-report"))
+    page = tmp_path / "page.html"
+    assert octjob(["report", store.root, "-o", str(page), "--wandb"]) == 0
+    (made,) = (
+        record.artifact for record in closed(tmp_path / "of-the-report") if record.HasField("artifact")
+    )
+    assert (made.name, made.type) == ("tiny-report", "report")
+    (entry,) = made.manifest.contents
+    assert entry.path == "report.html"
+    assert json.loads(made.metadata)["metric"] == "macro_auroc"
+    assert entry.digest == base64.b64encode(hashlib.md5(page.read_bytes()).digest()).decode()
+    assert "Logged to W&B project oct" in capfd.readouterr().err
+
+
+def test_a_report_of_a_sweep_without_wandb_is_not_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    store, _ = prepared(tmp_path, {"c": {"train.epochs": 1}})
+    assert octjob(["report", store.root, "--wandb"]) == 2
+    assert "no configuration of the sweep has log.wandb" in capfd.readouterr().err
+    monkeypatch.setattr(extras.importlib.util, "find_spec", lambda name: None)
+    assert octjob(["report", store.root, "--wandb"]) == 2
+    assert "--wandb: wandb is not installed" in capfd.readouterr().err

@@ -22,7 +22,7 @@ def test_the_script_calls_octjob_back(shell: str) -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ("octjob re", {"plain,render", "plain,resume", "plain,retry"}),
+        ("octjob re", {"plain,render", "plain,report", "plain,resume", "plain,retry"}),
         ("octjob cancel --n", {"plain,--no-wait", "plain,--namespace"}),
         ("octjob cancel sweeps/", {"file,sweeps/"}),
     ],

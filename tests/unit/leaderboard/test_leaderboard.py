@@ -443,7 +443,60 @@ def test_terminal_shows_the_same_table_in_colour(mixed: Leaderboard) -> None:
     shown = console.file.getvalue()
     assert "\x1b[" in shown
     plain = [line.rstrip() for line in re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()]
-    assert plain == to_text(mixed).splitlines()
+    assert "●" in shown
+    ascii_of = str.maketrans("├┤─╌●○┊┼", "||-.oo:+")
+    assert [line.translate(ascii_of) for line in plain] == to_text(mixed).splitlines()
+
+
+def test_the_headline_is_the_first_line_of_the_table_and_stands_in_markdown(mixed: Leaderboard) -> None:
+    said = mixed.headline.text.replace("\u2212", "-")
+    before_title = to_text(mixed).split("demo: ranked by")[0]
+    assert " ".join(before_title.split()) == said
+    assert mixed.headline.text in to_markdown(mixed)
+    assert "Corrected for being the best of 4, winner.linear is worth macro_auroc" in to_text(mixed)
+
+
+def drawn(leaderboard: Leaderboard) -> dict[str, str]:
+    """By checkpoint, the picture of its row, as wide as its header."""
+    table = to_text(leaderboard).split("\n\n")[1].splitlines()
+    found = re.search(r"(?<=macro AUROC) +(\d\.\d\d +\d\.\d\d)", table[0])
+    assert found
+    start, end = found.span(1)
+    return {line.split()[1]: line.ljust(end)[start:end] for line in table[2:]} | {"": table[0][start:end]}
+
+
+def test_intervals_are_drawn_on_one_scale_with_chance(mixed: Leaderboard) -> None:
+    pictures = drawn(mixed)
+    low, high = map(float, pictures.pop("").split())
+
+    def place(value: float, width: int) -> float:
+        return (value - low) / (high - low) * (width - 1)
+
+    for name, picture in pictures.items():
+        row = by_checkpoint(mixed, name)
+        estimate = row.metric("macro_auroc")
+        # The header gives the ends of the scale in two digits.
+        assert picture[round(place(0.5, len(picture)))] in ":+o|"
+        if estimate is None:
+            assert picture.strip() == ":"
+            continue
+        for mark, value in (("o", estimate.value), ("|", estimate.low), ("|", estimate.high)):
+            near = picture[max(0, round(place(value, len(picture))) - 1) :][:3]
+            assert mark in near or (mark == "|" and "o" in near)
+        assert ("." in picture) <= (row.rank is None)
+        assert ("-" in picture) <= (row.rank is not None)
+    assert "-" in pictures["base"]
+
+
+def test_rows_without_a_rank_are_hollow() -> None:
+    guess = outcome(entry("guess"), skilled(LABEL_P, 0.0, seed=6))
+    leaderboard = board([guess, outcome(entry("known"), skilled(LABEL_P, 2.0, seed=1))])
+    assert re.search(r"\|[.+]*o[.+]*\|", drawn(leaderboard)["guess"])
+    console = Console(file=io.StringIO(), force_terminal=True, width=WIDTH, color_system=None)
+    print_rich(leaderboard, console)
+    shown = {line.split()[1]: line for line in console.file.getvalue().splitlines() if " linear " in line}
+    assert ("○" in shown["guess"], "●" in shown["guess"]) == (True, False)
+    assert ("○" in shown["known"], "●" in shown["known"]) == (False, True)
 
 
 def test_narrow_terminal_keeps_whole_cells(mixed: Leaderboard) -> None:
@@ -451,6 +504,7 @@ def test_narrow_terminal_keeps_whole_cells(mixed: Leaderboard) -> None:
     print_rich(mixed, console)
     table = console.file.getvalue().split("\n\n")[1].splitlines()
     assert max(map(len, table)) <= 80
+    assert "●" not in console.file.getvalue()  # Dropped first.
     auroc = mixed.rows[0].metric("macro_auroc")
     assert f"{auroc.value:.3f} [{auroc.low:.2f}, {auroc.high:.2f}]" in table[2]
 

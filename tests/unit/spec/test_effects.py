@@ -73,6 +73,7 @@ TABLE: dict[str, tuple[Any, tuple[str, str, str, str]]] = {
     "data.max_corrupt": (0.5, EVERYWHERE),
     "data.unit": ("volume", EVERYWHERE),
     "classes.mapping": ({"healthy": 0, "insulin_dependent": 1}, EVERYWHERE),
+    "classes.short_names": (["a", "b", "c", "d"], EVERYWHERE),
     "model.emb_dim": (768, EVERYWHERE),
     "model.freeze_encoder": (False, (ACTS, ACTS, ERROR, ACTS)),
     "model.unfreeze_at_epoch": (2, (ACTS, ACTS, ERROR, ACTS)),

@@ -95,6 +95,13 @@ def test_what_cannot_change_a_result_keeps_every_id(tmp_path: Path, changes: dic
     assert [run.run_id for run in plan_sweep(sweep(tmp_path, **changes), tmp_path).runs] == before
 
 
+def test_what_classes_are_called_in_tables_is_no_part_of_an_id(tmp_path: Path) -> None:
+    short = {"classes": {"short_names": ["none", "pre", "tablets", "insulin"]}}
+    plans = [plan_sweep(sweep(tmp_path, configs={"x": {"overrides": one}}), tmp_path) for one in ({}, short)]
+    assert [run.run_id for run in plans[0].runs] == [run.run_id for run in plans[1].runs]
+    assert plans[1].runs[0].config.classes.short == ("none", "pre", "tablets", "insulin")
+
+
 def test_how_it_is_computed_is_no_part_of_an_id(tmp_path: Path) -> None:
     plain = {"overrides": {"model.freeze_encoder": False}}
     other = {"overrides": {"model.freeze_encoder": False, "model.attention": "blocks", "train.remat": True}}

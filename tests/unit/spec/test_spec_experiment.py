@@ -17,7 +17,7 @@ from octjob.errors import SpecError
 from octjob.spec import compose as compose_module
 from octjob.spec.compose import compose, experiment, load_experiment
 from octjob.spec.effects import double_correction, unused_keys
-from octjob.spec.experiment import Experiment
+from octjob.spec.experiment import Classes, Experiment
 from octjob.spec.sweep import Sweep
 from octjob.spec.validate import all_keys, validate
 from octjob.spec.yaml import Document, Mark, load
@@ -86,6 +86,10 @@ def test_the_seeds_fix_2_is_no_longer_without_effect() -> None:
         ("train:\n  lr_head: .inf\n", r":2: train\.lr_head: input should be a finite number", ""),
         ("data: 3\n", r":1: data: expected a mapping, got the number 3", ""),
         ("classes:\n  mapping: {a: 0, b: 2}\n", r"class indices must be 0\.\.K-1", ""),
+        ("classes:\n  short_names: [a, b]\n", r"short_names has 2 names for 4 classes", ""),
+        ("classes:\n  short_names: [a, b, c, a]\n", r"short_names must be distinct, got a, b, c, a", ""),
+        ("classes:\n  short_names: [a, b, c, '']\n", r"'' cannot be a name: use at most 24", ""),
+        (f"classes:\n  short_names: [a, b, c, {'d' * 25}]\n", r"cannot be a name: use at most 24", ""),
         ("train:\n  lr_head: -1\n", r":2: train\.lr_head: .*greater than 0", ""),
         ("train:\n  focal_gamma: 1.0\n", r":2: train\.focal_gamma: has no effect here", "train.loss"),
         (
@@ -110,6 +114,23 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, message: str, hint: s
     assert "\n" not in error.value.message
     assert hint in error.value.hint
     assert error.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("mapping", "shown"),
+    [
+        (None, ("healthy", "pre-diabetes", "oral/injectable", "insulin")),
+        ({"healthy": 0, "insulin_dependent": 1, "oral": 1}, ("healthy", "insulin")),
+        ({"glaucoma": 0, "healthy": 1}, ("glaucoma", "healthy")),
+        # Two would be called the same.
+        ({"insulin": 0, "insulin_dependent": 1}, ("insulin", "insulin_dependent")),
+    ],
+)
+def test_classes_without_short_names_have_some_that_differ(
+    mapping: dict[str, int] | None, shown: tuple[str, ...]
+) -> None:
+    classes = Classes() if mapping is None else Classes(mapping=mapping)
+    assert classes.short == shown
 
 
 def test_every_key_of_the_model_is_refused_when_misspelt(tmp_path: Path) -> None:

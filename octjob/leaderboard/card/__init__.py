@@ -1,0 +1,1 @@
+"""A model card of one run, in the format of Hugging Face's hub."""

@@ -1,0 +1,96 @@
+"""The leaderboard as a LaTeX table for a paper: booktabs, nothing else needed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from octjob.catalog import METRICS
+from octjob.leaderboard.stored import sentence
+
+Json = Mapping[str, Any]
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+}
+_HEAD = r"""% Needs \usepackage{booktabs}.
+\begin{table}
+\centering
+\caption{CAPTION}
+\begin{tabular}{rllll}
+\toprule"""
+
+
+def to_latex(document: Json) -> str:
+    """Ranks, the metric ranked by and the difference to the baseline; the sentence is the caption.
+
+    document: `leaderboard.json`.
+    """
+    header = [
+        "rank",
+        "checkpoint",
+        "configuration",
+        f"{METRICS[document['metric']].label} [95\\,\\% interval]",
+    ]
+    header.append(f"vs {escaped(document['baseline'])}" if document["baseline"] else "")
+    rows = [_cells(document, row) for row in document["rows"]]
+    ranked = [cells for cells, row in zip(rows, document["rows"], strict=True) if row["rank"] is not None]
+    others = [cells for cells, row in zip(rows, document["rows"], strict=True) if row["rank"] is None]
+    lines = [
+        _HEAD.replace("CAPTION", escaped(sentence(document))),
+        _line(header),
+        r"\midrule",
+        *map(_line, ranked),
+    ]
+    if ranked and others:
+        lines.append(r"\midrule")
+    return "\n".join([*lines, *map(_line, others), r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+
+
+def _cells(document: Json, row: Json) -> list[str]:
+    rank = row["rank"]
+    if rank is None:
+        place = escaped(row["verdict"].replace("_", " ") or row["state"])
+    else:
+        place = str(rank["best"]) if rank["best"] == rank["worst"] else f"{rank['best']}--{rank['worst']}"
+    estimate = row["metrics"][document["metric"]] if row["metrics"] else None
+    return [
+        place,
+        escaped(row["checkpoint"]),
+        escaped(row["config"]),
+        _number(estimate, "value", "%.3f"),
+        _number(row["vs_checkpoint"], "difference", "%+.2f"),
+    ]
+
+
+def _number(estimate: Json | None, key: str, form: str) -> str:
+    if estimate is None or estimate[key] is None:
+        return "--"
+    text = f"${form % estimate[key]}$"
+    if estimate["low"] is not None and estimate["high"] is not None:
+        text += f" [${estimate['low']:.2f}$, ${estimate['high']:.2f}$]"
+    return text + ("*" if (estimate.get("p_holm") or 1.0) < 0.05 else "")
+
+
+def _line(cells: Sequence[str]) -> str:
+    return " & ".join(cells) + r" \\"
+
+
+def escaped(text: str) -> str:
+    """Any text as LaTeX prints it; what has no glyph for certain (control characters) is left out."""
+    plain = re.sub(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]", " ", text)
+    plain = plain.replace("\u2212", "-")
+    return "".join(_SPECIAL.get(character, character) for character in plain)

@@ -1,0 +1,90 @@
+"""The page itself: one file that asks nobody for anything."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from octjob import __version__
+from octjob.report import charts, view
+from octjob.report.facts import facts_of
+from octjob.report.view import Json
+
+
+def to_html(document: Json) -> str:
+    """A whole page, a function of the document alone. document: `leaderboard.json`."""
+    style, script = _asset("page.css"), _asset("page.js")
+    lines = view.lines_of(document)
+    ranked = [line for line in lines if line.ranked]
+    unranked = [line for line in lines if not line.ranked]
+    values, lifts = view.value_scale(document), view.lift_scale(document)
+    chance = view.chance_of(document)
+    leader = ranked[0] if ranked else None
+    context: dict[str, Any] = {
+        "document": document,
+        "version": __version__,
+        "scope": view.scope_of(document),
+        "reading": view.reading_of(document),
+        "prevalence": view.prevalence_of(document),
+        "number_tick": lambda value: view.number(value, 2).rstrip("0").rstrip("."),
+        "signed_tick": lambda value: view.signed(value, 2).rstrip("0").rstrip(".") if value else "0",
+        "style": style,
+        "script": script,
+        "policy": f"default-src 'none'; style-src {_source(style)}; script-src {_source(script)}",
+        "facts": facts_of(document),
+        "first": (ranked + unranked)[: view.FIRST_ROWS],
+        "tail": (ranked + unranked)[view.FIRST_ROWS :],
+        "lines": lines,
+        "unfinished": [row for row in document["rows"] if not row["metrics"]],
+        "values": values,
+        "lifts": lifts,
+        "chance": None if chance is None else values.at(chance),
+        "chance_value": chance,
+        "leader": leader,
+        "panels": view.panels_of(document, lines),
+        "checkpoints": view.colours_of(document),
+        "truth": view.truth_of(document),
+        "bars": view.bars_of(document, lines),
+        "matrices": view.matrices_of(document, lines),
+        "scores": view.class_scores_of(document, lines),
+        "curves": charts.curve_panels(document, lines),
+        "curve_scale": charts.curve_scale(document),
+        "calibrations": charts.calibration_panels(document, lines),
+        "best_runs": charts.best_runs(document, lines, values),
+        "metric": _label(document["metric"]),
+        "number": view.number,
+    }
+    return _environment().get_template("page.html.j2").render(context)
+
+
+def _label(metric: str) -> str:
+    from octjob.catalog import METRICS
+
+    label = METRICS[metric].label
+    return label[0].upper() + label[1:]
+
+
+def _asset(name: str) -> str:
+    return (resources.files("octjob.report") / name).read_text()
+
+
+def _source(text: str) -> str:
+    """What a Content-Security-Policy calls an inline text that it lets pass."""
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return f"'sha256-{digest}'"
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("octjob.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

@@ -1,0 +1,358 @@
+"""What the page shows, as plain values for the template: from `leaderboard.json`, without arithmetic of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from octjob.catalog import METRICS
+from octjob.report.scale import Scale, scale_over
+
+Json = Mapping[str, Any]
+
+MINUS = "\u2212"
+# Rows that the first screen has room for; the others fold.
+FIRST_ROWS = 12
+# Checkpoints beyond the palette share its last, grey, colour: names tell them apart anyway.
+NUM_COLOURS = 6
+_MAX_REASON = 60
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A point with an interval on an axis, in per cent of its width, and the same in words."""
+
+    at: float
+    low: float | None
+    high: float | None
+    text: str
+    interval: str
+    star: bool = False
+
+
+@dataclass(frozen=True)
+class Line:
+    """One run in the forest table. standing: leads, tied, behind, or a dash for one without a rank."""
+
+    run_id: str
+    checkpoint: str
+    config: str
+    colour: int
+    standing: str
+    ranked: bool
+    reason: str
+    value: Mark | None
+    lift: Mark | None
+    lift_text: str
+    value_key: float
+    lift_key: float
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One configuration: each checkpoint's mark, in the order of the page's checkpoints."""
+
+    config: str
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """What a run predicts: a count and its start and width in per cent, class by class."""
+
+    name: str
+    config: str
+    colour: int
+    ranked: bool
+    parts: tuple[tuple[int, int, float, float], ...]
+    text: str
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Rows truth, columns prediction; cells (count, share of the row in per cent, shade 0 to 9)."""
+
+    line: Line
+    rows: tuple[tuple[tuple[int, int, int], ...], ...]
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """F1 and AUPRC of one run, class by class, as text."""
+
+    line: Line
+    f1: tuple[str, ...]
+    auprc: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A number that matters beside the table."""
+
+    label: str
+    value: str
+    text: str
+    bad: bool = False
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """`0.718`, with a true minus; a dash where there is none."""
+    return "\u2013" if value is None else f"{value:.{digits}f}".replace("-", MINUS)
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """`+0.23`."""
+    return f"{value:+.{digits}f}".replace("-", MINUS)
+
+
+def lines_of(document: Json) -> list[Line]:
+    """Every run with a result, in the order of the table."""
+    rows = [row for row in document["rows"] if row["metrics"]]
+    values, lifts = value_scale(document), lift_scale(document)
+    colours = colours_of(document)
+    return [_line(document, row, values, lifts, colours) for row in rows]
+
+
+def colours_of(document: Json) -> dict[str, int]:
+    """A colour a checkpoint; the baseline, if there is one, is grey (the last)."""
+    names = list(dict.fromkeys(row["checkpoint"] for row in document["rows"]))
+    others = [name for name in names if name != document["baseline"]]
+    colours = {name: min(index, NUM_COLOURS - 2) for index, name in enumerate(others)}
+    return colours | ({document["baseline"]: NUM_COLOURS - 1} if document["baseline"] else {})
+
+
+def chance_of(document: Json) -> float | None:
+    """What any predictor that ignores its input scores in the metric ranked by."""
+    return METRICS[document["metric"]].chance(len(document["class_names"]))
+
+
+def value_scale(document: Json) -> Scale:
+    """Of the metric ranked by, over every interval and chance."""
+    chance = chance_of(document)
+    found = [
+        bound
+        for row in document["rows"]
+        if row["metrics"]
+        for bound in _bounds(row["metrics"][document["metric"]])
+    ]
+    centre = chance if chance is not None else (min(found, default=0.0))
+    return scale_over(found, centre, centre + 0.1)
+
+
+def lift_scale(document: Json) -> Scale:
+    """Of differences to the baseline."""
+    found = [
+        bound
+        for row in document["rows"]
+        if row["vs_checkpoint"]
+        for bound in _bounds({**row["vs_checkpoint"], "value": row["vs_checkpoint"]["difference"]})
+    ]
+    return scale_over(found, -0.05, 0.05, max_ticks=3)
+
+
+def _bounds(estimate: Json) -> list[float]:
+    return [estimate[key] for key in ("value", "low", "high") if estimate.get(key) is not None]
+
+
+def _line(document: Json, row: Json, values: Scale, lifts: Scale, colours: Mapping[str, int]) -> Line:
+    estimate = row["metrics"][document["metric"]]
+    ranked = row["rank"] is not None
+    against = row["vs_checkpoint"]
+    is_reference = row["checkpoint"] == document["baseline"]
+    lift = _lift(against, lifts) if against and against["difference"] is not None else None
+    return Line(
+        run_id=row["run_id"],
+        checkpoint=row["checkpoint"],
+        config=row["config"],
+        colour=colours[row["checkpoint"]],
+        standing=standing_of(document, row),
+        ranked=ranked,
+        reason="" if ranked else reason_of(row),
+        value=whole_mark(estimate, values),
+        lift=lift,
+        lift_text="" if lift else "reference" if is_reference else "not compared",
+        value_key=-9.0 if estimate["value"] is None else estimate["value"],
+        lift_key=-9.0 if lift is None else against["difference"],
+    )
+
+
+def standing_of(document: Json, row: Json) -> str:
+    """How a run stands to the leader."""
+    if row["rank"] is None:
+        return "\u2013"
+    if row["run_id"] == document["headline"]["leader"]:
+        return "leads"
+    return "tied" if row["vs_leader"]["tied"] else "behind"
+
+
+def reason_of(row: Json) -> str:
+    """Why a run has no rank, short: the state, and what comes first in its reasons."""
+    words: str = row["verdict"].replace("_", " ") or row["state"]
+    if row["verdict"] == "no_signal":
+        return f"{words}: permuted labels do as well (p = {row['signal']['p_holm']:.2g})"
+    first = row["reasons"][0] if row["reasons"] else ""
+    return f"{words}: {shortened(first)}" if first else words
+
+
+def shortened(text: str) -> str:
+    """At most a line; the whole text stands further down."""
+    return text if len(text) <= _MAX_REASON else f"{text[: _MAX_REASON - 1].rstrip()}\u2026"
+
+
+def whole_mark(estimate: Json, scale: Scale) -> Mark | None:
+    """The mark of an estimate with `value`, `low` and `high`; None where it is not defined."""
+    if estimate["value"] is None:
+        return None
+    low, high = estimate["low"], estimate["high"]
+    if low is None or high is None:
+        return Mark(scale.at(estimate["value"]), None, None, number(estimate["value"]), "")
+    interval = f"[{number(low, 2)}, {number(high, 2)}]"
+    return Mark(
+        scale.at(estimate["value"]), scale.at(low), scale.at(high), number(estimate["value"]), interval
+    )
+
+
+def _lift(against: Json, scale: Scale) -> Mark:
+    low, high = against["low"], against["high"]
+    star = against["p_holm"] is not None and against["p_holm"] < 0.05
+    bounded = low is not None and high is not None
+    return Mark(
+        scale.at(against["difference"]),
+        scale.at(low) if bounded else None,
+        scale.at(high) if bounded else None,
+        signed(against["difference"]),
+        f"[{signed(low)}, {signed(high)}]" if bounded else "",
+        star,
+    )
+
+
+def panels_of(document: Json, lines: Sequence[Line]) -> list[Panel]:
+    """A panel a configuration, in the order of their best runs."""
+    checkpoints = list(colours_of(document))
+    configs = list(dict.fromkeys(line.config for line in lines))
+    return [
+        Panel(
+            config,
+            tuple(
+                sorted(
+                    (line for line in lines if line.config == config),
+                    key=lambda line: checkpoints.index(line.checkpoint),
+                )
+            ),
+        )
+        for config in configs
+    ]
+
+
+def bars_of(document: Json, lines: Sequence[Line]) -> list[Bar]:
+    """The truth, then what each run predicts, mean over its passes."""
+    rows = {row["run_id"]: row for row in document["rows"]}
+    names = document["class_names"]
+    bars = []
+    for line in lines:
+        counts = _for_all(rows[line.run_id])
+        bars.append(_bar(line.checkpoint, line.config, line.colour, counts, names, ranked=line.ranked))
+    return bars
+
+
+def truth_of(document: Json) -> Bar | None:
+    """The labels of the ranked runs' participants; None without a result."""
+    row = next((row for row in document["rows"] if row["metrics"]), None)
+    if row is None:
+        return None
+    counts = [round(share * row["n"]) for share in row["prevalence"]]
+    return _bar("Truth", "", 0, counts, document["class_names"], ranked=True)
+
+
+def _for_all(row: Json) -> list[int]:
+    """What is predicted for as many as were scored: counts are summed over passes."""
+    total = sum(row["prediction_counts"]) or 1
+    return [round(count * row["n"] / total) for count in row["prediction_counts"]]
+
+
+def _bar(
+    name: str, config: str, colour: int, counts: Sequence[int], classes: Sequence[str], *, ranked: bool
+) -> Bar:
+    total, start, parts = sum(counts) or 1, 0.0, []
+    for k, count in enumerate(counts):
+        width = 100 * count / total
+        parts.append((k, count, round(start, 2), round(width, 2)))
+        start += width
+    text = ", ".join(f"{count} {classes[k]}" for k, count in enumerate(counts))
+    return Bar(name, config, colour, ranked, tuple(parts), text)
+
+
+def matrices_of(document: Json, lines: Sequence[Line]) -> list[Matrix]:
+    """The confusion of each run that has one."""
+    rows = {row["run_id"]: row for row in document["rows"]}
+    return [
+        Matrix(line, tuple(_shares(counts) for counts in rows[line.run_id]["confusion"]))
+        for line in lines
+        if rows[line.run_id]["confusion"]
+    ]
+
+
+def _shares(counts: Sequence[int]) -> tuple[tuple[int, int, int], ...]:
+    total = sum(counts)
+    shares = [100 * count / total if total else 0.0 for count in counts]
+    return tuple(
+        (count, round(share), min(9, int(share // 10))) for count, share in zip(counts, shares, strict=True)
+    )
+
+
+def class_scores_of(document: Json, lines: Sequence[Line]) -> list[ClassScores]:
+    """F1 and AUPRC by class."""
+    rows = {row["run_id"]: row for row in document["rows"]}
+    return [
+        ClassScores(
+            line,
+            tuple(number(value, 2) for value in rows[line.run_id]["per_class_f1"]),
+            tuple(number(value, 2) for value in rows[line.run_id]["per_class_auprc"]),
+        )
+        for line in lines
+    ]
+
+
+def prevalence_of(document: Json) -> list[float]:
+    """Share of each class among the scored, by the first run with a result."""
+    row = next((row for row in document["rows"] if row["metrics"]), None)
+    return list(row["prevalence"]) if row else []
+
+
+def scope_of(document: Json) -> str:
+    """`3 checkpoints x 4 configurations, 65 participants (17 / 17 / 20 / 11)`."""
+    rows = document["rows"]
+    checkpoints = len({row["checkpoint"] for row in rows})
+    configs = len({row["config"] for row in rows})
+    text = f"{_counted(checkpoints, 'checkpoint')} \u00d7 {_counted(configs, 'configuration')}"
+    truth = truth_of(document)
+    if truth is None:
+        return text
+    counts = [count for _, count, _, _ in truth.parts]
+    return f"{text} \u00b7 {sum(counts)} scored ({' / '.join(map(str, counts))})"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def reading_of(document: Json) -> str:
+    """How to read the table."""
+    label = METRICS[document["metric"]].label
+    texts = [
+        f"{label[0].upper()}{label[1:]} with its 95 % interval; dotted line: chance; solid line: the leader.",
+        "Tied: the interval of the paired difference from the leader, at one level for all pairs, includes zero;"
+        " single intervals may overlap although the difference is clear.",
+    ]
+    if document["baseline"]:
+        texts.append(
+            f"Lift: difference from {document['baseline']} under the same configuration. * Holm-adjusted p < 0.05."
+        )
+    corrected = document["selection_corrected"]
+    if corrected and corrected["num_runs"] > 1:
+        texts.append(
+            f"Without the luck of being picked from {corrected['num_runs']}, the best is worth"
+            f" {number(corrected['value'], 2)}."
+        )
+    return " ".join(texts)

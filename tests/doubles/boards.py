@@ -1,0 +1,101 @@
+"""Leaderboards as `leaderboard.json` holds them, of made-up runs with curves, seeds, sites and devices."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from doubles.sweep_results import CLASSES, constant, entry, labels, outcome
+from octjob.evaluate import Predictions
+from octjob.leaderboard.board import build_leaderboard
+from octjob.leaderboard.export import to_json
+from octjob.records.schema import RunEntry, SweepRecord
+
+# As the original's data set names them.
+LONG_CLASSES = (
+    "healthy",
+    "pre_diabetes_lifestyle_controlled",
+    "oral_medication_and_or_non_insulin_injectable_medication_controlled",
+    "insulin_dependent",
+)
+CHECKPOINTS = ("multi_domain", "single_domain_01", "untrained")
+CONFIGS = ("logistic", "class_weights", "linear_probe", "finetune")
+SKILL = {"multi_domain": 1.6, "single_domain_01": 0.7, "untrained": 0.3}
+
+
+def predictions(skill: float, seed: int) -> Predictions:
+    """Two seeds of 65 participants from three sites, scanned by two devices."""
+    label_P, rng = labels(), np.random.default_rng(seed)
+    people = [str(1000 + number) for number in range(len(label_P))]
+    noise_PK = rng.normal(size=(len(label_P), len(CLASSES)))
+    parts = [
+        {
+            "participant": people,
+            "eye": ["OD"] * len(people),
+            "device": [("Maestro2", "Cirrus")[number % 2] for number in range(len(people))],
+            "split": ["val"] * len(people),
+            "site": [("UW", "UAB", "UCSD")[number % 3] for number in range(len(people))],
+            "fold": [0] * len(people),
+            "seed": [one] * len(people),
+            "label": label_P.tolist(),
+            "logits": (
+                noise_PK + 0.3 * rng.normal(size=noise_PK.shape) + skill * np.eye(len(CLASSES))[label_P]
+            ).tolist(),
+        }
+        for one in (0, 1)
+    ]
+    return Predictions.from_columns({key: parts[0][key] + parts[1][key] for key in parts[0]})
+
+
+def histories(run_ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """Twenty epochs of two seeds for what is trained in epochs."""
+    found = {}
+    for number, run_id in enumerate(run_ids):
+        rng = np.random.default_rng(number)
+        rise = 0.25 + 0.2 * (1 - np.exp(-np.arange(20) / 6))
+        found[run_id] = [
+            {
+                "seed": seed,
+                "epoch": epoch,
+                "eval/balanced_accuracy": float(rise[epoch] + 0.02 * rng.normal()),
+                "holdout/balanced_accuracy": float(rise[epoch] + 0.05 + 0.02 * rng.normal()),
+            }
+            for seed in (0, 1)
+            for epoch in range(0 if ".logistic" in run_id else 20)
+        ]
+    return found
+
+
+def document(
+    checkpoints: Sequence[str] = CHECKPOINTS,
+    configs: Sequence[str] = CONFIGS,
+    class_names: Sequence[str] = LONG_CLASSES,
+    sweep: str = "demo",
+    collapsed: int = 2,
+) -> dict[str, Any]:
+    """Every checkpoint under every configuration; the last `collapsed` runs of the last checkpoint are constant."""
+    pairs = [(checkpoint, config) for checkpoint in checkpoints for config in configs]
+    entries = [entry(*pair) for pair in pairs]
+    outcomes = []
+    for number, (one, (checkpoint, _)) in enumerate(zip(entries, pairs, strict=True)):
+        is_constant = number >= len(pairs) - collapsed
+        skill = SKILL.get(checkpoint, 0.8) * (1 - 0.1 * (number % len(configs)))
+        outcomes.append(outcome(one, constant(labels()) if is_constant else predictions(skill, number)))
+    board = build_leaderboard(
+        record(entries, class_names, sweep, checkpoints[-1]),
+        outcomes,
+        num_draws=500,
+        read_histories=histories,
+    )
+    made: dict[str, Any] = json.loads(to_json(board))
+    return made
+
+
+def record(
+    entries: Sequence[RunEntry], class_names: Sequence[str], name: str, baseline: str | None
+) -> SweepRecord:
+    """The sweep of these runs."""
+    return SweepRecord(name=name, baseline=baseline, class_names=tuple(class_names), runs=tuple(entries))
