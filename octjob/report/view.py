@@ -248,7 +248,7 @@ def panels_of(document: Json, lines: Sequence[Line]) -> list[Panel]:
 def bars_of(document: Json, lines: Sequence[Line]) -> list[Bar]:
     """The truth, then what each run predicts, mean over its passes."""
     rows = {row["run_id"]: row for row in document["rows"]}
-    names = document["class_names"]
+    names = document["class_short_names"]
     bars = []
     for line in lines:
         counts = _for_all(rows[line.run_id])
@@ -262,7 +262,7 @@ def truth_of(document: Json) -> Bar | None:
     if row is None:
         return None
     counts = [round(share * row["n"]) for share in row["prevalence"]]
-    return _bar("Truth", "", 0, counts, document["class_names"], ranked=True)
+    return _bar("Truth", "", 0, counts, document["class_short_names"], ranked=True)
 
 
 def _for_all(row: Json) -> list[int]:

@@ -51,7 +51,7 @@ def renamed(board: dict[str, Any], name: str) -> dict[str, Any]:
         if row["config"] == "probe":
             row["config"] = name
         row["reasons"] = [name] if row["reasons"] else []
-    changed["class_names"][1] = name
+    changed["class_short_names"][1] = name
     changed["sweep"] = name
     changed["headline"]["parts"][-1]["text"] = name
     return changed
