@@ -221,7 +221,11 @@ def main() -> None:
     parser.add_argument("--heads", type=int, default=1000, help="hundreds of heads; default 1000")
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument(
-        "--batches", type=int, nargs="+", default=[8, 32], help="default 8, octjob's own, and 32"
+        "--batches",
+        type=int,
+        nargs="+",
+        default=[8, 32, 1000],
+        help="default 8, octjob's own, 32, and all at once",
     )
     args = parser.parse_args()
     torch.set_num_threads(1)

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from octjob.data.dicom import CorruptVolumeError, DeclaredShape, RawVolume, available_decoders, read_volume
+from octjob.data.excerpt import Excerpt
 from octjob.data.header import MAX_VOLUME_BYTES, reason_of
 from octjob.data.memory_file import MemoryFile
 from octjob.data.prepared import Preparation, PreparedVolume, prepare_volume
@@ -100,12 +101,11 @@ def serve(channel: socket.socket) -> None:
 
 
 def _answer(channel: socket.socket, message: dict[str, Any], content: mmap.mmap | None) -> None:
-    data = content[:] if content else b""
-    if content:
-        content.close()
+    data = _data_of(message, content)
     declared: DeclaredShape = tuple(message["declared"])
     preparation = preparation_of(message)
-    _limit(*limits(len(data), declared, preparation))
+    num_bytes = data.size if isinstance(data, Excerpt) else len(data)
+    _limit(*limits(num_bytes, declared, preparation))
     try:
         if preparation is None:
             reply, x_DHW = _read(data, message["uri"], declared)
@@ -120,7 +120,17 @@ def _answer(channel: socket.socket, message: dict[str, Any], content: mmap.mmap 
             send(channel, reply, file)
 
 
-def _read(data: bytes, uri: str, declared: DeclaredShape) -> tuple[dict[str, Any], NDArray[Any]]:
+def _data_of(message: dict[str, Any], content: mmap.mmap | None) -> bytes | Excerpt:
+    """What was sent of the file: all of it, or the spans that are held."""
+    if content is None:
+        return b""
+    with contextlib.closing(content):
+        if message["held"] is None:
+            return content[:]
+        return Excerpt(len(content), [(start, content[start:end]) for start, end in message["held"]])
+
+
+def _read(data: bytes | Excerpt, uri: str, declared: DeclaredShape) -> tuple[dict[str, Any], NDArray[Any]]:
     volume = read_volume(data, uri, declared)
     facts = {field.name: getattr(volume, field.name) for field in fields(volume)}
     x_DHW = facts.pop("stored_DHW")
@@ -128,7 +138,7 @@ def _read(data: bytes, uri: str, declared: DeclaredShape) -> tuple[dict[str, Any
 
 
 def _prepare(
-    data: bytes, uri: str, declared: DeclaredShape, preparation: Preparation
+    data: bytes | Excerpt, uri: str, declared: DeclaredShape, preparation: Preparation
 ) -> tuple[dict[str, Any], NDArray[Any]]:
     try:
         volume = prepare_volume(data, uri, declared, preparation)

@@ -144,7 +144,8 @@ class _Decoder:
         self._channel.settimeout(_CLOCK_PER_CPU_S * cpu_s)
         wanted = None if preparation is None else astuple(preparation)
         try:
-            send(self._channel, {"uri": uri, "declared": declared, "preparation": wanted}, file)
+            request = {"uri": uri, "declared": declared, "preparation": wanted, "held": file.held}
+            send(self._channel, request, file)
             reply = receive(self._channel)
         except TimeoutError:
             self.stop()

@@ -16,6 +16,7 @@ from functools import partial
 
 from octjob.data.memory_file import MemoryFile
 from octjob.data.pool import Pool
+from octjob.data.wanted import Wanted
 from octjob.storage.base import ObjectInfo, ObjectStore
 from octjob.storage.checksum import hasher_of
 
@@ -38,15 +39,20 @@ class Downloads:
         self._connections = Pool(connections, "download")
         self._room = _Room(most_bytes)
 
-    def fetch(self, info: ObjectInfo) -> Future[MemoryFile]:
-        """The object's bytes, to be closed by the caller, as soon as they are there; waits for room until then.
+    def fetch(self, wanted: Wanted) -> Future[MemoryFile]:
+        """The bytes that are wanted, to be closed by the caller, once they are there; waits for room until then.
 
         Their number is verified; `verified` sees to the rest.
         Raises `CancelledError` after `close`; the future raises what the store raises.
         """
-        self._room.take(info.size)
-        file = MemoryFile(info.size, partial(self._room.give, info.size))
-        ranges = split(info.size, self._connections.num_free)
+        info, num_bytes = wanted.info, wanted.num_bytes
+        self._room.take(num_bytes)
+        file = MemoryFile(info.size, partial(self._room.give, num_bytes), wanted.held)
+        if wanted.spans is None:
+            ranges = split(info.size, self._connections.num_free)
+        else:
+            file.write(0, wanted.head)
+            ranges = [(start, end - start) for start, end in wanted.spans]
         whole = _Object(file, len(ranges))
         for start, length in ranges:
             part = self._connections.submit(self._fetch, info, start, length, whole)
@@ -84,10 +90,11 @@ def split(size: int, num_free: int) -> list[tuple[int, int]]:
 def verified(store: ObjectStore, info: ObjectInfo, file: MemoryFile) -> MemoryFile:
     """`file`, if it is what the store says of the object; else the object anew, in one request, checked by the store.
 
-    What comes in ranges has no checksum of its own: the object's is compared with all of them together, and where
-    the store knows none, its version with that from before. Raises what the store's `get` raises.
+    What comes in ranges has no checksum of its own: the object's is compared with all of them together. Where the
+    store knows none, or parts were left out, its version is compared with that from before. Raises what the store's
+    `get` raises.
     """
-    hasher = hasher_of(info.checksum)
+    hasher = hasher_of(info.checksum) if file.held is None else None
     if hasher is None:
         if store.head(info.key).version == info.version:
             return file

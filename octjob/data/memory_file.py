@@ -11,13 +11,19 @@ _PIECE_BYTES = 1 << 20
 
 
 class MemoryFile:
-    """`size` bytes, zeros until they are written. As a context manager it is closed at the end.
+    """`size` bytes, zeros until they are written, which take no memory. As a context manager it is closed at the end.
 
-    on_close: called once, when it is closed.
+    on_close: called once, when it is closed. held: the spans that are to be written, None for all of it.
     """
 
-    def __init__(self, size: int, on_close: Callable[[], object] | None = None) -> None:
+    def __init__(
+        self,
+        size: int,
+        on_close: Callable[[], object] | None = None,
+        held: tuple[tuple[int, int], ...] | None = None,
+    ) -> None:
         self.size = size
+        self.held = held
         self.descriptor = os.memfd_create("octjob-volume")
         self._on_close = on_close
         os.truncate(self.descriptor, size)

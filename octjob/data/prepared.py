@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from octjob.data.dicom import CorruptVolumeError, DeclaredShape, read_volume
+from octjob.data.excerpt import Excerpt
 from octjob.data.preprocess import NoContrastError, Profile, preprocess_volume, touched_depth
 
 
@@ -32,7 +33,7 @@ class PreparedVolume:
 
 
 def prepare_volume(
-    data: bytes, uri: str, declared: DeclaredShape, preparation: Preparation
+    data: bytes | Excerpt, uri: str, declared: DeclaredShape, preparation: Preparation
 ) -> PreparedVolume:
     """Decode and preprocess one file, in this process. Raises as `read_volume` does, and `CorruptVolumeError` where
     all voxels are alike."""

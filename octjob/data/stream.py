@@ -29,7 +29,7 @@ from octjob.data.cores import num_cores
 from octjob.data.pool import Pool
 from octjob.data.quarantine import CorruptVolumeError, Quarantine, Quarantined
 from octjob.data.volumes import VolumeReader
-from octjob.storage.base import ObjectInfo
+from octjob.data.wanted import Wanted
 
 Float32 = NDArray[np.float32]
 
@@ -86,7 +86,7 @@ class VolumeStream:
         self._downloads.close()
         self._decoding.close()
 
-    def _look_up(self, volume: Volume) -> Float32 | ObjectInfo:
+    def _look_up(self, volume: Volume) -> Float32 | Wanted:
         x_DHW = self._reader.cached(volume)
         return self._reader.find(volume) if x_DHW is None else x_DHW
 
@@ -95,10 +95,10 @@ class VolumeStream:
         while (asked := self._asked.get()) is not None:
             try:
                 found = asked.found.result()
-                if isinstance(found, ObjectInfo):
+                if isinstance(found, Wanted):
                     self._start_decoder()
                     arrived = self._downloads.fetch(found)
-                    made = self._decoding.after(arrived, partial(self._reader.make, asked.volume, found))
+                    made = self._decoding.after(arrived, partial(self._reader.make, asked.volume, found.info))
                     made.add_done_callback(asked.arrived)
                 else:
                     asked.x_DHW.set_result(found)
@@ -117,7 +117,7 @@ class _Asked:
     """One volume under way: what was found of it, and what comes of it."""
 
     volume: Volume
-    found: Future[Float32 | ObjectInfo]
+    found: Future[Float32 | Wanted]
     x_DHW: Future[Float32] = field(default_factory=Future)
 
     def arrived(self, made: Future[Float32]) -> None:

@@ -18,12 +18,13 @@ from octjob.data.disk_cache import DiskCache
 from octjob.data.downloads import Downloads, verified
 from octjob.data.memory_file import MemoryFile
 from octjob.data.prepared import Preparation, PreparedVolume
-from octjob.data.preprocess import Profile
+from octjob.data.preprocess import Profile, touched_depth
 from octjob.data.quarantine import CorruptVolumeError
 from octjob.data.shared_cache import SharedCache
 from octjob.data.source_versions import SourceVersions
 from octjob.data.volume_cache import Place, VolumeCache
 from octjob.data.volume_format import VolumeFormat
+from octjob.data.wanted import Wanted, wanted_of
 from octjob.spec.experiment import VolumeDtype
 from octjob.storage.base import ObjectInfo, ObjectNotFoundError, ObjectStore
 
@@ -85,10 +86,12 @@ class VolumeReader:
         """x_DHW, None where it is not kept."""
         return self._cache.get(volume.record) if self._cache else None
 
-    def find(self, volume: Volume) -> ObjectInfo:
-        """The volume's file in the store. Raises `CorruptVolumeError` if there is none."""
+    def find(self, volume: Volume) -> Wanted:
+        """The volume's file in the store, and what is wanted of it. Raises `CorruptVolumeError` if there is none."""
+        depth = touched_depth(self._preparation.profile, self._preparation.size)
         with self._naming(volume):
-            return self._store.head(volume.record.key)
+            info = self._store.head(volume.record.key)
+            return wanted_of(self._store, info, volume.record.shape, depth)
 
     def downloads(self, connections: int, most_bytes: int) -> Downloads:
         """What brings files here."""

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from octjob.data import downloads as downloads_module
 from octjob.data.downloads import LEAST_RANGE_BYTES, RANGE_BYTES, Downloads, split, verified
+from octjob.data.wanted import Wanted
 from octjob.errors import AccessError
 from octjob.storage.base import ObjectInfo, Write
 from octjob.storage.gcs import GcsStore
@@ -64,7 +65,7 @@ def test_the_first_object_comes_over_all_connections_at_once(small_ranges: None)
     store = Gate()
     store.put("a", CONTENT)
     downloads = Downloads(store, 20, 10**9)
-    first = downloads.fetch(store.head("a"))
+    first = downloads.fetch(Wanted(store.head("a")))
     until(lambda: len(store.starts) == 20)
     store.go.set()
     with first.result() as file:
@@ -85,9 +86,9 @@ def test_no_more_is_under_way_than_there_is_room_for(small_ranges: None) -> None
     for key in "abc":
         store.put(key, CONTENT)
     downloads = Downloads(store, 4, 2 * len(CONTENT))
-    files = [downloads.fetch(store.head(key)).result() for key in "ab"]
+    files = [downloads.fetch(Wanted(store.head(key))).result() for key in "ab"]
     third = []
-    thread = threading.Thread(target=lambda: third.append(downloads.fetch(store.head("c")).result()))
+    thread = threading.Thread(target=lambda: third.append(downloads.fetch(Wanted(store.head("c"))).result()))
     thread.start()
     thread.join(0.2)
     assert not third
@@ -100,7 +101,7 @@ def test_no_more_is_under_way_than_there_is_room_for(small_ranges: None) -> None
 def test_one_object_larger_than_the_room_still_comes(small_ranges: None) -> None:
     store = MemoryStore()
     store.put("a", CONTENT)
-    with Downloads(store, 4, 1000).fetch(store.head("a")).result() as file:
+    with Downloads(store, 4, 1000).fetch(Wanted(store.head("a"))).result() as file:
         assert file.read() == CONTENT
 
 
@@ -108,7 +109,7 @@ def test_closing_ends_transfers_in_their_midst(small_ranges: None) -> None:
     store = Gate()
     store.put("a", CONTENT)
     downloads = Downloads(store, 3, 10**9)
-    arriving = downloads.fetch(store.head("a"))
+    arriving = downloads.fetch(Wanted(store.head("a")))
     until(lambda: len(store.starts) == 3)
     downloads.close()
     store.go.set()
@@ -116,7 +117,7 @@ def test_closing_ends_transfers_in_their_midst(small_ranges: None) -> None:
         arriving.result(20)
     assert len(store.starts) == 3  # and no further range was begun
     with pytest.raises(CancelledError):
-        downloads.fetch(store.head("a"))
+        downloads.fetch(Wanted(store.head("a")))
 
 
 def test_a_store_that_refuses_one_range_ends_the_object_and_gives_its_room_back(small_ranges: None) -> None:
@@ -131,8 +132,8 @@ def test_a_store_that_refuses_one_range_ends_the_object_and_gives_its_room_back(
         store.put(key, CONTENT)
     downloads = Downloads(store, 4, len(CONTENT))
     with pytest.raises(AccessError, match="no"):
-        downloads.fetch(store.head("a")).result()
-    with downloads.fetch(store.head("b")).result() as file:
+        downloads.fetch(Wanted(store.head("a"))).result()
+    with downloads.fetch(Wanted(store.head("b"))).result() as file:
         assert file.read() == CONTENT
     downloads.close()
 
@@ -143,11 +144,11 @@ def test_what_is_not_what_the_store_has_is_read_again_whole(small_ranges: None) 
     old = store.head("a")
     downloads = Downloads(store, 4, 10**9)
     store.put("a", CONTENT[::-1])  # replaced after it was looked up
-    file = downloads.fetch(old).result()
+    file = downloads.fetch(Wanted(old)).result()
     with verified(store, old, file) as whole:
         assert whole.read() == CONTENT[::-1]
     sha1 = ObjectInfo("a", len(CONTENT), "", "sha1:" + "0" * 40)
-    file = downloads.fetch(sha1).result()
+    file = downloads.fetch(Wanted(sha1)).result()
     with verified(store, sha1, file) as whole:
         assert whole is not file
     downloads.close()
@@ -165,7 +166,7 @@ def test_faults_cost_their_range_alone(
         infos = [store.head(key) for key in objects]
         proxy.weather = Weather(3, 0.1, ("503", "429", "truncate", "reset", "drop_reply", "short"))
         downloads = Downloads(store, 8, 10**9)
-        arriving = [downloads.fetch(info) for info in infos]
+        arriving = [downloads.fetch(Wanted(info)) for info in infos]
         wait(arriving)
         for info, arrived in zip(infos, arriving, strict=True):
             with arrived.result() as file, verified(store, info, file) as whole:
