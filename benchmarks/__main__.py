@@ -37,6 +37,7 @@ SCRIPTS = (
     "start",
     "finetune_waiting",
     "attention",
+    "headline",
     "growth",
     "whole_dataset",
 )

@@ -29,15 +29,16 @@ from octjob.records.schema import RunEntry
 from octjob.storage.open import open_store
 from tests.doubles import sweep_results
 
-OCTJOB = Path(sys.executable).with_name("octjob")
+ROOT = Path(__file__).parents[1]
 WANTED = {36: "< 3 s", 1000: "< 30 s", 10_000: "< 600 s"}
 NUM_CONFIGS = 40
 PEER_DRAWS = 20
 _MEASURED = """
-import resource, sys
+import sys
 from octjob.cli import run
 code = run(sys.argv[1:])
-print("peak MB", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, file=sys.stderr)
+from benchmarks.figures import peak_mib
+print("peak MB", round(peak_mib()), file=sys.stderr)
 sys.exit(code)
 """
 
@@ -52,15 +53,15 @@ def main() -> None:
         for count in args.runs:
             root = Path(folder) / str(count)
             write_results(root, count)
-            cpu_s, megabytes = _measured("collect", str(root))
+            cpu_s, megabytes = measured("collect", str(root))
             peer = count * NUM_DRAWS * per_draw
             what = f"collect {count:,} runs"
             figures.append(
                 Figure(what, "CPU s", cpu_s, peer, "scikit-learn's draws", wanted=WANTED.get(count, ""))
             )
             figures.append(Figure(f"{what}, peak memory", "MB", megabytes))
-        path = _sweep_file(Path(folder), args.planned)
-        cpu_s, megabytes = _measured("plan", "--offline", "--matrix", str(path))
+        path = many_runs(Path(folder), args.planned)
+        cpu_s, megabytes = measured("plan", "--offline", "--matrix", str(path))
     figures.append(Figure(f"plan {args.planned:,} runs", "CPU s", cpu_s, wanted="< 3 s"))
     figures.append(Figure(f"plan {args.planned:,} runs, peak memory", "MB", megabytes))
     tell(args, "Many runs", figures, [f"Peer: {PEER_DRAWS} draws timed, {NUM_DRAWS} counted for each run."])
@@ -86,7 +87,7 @@ def write_results(root: Path, count: int) -> None:
     write_sweep(store, sweep_results.sweep(entries, baseline="c0"))
 
 
-def _sweep_file(folder: Path, count: int) -> Path:
+def many_runs(folder: Path, count: int) -> Path:
     """Ten checkpoints and as many learning rates as make `count` runs."""
     sweep = {
         "name": "many",
@@ -101,11 +102,11 @@ def _sweep_file(folder: Path, count: int) -> Path:
     return path
 
 
-def _measured(*command: str) -> tuple[float, float]:
+def measured(*command: str) -> tuple[float, float]:
     """CPU seconds and peak megabytes of an octjob command in a process of its own."""
     with spent() as used:
         done = subprocess.run(
-            [sys.executable, "-c", _MEASURED, *command], capture_output=True, text=True, check=True
+            [sys.executable, "-c", _MEASURED, *command], capture_output=True, text=True, check=True, cwd=ROOT
         )
     found = re.search(r"peak MB (\d+)", done.stderr)
     assert found is not None, done.stderr

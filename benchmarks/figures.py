@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
+import re
 import resource
 import time
 from collections.abc import Iterator, Sequence
@@ -104,6 +106,12 @@ def table(figures: Sequence[Figure]) -> str:
 
 def _named(number: float | None, name: str) -> str:
     return "" if number is None else f"{number:.3g} ({name})" if name else f"{number:.3g}"
+
+
+def peak_mib() -> float:
+    """The most memory of this process; `ru_maxrss` would count what its parent had when it was forked."""
+    found = re.search(r"^VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+    return int(found[1]) / 1024 if found else math.nan
 
 
 def _cpu_s() -> float:
