@@ -65,9 +65,9 @@ def volumes(sizes: Sequence[int]) -> tuple[list[Figure], list[str]]:
     """A probe on the cached features of more and more volumes."""
     found = {size: probe(size) for size in sizes}
     figures = []
-    for size, (stages, peak_mib) in found.items():
+    for size, (stages, most_mib) in found.items():
         figures.append(Figure(f"probe on {size:,} volumes, after the imports", "CPU s", sum(stages.values())))
-        figures.append(Figure(f"probe on {size:,} volumes, peak memory", "MiB", peak_mib))
+        figures.append(Figure(f"probe on {size:,} volumes, peak memory", "MiB", most_mib))
     last, before = found[sizes[-1]][0], found[sizes[-2]][0]
     heaviest = max(last, key=lambda stage: last[stage])
     stages = ", ".join(
