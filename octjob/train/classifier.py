@@ -11,13 +11,18 @@ from octjob.models.pooling import pool_tokens
 from octjob.spec.experiment import Experiment
 
 
+def head_kind(experiment: Experiment) -> HeadKind:
+    """The kind of head that is configured."""
+    settings = experiment.model.head
+    attentive = experiment.model.pool_method == "attentive"
+    return "attentive" if attentive else "mlp" if settings.hidden else "linear"
+
+
 def make_head(experiment: Experiment, in_dim: int, seed: int) -> Head:
     """The configured head, initialised from `seed` alone."""
     settings = experiment.model.head
-    attentive = experiment.model.pool_method == "attentive"
-    kind: HeadKind = "attentive" if attentive else "mlp" if settings.hidden else "linear"
     return build_head(
-        kind,
+        head_kind(experiment),
         in_dim,
         experiment.classes.num_classes,
         seed=seed,

@@ -12,8 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from octjob.models.heads import LinearHead, MlpHead
+from octjob.models.heads import HeadKind, LinearHead, MlpHead
 
+# What can be stacked; other kinds of heads train one by one.
+STACKED: tuple[HeadKind, ...] = ("linear", "mlp")
 Weights = dict[str, Tensor]
 
 

@@ -23,13 +23,13 @@ from octjob.models.checkpoint import LoadedEncoder
 from octjob.models.fingerprint import relative_distance
 from octjob.runtime.base import Runtime
 from octjob.spec.experiment import Experiment
-from octjob.train.classifier import Classifier, make_head
+from octjob.train.classifier import Classifier, head_kind, make_head
 from octjob.train.joint import Joint
 from octjob.train.logistic import EigenBasis, fit_logistic
 from octjob.train.loop import Hooks, Loop, State, Task
 from octjob.train.scoring import Logits, Scorer
 from octjob.train.source import FeatureSource, VolumeSource
-from octjob.train.stack import Weights
+from octjob.train.stack import STACKED, Weights
 from octjob.train.streams import Member
 from octjob.train.together import together
 from octjob.train.units import Indices, Unit
@@ -151,8 +151,9 @@ class ProbeTrainer:
         )
 
 
-class AttentiveTrainer:
-    """Attentive heads on tokens of a frozen encoder, float32 (V, N, T, E); view 0 is the volume itself."""
+class OneByOneTrainer:
+    """Heads that do not stack, on features (V, N, E) or tokens (V, N, T, E) of a frozen encoder, float32; view 0 is
+    the volume itself."""
 
     def __init__(self, experiment: Experiment, scorer: Scorer, x_VN: Tensor, runtime: Runtime) -> None:
         self.experiment = experiment
@@ -323,6 +324,6 @@ def make_trainer(
     if isinstance(inputs, Tensor):
         if experiment.train.optimizer == "LBFGS":
             return LogisticTrainer(experiment, scorer, inputs)
-        attentive = experiment.model.pool_method == "attentive"
-        return (AttentiveTrainer if attentive else ProbeTrainer)(experiment, scorer, inputs, runtime)
+        stacks = head_kind(experiment) in STACKED
+        return (ProbeTrainer if stacks else OneByOneTrainer)(experiment, scorer, inputs, runtime)
     return FinetuneTrainer(experiment, scorer, loaded, inputs, runtime, microbatches)
