@@ -71,7 +71,7 @@ def test_the_submitters_rights(control_plane: ClusterAccess, installed: str) -> 
             "clusterqueues.kueue.x-k8s.io: get list",
             "customresourcedefinitions.apiextensions.k8s.io jobsets.jobset.x-k8s.io: get",
             "events: list",
-            "jobs.batch: create get list watch",
+            "jobs.batch: create delete get list patch watch",
             "jobsets.jobset.x-k8s.io: create delete get list patch watch",
             "localqueues.kueue.x-k8s.io: get list",
             "nodes: get list",
