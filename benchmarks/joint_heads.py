@@ -101,9 +101,13 @@ def ours(job: Job, heads: Grid) -> None:
         unit = Unit(seed, 0, np.arange(job.volumes), NOBODY, NOBODY)
         task = Task(unit, label_N, None, lambda positions, logits_NK: {})
         members.append(Member(task, experiment.model_copy(update={"train": train}), x_VN))
-    size = most_together(experiment, (1, job.volumes, job.width))
-    for first in range(0, len(members), size):
-        Joint(members[first : first + size], Single(job.device)).run(Silent())
+    # A seed's heads see the same batches: parts of equal size, none with heads of two seeds.
+    most = most_together(experiment, (1, job.volumes, job.width))
+    for seed in sorted({member.unit.seed for member in members}):
+        own = [member for member in members if member.unit.seed == seed]
+        size = -(-len(own) // -(-len(own) // most))
+        for first in range(0, len(own), size):
+            Joint(own[first : first + size], Single(job.device)).run(Silent())
 
 
 def one_after_the_other(job: Job, heads: Grid) -> None:
