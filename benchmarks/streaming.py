@@ -135,6 +135,9 @@ def peers(folder: Path, url: str, rate: float, size_mb: float, figures: list[Fig
             notes.append(f"{name} did not read from the server: {said[:300]}")
             continue
         found = json.loads(done.stdout.splitlines()[-1])
+        if not found["number"]:
+            notes.append(f"{name} read nothing from the server, without an error.")
+            continue
         figures.append(
             Figure(
                 "8 connections, octjob decoding",
