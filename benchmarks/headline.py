@@ -17,6 +17,7 @@ from benchmarks.simulated import SCORED, as_scores, equal_runs, labels
 from octjob.evaluate import ParticipantScores
 from octjob.evaluate.lead import recognisable_lead
 from octjob.evaluate.metrics import mean_over_seeds
+from octjob.evaluate.threads import plain_linear_algebra
 from octjob.leaderboard.ranking import draw_all, standing
 
 METRIC = "macro_auroc"
@@ -31,17 +32,24 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--sweeps", type=int, default=500)
     args = parser.parse_args()
+    # As `collect` does: many small products, which threads only slow.
+    with plain_linear_algebra():
+        tell(args, "The sentence of the report", shares(args.sweeps))
+
+
+def shares(num_sweeps: int) -> list[Figure]:
+    """How often it is said, of so many sweeps of each kind."""
     figures = []
     truths = [true_auroc(signal) for signal in _SIGNALS]
     for n, counts in SCORED.items():
         rng = np.random.default_rng(n)
         null = [
             told(dict(zip(NAMES, equal_runs(len(NAMES), counts, SIGNAL, SHARED, rng), strict=True)), seed)
-            for seed in range(args.sweeps)
+            for seed in range(num_sweeps)
         ]
         lead = float(np.median([stated for _, _, stated in null]))
         better = float(np.interp(truths[0] + lead, truths, _SIGNALS))
-        planted = [told(one_better(counts, better, rng), seed) for seed in range(args.sweeps)]
+        planted = [told(one_better(counts, better, rng), seed) for seed in range(num_sweeps)]
         named = [clear and leader == "c0.k0" for clear, leader, _ in planted]
         figures += [
             Figure(
@@ -58,7 +66,7 @@ def main() -> None:
                 wanted=">= 80",
             ),
         ]
-    tell(args, "The sentence of the report", figures)
+    return figures
 
 
 def told(runs: dict[str, ParticipantScores], seed: int) -> tuple[bool, str, float]:
