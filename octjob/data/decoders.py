@@ -110,7 +110,12 @@ class _Decoder:
             # -P: no module of the current folder, whatever it is, takes the place of an installed one.
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "octjob.data.decoder", str(theirs.fileno())],
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
+                env=os.environ
+                | {
+                    "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
+                    # One of several such processes; more threads would take each other's cores.
+                    "OMP_NUM_THREADS": "1",
+                },
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

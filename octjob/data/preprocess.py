@@ -110,7 +110,8 @@ def _moments(y_dhw: Float32) -> tuple[float, float]:
     for y_hw in y_dhw:
         y_n[:] = y_hw.ravel()
         total += float(y_n.sum())
-        squares += float(y_n @ y_n)
+        # Not `@`: its threads would spin for a while after each B-scan, on cores that decode other volumes.
+        squares += float(np.einsum("n,n->", y_n, y_n))
     mean = total / y_dhw.size
     return mean, float(np.sqrt(max(0.0, squares / y_dhw.size - mean**2)))
 
