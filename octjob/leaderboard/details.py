@@ -43,7 +43,8 @@ class Curve:
 
 @dataclass(frozen=True)
 class Subgroup:
-    """The metric on the volumes of one site, device or eye. value: None where a class is missing there."""
+    """The metric on the volumes of one site, device or eye. value: None where it is not
+    defined there: a class is missing, or what one pass scored."""
 
     field: Field
     name: str

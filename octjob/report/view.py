@@ -192,6 +192,8 @@ def reason_of(row: Json) -> str:
     if row["verdict"] == "no_signal":
         return f"{words}: permuted labels do as well (p = {row['signal']['p_holm']:.2g})"
     first = row["reasons"][0] if row["reasons"] else ""
+    if row["verdict"] == "ok" and first:
+        return shortened(first)
     return f"{words}: {shortened(first)}" if first else words
 
 

@@ -6,6 +6,7 @@ batch, E features, H hidden features, K classes. Parameters are (A, out, in) and
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -19,7 +20,7 @@ STACKED: tuple[HeadKind, ...] = ("linear", "mlp")
 Weights = dict[str, Tensor]
 
 
-class Stack:
+class Stack(ABC):
     """Heads that see batches of the same shape, each those of its stream.
 
     scale_A: what each head's parameters are multiplied with before use, or None for 1. One step for all heads then
@@ -34,13 +35,13 @@ class Stack:
         self.num_shared = len(first) // num_streams
         self.scale_SBRK = None if scale_A is None else scale_A.view(num_streams, 1, self.num_shared, 1)
 
+    @abstractmethod
     def forward(self, x_SBE: Tensor, mask_SBF: Tensor | None) -> Tensor:
         """Logits (S, B, R, K). mask: what dropout multiplies its features with, the same for a stream's heads."""
-        raise NotImplementedError
 
+    @abstractmethod
     def backward(self, gradient_SBRK: Tensor) -> None:
         """From the gradient of the logits that `forward` gave last, set `gradients`."""
-        raise NotImplementedError
 
     def _linear(self, name: str, x_SBF: Tensor) -> Tensor:
         """A layer on what all heads of a stream see: (S, B, F) -> (S, B, R, out)."""
