@@ -43,8 +43,10 @@ class Curve:
 
 @dataclass(frozen=True)
 class Subgroup:
-    """The metric on the volumes of one site, device or eye. value: None where it is not
-    defined there: a class is missing, or what one pass scored."""
+    """The metric on the volumes of one site, device or eye.
+
+    value: None where it is not defined there: a class is missing, or what one pass scored.
+    """
 
     field: Field
     name: str
