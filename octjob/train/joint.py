@@ -1,7 +1,8 @@
 """Heads on cached features, trained together: one batched step for all of them, the numbers of one by one.
 
 Every process of a runtime computes all of it: a head's step is less work than a message. Everything the next step
-depends on is in `Joint.state()`.
+depends on is in `Joint.state()`. On a CPU a head's numbers are the same bits in whatever company: one thread, and see
+`octjob.train.stack`.
 
 Shapes: A heads that still train, S streams of batches, R heads of each stream, T steps of an epoch, B rows of a
 step, V views, N volumes, E features, F features under dropout, K classes.
@@ -10,7 +11,8 @@ step, V views, N volumes, E features, F features under dropout, K classes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
@@ -19,6 +21,7 @@ import torch
 from torch import Tensor
 
 from octjob.data.augment import IDENTITY
+from octjob.errors import DataError
 from octjob.models.heads import LinearHead, MlpHead, apply_head
 from octjob.runtime.base import Runtime
 from octjob.train import epoch
@@ -27,7 +30,7 @@ from octjob.train.loop import Hooks, State
 from octjob.train.loss import loss_gradient, make_loss
 from octjob.train.schedule import lr_factor
 from octjob.train.scoring import Logits
-from octjob.train.stack import Weights, clip, make_stack, stacked
+from octjob.train.stack import Weights, clip, make_stack, roomy, stacked
 from octjob.train.stack_optimizer import make_stack_optimizer, no_moments
 from octjob.train.streams import Batches, Member, Streams
 from octjob.train.units import Indices, Unit
@@ -35,7 +38,8 @@ from octjob.train.units import Indices, Unit
 
 @dataclass
 class Standing:
-    """How far one head has come. `last_weights` are there once it has ended."""
+    """How far one head has come. `last_weights` are there once it has ended, `failure` where its loss was not
+    finite."""
 
     epochs_run: int = 0
     best_metric: float | None = None
@@ -44,26 +48,39 @@ class Standing:
     last_weights: Weights | None = None
     bad_epochs: int = 0
     stopped_early: bool = False
+    failure: str | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Before the last epoch."""
+        return self.stopped_early or self.failure is not None
 
 
 class Joint:
-    """Trains the heads of all `members` to their ends."""
+    """Trains the heads of all `members` to their ends.
 
-    def __init__(self, members: Sequence[Member], runtime: Runtime) -> None:
+    The first `num_own`, or all, are those of whoever is told of epochs and saves the state, which has these alone: as
+    no head depends on another, they go on in other company, or in none. `beside`: the history of the rest, whose
+    failures stay theirs.
+    """
+
+    def __init__(self, members: Sequence[Member], runtime: Runtime, num_own: int | None = None) -> None:
         self.members = members
         self.runtime = runtime
+        self.num_own = len(members) if num_own is None else num_own
+        self.beside: list[list[dict[str, Any]]] = [[] for _ in members[self.num_own :]]
         self.experiment = members[0].experiment
         self.standings = [Standing() for _ in members]
         self.epoch = self.step = 0
         # Features lie in memory.
         self.waited = 0.0
-        # The epoch's logits (K, S, B, R), step by step.
+        # The epoch's logits (A, K, B), step by step.
         self._seen: list[Tensor] = []
         streams = Streams(members)
         self.streams, self._x_row_E = streams, runtime.constant(streams.x_row_E)
         self.steps_per_epoch = streams.num_steps
-        rate = self.experiment.train.lr_head
-        self._scale = [member.experiment.train.lr_head / rate for member in members]
+        # Of every head its own, be it alone: what it is multiplied with is then the same in any company.
+        self._scale = [member.experiment.train.lr_head for member in members]
         heads = [_head(members[i]) for i in streams.active]
         parameters = self._times_scale(stacked(heads), -1)
         moments = no_moments(self.experiment.train.optimizer, parameters)
@@ -71,48 +88,52 @@ class Joint:
 
     @property
     def units(self) -> list[Unit]:
-        """Those of the members."""
-        return [member.unit for member in self.members]
+        """Those of the members that are the caller's own."""
+        return [member.unit for member in self.members[: self.num_own]]
 
     @property
     def name(self) -> str:
         """For states: another composition has another one."""
-        return "heads of " + " ".join(unit.name for unit in self.units)
+        return "stacked heads of " + " ".join(unit.name for unit in self.units)
 
     @property
     def best_metric(self) -> float | None:
-        """The best value of the metric that the first member watches, of any head."""
-        found = [s.best_metric for s in self.standings if s.best_metric is not None]
+        """The best value of the metric that the first member watches, of any of its own heads."""
+        own = self.standings[: self.num_own]
+        found = [s.best_metric for s in own if s.best_metric is not None]
         stopping = self.experiment.train.early_stopping
         return None if not found else min(found) if stopping.metric == "loss" else max(found)
 
     def run(self, hooks: Hooks) -> None:
         """Train every head to its end."""
-        while self.epoch < self.experiment.train.epochs and self._going():
-            batches = self._train_epoch(hooks)
-            records = self._end_epoch(batches, lambda: hooks.after_step(self))
-            hooks.after_epoch(self, records)
+        with one_thread():
+            while self.epoch < self.experiment.train.epochs and self._going():
+                batches = self._train_epoch(hooks)
+                records = self._end_epoch(batches, lambda: hooks.after_step(self))
+                hooks.after_epoch(self, records)
 
     def _place(self, parameters: Weights, moments: dict[str, Weights]) -> None:
         """Take up the active heads' numbers, which are on the CPU."""
-        constant, active = self.runtime.constant, self.streams.active
+        streams = self.streams
+        constant, active = self.runtime.constant, streams.active
         trains = [self.members[i].experiment.train for i in active]
         scale = [self._scale[i] for i in active]
         decay = [s * train.weight_decay for s, train in zip(scale, trains, strict=True)]
         largest = [train.grad_clip or math.inf for train in trains]
         self._stack = make_stack(
-            {name: constant(x) for name, x in parameters.items()},
-            len(self.streams.groups),
-            None if set(self._scale) == {1.0} else constant(torch.tensor(scale)),
+            self._placed(parameters), len(streams.groups), streams.num_rows, constant(torch.tensor(scale))
         )
         self._optimizer = make_stack_optimizer(
             self.experiment.train.optimizer,
-            {kind: {name: constant(x) for name, x in some.items()} for kind, some in moments.items()},
+            {kind: self._placed(some) for kind, some in moments.items()},
             self.runtime,
         )
         self._decay_A = constant(torch.tensor(decay)) if any(decay) else None
         self._largest_A = constant(torch.tensor(largest)) if min(largest) < math.inf else None
         self.runtime.end_step()
+
+    def _placed(self, parameters: Weights) -> Weights:
+        return {name: roomy(self.runtime.constant(x)) for name, x in parameters.items()}
 
     def _train_epoch(self, hooks: Hooks) -> Batches:
         """All steps that are left of the epoch; returns its batches."""
@@ -130,16 +151,16 @@ class Joint:
 
     def _take(self, batch: Batches, mask_SBF: Tensor | None) -> None:
         x_SBE = self._x_row_E.index_select(0, batch.row.flatten()).view(*batch.row.shape, -1)
-        logits_KSBR = self._stack.forward(x_SBE, mask_SBF).permute(3, 0, 1, 2).contiguous()
-        gradient_KSBR = loss_gradient(self.experiment.train, logits_KSBR, batch.target) * batch.weight
-        self._stack.backward(gradient_KSBR.permute(1, 2, 3, 0))
+        logits_AKB = self._stack.forward(x_SBE, mask_SBF)
+        logits_SRKB = logits_AKB.view(len(x_SBE), -1, *logits_AKB.shape[1:])
+        gradient_SRKB = loss_gradient(self.experiment.train, logits_SRKB, batch.target) * batch.weight
+        self._stack.backward(gradient_SRKB.flatten(0, 1))
         # Loss and accuracy are worked out at the end of the epoch, for all of its steps in one go.
-        self._seen.append(logits_KSBR)
+        self._seen.append(logits_AKB)
         if self._largest_A is not None:
             clip(list(self._stack.gradients.values()), self._largest_A)
         number = self.epoch * self.steps_per_epoch + self.step
-        lr = self.experiment.train.lr_head * self._factor(number)
-        self._optimizer.step(self._stack, self._decay_A, number + 1, lr)
+        self._optimizer.step(self._stack, self._decay_A, number + 1, self._factor(number))
         self.runtime.end_step()
 
     def _factor(self, number: int) -> float:
@@ -147,35 +168,45 @@ class Joint:
         return lr_factor(number, self.steps_per_epoch, train.epochs, train.warmup_epochs, train.scheduler)
 
     def _end_epoch(self, batches: Batches, check: Callable[[], None]) -> list[dict[str, Any]]:
-        """Score every head that has not ended, then let those go that have."""
+        """Score every head that has not ended, then let those go that have; returns the lines of the caller's own."""
         heads, sums_A2, going = self._heads(), self._sums(batches), self._going()
-        records, watched = [], []
+        records: dict[int, dict[str, Any]] = {}
+        watched: dict[int, float | None] = {}
         for a, i in going:
-            record, value = self._scored(self.members[i], heads[a], sums_A2[a], check)
-            records.append(record)
-            watched.append(value)
+            try:
+                records[i], watched[i] = self._scored(self.members[i], heads[a], sums_A2[a], check)
+            except DataError as error:
+                if i < self.num_own:
+                    raise
+                self.standings[i].failure = error.message
         # Processes whose kernels round differently shall agree on who goes on.
         watched = self.runtime.share(lambda: watched)
-        for (a, i), value in zip(going, watched, strict=True):
-            self._note(i, heads[a], value)
+        for a, i in going:
+            if self.standings[i].failure is None:
+                self._note(i, heads[a], watched[i])
+        for i in records.keys() - set(range(self.num_own)):
+            self.beside[i - self.num_own].append(records[i])
         self.epoch += 1
         self.step = 0
         self._let_go()
-        return records
+        return [record for i, record in records.items() if i < self.num_own]
 
     def _going(self) -> list[tuple[int, int]]:
         """The heads that have not ended: their places in the stack and among the members."""
-        return [(a, i) for a, i in enumerate(self.streams.active) if not self.standings[i].stopped_early]
+        return [(a, i) for a, i in enumerate(self.streams.active) if not self.standings[i].ended]
 
     def _sums(self, batches: Batches) -> list[list[float]]:
         """For each active head the epoch's sums: of weighted losses by the size of a step, and of those right."""
-        logits_TKSBR = self.runtime.to_host(torch.stack(self._seen))
-        label_TSBR = batches.target.argmax(1).expand_as(logits_TKSBR[:, 0])
-        loss_TSBR = batches.weight * make_loss(self.experiment.train)(logits_TKSBR, label_TSBR)
-        # Along the last axis it is five times as fast.
-        predicted_TSBR = logits_TKSBR.movedim(1, -1).contiguous().argmax(-1)
-        right_TSBR = (predicted_TSBR == label_TSBR) & (batches.weight > 0)
-        sums_A = [x.sum((0, 2), dtype=torch.float64).flatten() for x in (loss_TSBR, right_TSBR)]
+        logits_TAKB = self.runtime.to_host(torch.stack(self._seen))
+        logits_ATBK = logits_TAKB.permute(1, 0, 3, 2).contiguous()
+        label_TSB = batches.target[:, :, 0].argmax(2)
+        shared = logits_ATBK.shape[0] // label_TSB.shape[1]
+        label_ATB = label_TSB.transpose(0, 1).repeat_interleave(shared, 0)
+        weight_TSRB = batches.weight.squeeze(3).expand(-1, -1, shared, -1)
+        weight_ATB = weight_TSRB.flatten(1, 2).transpose(0, 1)
+        loss = make_loss(self.experiment.train)(logits_ATBK.flatten(0, 2), label_ATB.flatten())
+        right_ATB = (logits_ATBK.argmax(-1) == label_ATB) & (weight_ATB > 0)
+        sums_A = [x.flatten(1).double().sum(1) for x in (loss.view_as(weight_ATB) * weight_ATB, right_ATB)]
         sums_A2: list[list[float]] = torch.stack(sums_A, 1).tolist()
         return sums_A2
 
@@ -241,22 +272,23 @@ class Joint:
         return cast(Weights, self.standings[i].last_weights)
 
     def state(self) -> State:
-        """Everything that follows from the steps taken, as tensors of the CPU and plain values."""
-        there = {
-            "parameters": self._stack.parameters,
-            "moments": self._optimizer.moments,
-            "seen": list(self._seen),
-        }
+        """Everything that follows from the steps taken, as tensors of the CPU and plain values, of the own heads."""
+        own = [a for a, i in enumerate(self.streams.active) if i < self.num_own]
+        parameters, moments, seen = self.runtime.to_host(
+            (self._stack.parameters, self._optimizer.moments, list(self._seen))
+        )
         return {
-            **self.runtime.to_host(there),
-            "standings": [asdict(standing) for standing in self.standings],
-            "active": list(self.streams.active),
+            "parameters": _rows(parameters, own),
+            "moments": {kind: _rows(some, own) for kind, some in moments.items()},
+            "seen": [logits_AKB[own] for logits_AKB in seen],
+            "standings": [asdict(standing) for standing in self.standings[: self.num_own]],
+            "active": [self.streams.active[a] for a in own],
             "epoch": self.epoch,
             "step": self.step,
         }
 
     def load_state(self, state: State) -> None:
-        """Continue from `state()`."""
+        """Continue from `state()`, the own heads without others."""
         self.epoch, self.step = state["epoch"], state["step"]
         self.standings = [Standing(**standing) for standing in state["standings"]]
         self.streams.keep(state["active"])
@@ -293,9 +325,7 @@ class Joint:
 
     def _times_scale(self, parameters: Weights, power: int) -> Weights:
         """The active heads' parameters on the CPU times their scale, or divided by it."""
-        if set(self._scale) == {1.0}:
-            return parameters
-        scale_A = torch.tensor([self._scale[i] ** power for i in self.streams.active])
+        scale_A = torch.tensor([self._scale[i] for i in self.streams.active]) ** power
         return {name: x * scale_A.view(-1, *[1] * (x.ndim - 1)) for name, x in parameters.items()}
 
 
@@ -317,3 +347,15 @@ def _copied(weights: Weights) -> Weights:
 
 def _rows(parameters: Weights, rows: Sequence[int]) -> Weights:
     return {name: x[list(rows)] for name, x in parameters.items()}
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch's operations on the CPU take one thread: the arithmetic of a head is too little for two, and what each of
+    two adds up depends on how many heads there are."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

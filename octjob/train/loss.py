@@ -24,19 +24,30 @@ def make_loss(train: Train) -> Loss:
 
     def loss(logits_BK: Tensor, label_B: Tensor) -> Tensor:
         loss_B = F.cross_entropy(logits_BK, label_B, reduction="none")
-        return (-torch.expm1(-loss_B)) ** gamma * loss_B if gamma else loss_B
+        return _power(-torch.expm1(-loss_B), gamma) * loss_B if gamma else loss_B
 
     return loss
 
 
 def loss_gradient(train: Train, logits: Tensor, target: Tensor) -> Tensor:
-    """The gradient of each row's loss (...) by its logits (K, ...), in closed form: like the logits.
+    """The gradient of each row's loss by its logits (..., K, B), in closed form: like the logits.
 
-    target: float, 1 for a row's class and 0 for the others, (K, ...) or what broadcasts to it.
+    target: float, 1 for a row's class and 0 for the others, (..., K, B) or what broadcasts to it. By operations on
+    single elements: those that torch has for all of this round what is left of a vector otherwise.
     """
-    gradient = logits.softmax(0) - target
+    below = logits - logits.amax(-2, keepdim=True)
+    exponential = below.exp()
+    total = exponential.sum(-2, keepdim=True)
+    gradient = exponential / total - target
     if train.loss == "focal" and train.focal_gamma:
-        loss = -(logits.log_softmax(0) * target).sum(0)
+        loss = total.log() - (below * target).sum(-2, keepdim=True)
         gamma, others = train.focal_gamma, -torch.expm1(-loss)
-        gradient = gradient * (others**gamma + gamma * others ** (gamma - 1) * (-loss).exp() * loss)
+        gradient = gradient * (
+            _power(others, gamma) + gamma * _power(others, gamma - 1) * (-loss).exp() * loss
+        )
     return gradient
+
+
+def _power(x: Tensor, exponent: float) -> Tensor:
+    """x ** exponent for x >= 0."""
+    return (x.log() * exponent).exp() if exponent else torch.ones_like(x)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from octjob.runtime.base import Runtime
-from octjob.train.stack import Stack, Weights
+from octjob.train.stack import Stack, Weights, whole
 
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
 MOMENTUM = 0.9
@@ -29,6 +29,7 @@ class StackOptimizer(Protocol):
         """Step `number`, from 1 on, at the learning rate `lr` of a head of scale 1.
 
         decay_A: each head's weight decay times its scale, on the device; it acts on matrices only.
+        All tensors are `roomy`.
         """
         ...
 
@@ -47,13 +48,21 @@ class StackAdamW:
             return
         if decay_A is not None:
             _decay(stack, torch.add(1.0, decay_A, alpha=-lr))
-        values = list(stack.parameters.values())
+        values, gradients, means, squares = (
+            [whole(x) for x in weights.values()]
+            for weights in (
+                stack.parameters,
+                stack.gradients,
+                self.moments["exp_avg"],
+                self.moments["exp_avg_sq"],
+            )
+        )
         count = torch.full((), float(number), device=values[0].device)
         torch._fused_adamw_(
             values,
-            list(stack.gradients.values()),
-            list(self.moments["exp_avg"].values()),
-            list(self.moments["exp_avg_sq"].values()),
+            gradients,
+            means,
+            squares,
             [],
             [count] * len(values),
             lr=lr,

@@ -49,9 +49,9 @@ class Member:
 class Batches:
     """Batches of an epoch, with T first, or of one step.
 
-    row: int64 (T, S, B), rows of `Streams.x_row_E`. target: float32 (T, K, S, B, 1), 1 for a row's class.
-    weight: float32 (T, S, B, R), or (T, S, B, 1) where a stream's heads weigh alike: class weight by the samples of a
-    full step, 0 for padding.
+    row: int64 (T, S, B), rows of `Streams.x_row_E`. target: float32 (T, S, 1, K, B), 1 for a row's class.
+    weight: float32 (T, S, R, 1, B), or (T, S, 1, 1, B) where a stream's heads weigh alike: class weight by the
+    samples of a full step, 0 for padding.
     """
 
     row: Tensor
@@ -72,7 +72,7 @@ class Streams:
     """Heads by what they see: those of one stream see the same batches, in every epoch.
 
     x_row_E: the features of all, a row for each view and volume. active: the heads that still train, by their place
-    among the members, a stream's as neighbours. groups: these, stream by stream, equally many in each.
+    among the members, a stream's as neighbours. groups: these, stream by stream, equally many in each. num_rows: B.
     """
 
     def __init__(self, members: Sequence[Member]) -> None:
@@ -92,6 +92,8 @@ class Streams:
             key = (unit.seed, unit.train_N.tobytes(), id(member.x_VN))
             streams.setdefault(key, []).append(i)
         self._stream = {i: number for number, group in enumerate(streams.values()) for i in group}
+        # Whoever the members are: a product over more rows may be rounded otherwise.
+        self.num_rows = epochs.step_size(self._experiment, self._num_volumes)
         self.keep(sorted(range(len(members)), key=lambda i: self._stream[i]))
 
     def keep(self, active: Sequence[int]) -> None:
@@ -102,8 +104,6 @@ class Streams:
             groups.setdefault(self._stream[i], []).append(i)
         equal = len({len(group) for group in groups.values()}) == 1
         self.groups = list(groups.values()) if equal else [[i] for i in self.active]
-        sizes = [epochs.step_size(self._experiment, len(self.members[i].unit.train_N)) for i in self.active]
-        self._num_rows = max(sizes, default=0)
 
     @property
     def num_steps(self) -> int:
@@ -115,7 +115,11 @@ class Streams:
         parts = [self._of_stream(group, epoch) for group in self.groups]
         row, label, weight = (torch.from_numpy(np.stack(x, axis=1)) for x in zip(*parts, strict=True))
         target_TSBK = one_hot(label, self._experiment.classes.num_classes).float()
-        return Batches(row, target_TSBK.permute(0, 3, 1, 2)[..., None].contiguous(), weight)
+        return Batches(
+            row,
+            target_TSBK.transpose(2, 3)[:, :, None].contiguous(),
+            weight.transpose(2, 3)[:, :, :, None].contiguous(),
+        )
 
     def _of_stream(self, group: Sequence[int], epoch: int) -> tuple[Array, Array, Array]:
         """Rows and labels (T, B), weights (T, B, R) or (T, B, 1)."""
@@ -125,8 +129,8 @@ class Streams:
         view_N = epochs.views(unit.seed, epoch, self._num_views, self._num_volumes)
         row_n = self._first_row[group[0]] + view_N[position_n] * self._num_volumes + position_n
         weight_nR = self._weights(group, label_N[position_n])
-        padding = self.num_steps * self._num_rows - len(position_n)
-        shape = (self.num_steps, self._num_rows)
+        padding = self.num_steps * self.num_rows - len(position_n)
+        shape = (self.num_steps, self.num_rows)
         return (
             np.pad(row_n, (0, padding), mode="edge").reshape(shape),
             np.pad(label_N[position_n], (0, padding)).reshape(shape),
@@ -159,9 +163,9 @@ class Streams:
     def _drawn(self, seed: int, num_samples: int, epoch: int, step: int) -> Tensor:
         """(B, F) for a head of that seed with so many samples."""
         head, size = self._experiment.model.head, self._experiment.data.batch_size
-        mask_BF = torch.zeros(self._num_rows, head.hidden or self.x_row_E.shape[-1])
+        mask_BF = torch.zeros(self.num_rows, head.hidden or self.x_row_E.shape[-1])
         first = step * self._experiment.train.accumulate
-        for number, place in enumerate(range(0, self._num_rows, size), first + 1):
+        for number, place in enumerate(range(0, self.num_rows, size), first + 1):
             num_rows = min(size, num_samples - (number - 1) * size)
             if num_rows > 0:
                 generator = torch.Generator().manual_seed(seed_of((seed, epoch, number)))

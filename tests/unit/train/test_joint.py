@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from octjob.data.sampling import class_weights
@@ -283,6 +283,111 @@ def test_a_state_that_was_taken_is_not_changed_by_later_steps() -> None:
     Joint([member(unit(seed, 0), config({})) for seed in (1, 2)], CPU).run(hooks)
     torch.save(hooks.state, later)
     assert later.getvalue() == hooks.saved.getvalue()
+
+
+THREE = ((1, 0), (2, 2), (1, 1))
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    batch_size=st.integers(1, 30),
+    width=st.sampled_from([5, 7, 32, 200]),
+    num_classes=st.sampled_from([2, 4, 5]),
+    own=st.just(list(THREE))
+    | st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), min_size=1, max_size=3, unique=True),
+    rates=st.lists(st.sampled_from([0.001, 0.004, 0.02]), min_size=1, max_size=7),
+    train=st.fixed_dictionaries(
+        {
+            "optimizer": st.sampled_from(["AdamW", "SGD"]),
+            "weight_decay": st.sampled_from([0.0, 0.05]),
+            "loss": st.sampled_from(["cross_entropy", "focal"]),
+            "focal_gamma": st.just(1.5),
+            "accumulate": st.integers(1, 2),
+            "standardize": st.booleans(),
+            "epochs": st.just(4),
+            "early_stopping": st.just({"enabled": True, "patience": 1}),
+        }
+    ),
+    head=st.fixed_dictionaries(
+        {"hidden": st.sampled_from([0, 3, 40]), "dropout": st.sampled_from([0.0, 0.4])}
+    ),
+)
+def test_company_changes_no_bit(
+    batch_size: int,
+    width: int,
+    num_classes: int,
+    own: list[tuple[int, int]],
+    rates: list[float],
+    train: dict[str, Any],
+    head: dict[str, Any],
+) -> None:
+    """Heads of other runs train beside a run's own, some leave early, and nobody can tell."""
+    x_VN = torch.randn(2, NUM_VOLUMES, width, generator=torch.Generator().manual_seed(0))
+    classes = {"mapping": {f"class{k}": k for k in range(num_classes)}}
+
+    def made(seed: int, fold: int, **other: Any) -> Member:
+        experiment = {
+            "data": {"batch_size": batch_size},
+            "classes": classes,
+            "model": {"head": head},
+            "train": {**train, **other},
+        }
+        one = unit(seed, fold)
+        label_N = (LABEL_N % num_classes).astype(np.int64)
+        task = Task(one, label_N, None, lambda positions, logits_NK: {"loss": float(logits_NK.std())})
+        return Member(task, Experiment.model_validate(experiment), x_VN)
+
+    alone = [made(seed, fold) for seed, fold in own]
+    others = [
+        made(seed, fold, lr_head=rate, grad_clip=0.3, class_weights=[2.0] * num_classes)
+        for rate in rates
+        for seed, fold in THREE
+    ]
+    # Only those of equally many steps train together.
+    size = batch_size * train["accumulate"]
+    assume(len({-(-len(each.unit.train_N) // size) for each in [*alone, *others]}) == 1)
+    expected, told = Joint(alone, CPU), Hooks()
+    expected.run(told)
+    found, seen = Joint([*alone, *others], CPU, num_own=len(alone)), Hooks()
+    found.run(seen)
+    assert seen.history == told.history
+    for i in range(len(alone)):
+        for weights in (Joint.weights, Joint.last_weights):
+            for name, tensor in weights(expected, i).items():
+                assert torch.equal(weights(found, i)[name], tensor), name
+    first = Joint(others[:1], CPU)
+    first.run(hooks := Hooks())
+    assert found.beside[0] == hooks.history
+
+
+def test_a_failure_beside_is_not_ones_own() -> None:
+    """It ends; the others train on, to the same bits."""
+    wild = config({"lr_head": 1e6, "weight_decay": 1e6, "optimizer": "SGD", "warmup_epochs": 0, "epochs": 30})
+    tame = config({"lr_head": 0.01, "optimizer": "SGD", "warmup_epochs": 0, "epochs": 30})
+    joint = Joint([member(unit(1, 0), tame), member(unit(1, 0), wild)], CPU, num_own=1)
+    joint.run(Hooks())
+    alone = Joint([member(unit(1, 0), tame)], CPU)
+    alone.run(Hooks())
+    assert "training loss became" in (joint.standings[1].failure or "")
+    assert torch.equal(joint.weights(0)["fc.weight"], alone.weights(0)["fc.weight"])
+
+
+def test_a_state_saved_in_company_goes_on_alone() -> None:
+    """It has the own heads only; the others begin anew elsewhere."""
+    own = [member(unit(seed, 0), config({})) for seed in (1, 2)]
+    others = [member(unit(1, 0), config({"lr_head": rate})) for rate in (0.1, 0.2)]
+    straight, told = Joint(own, CPU), Hooks()
+    straight.run(told)
+    stopped = Hooks(stop_after=7)
+    with pytest.raises(Stopped):
+        Joint([*own, *others], CPU, num_own=2).run(stopped)
+    stopped.saved.seek(0)
+    resumed, hooks = Joint(own, CPU), Hooks()
+    resumed.load_state(torch.load(stopped.saved, weights_only=True))
+    resumed.run(hooks)
+    assert stopped.history + hooks.history == told.history
+    for i in range(2):
+        assert torch.equal(resumed.weights(i)["fc.weight"], straight.weights(i)["fc.weight"])
 
 
 def test_a_diverging_loss_is_an_error_that_names_the_learning_rate() -> None:
