@@ -29,6 +29,7 @@ RECORD = ROOT / "docs" / "benchmarks.json"
 SCRIPTS = (
     "frozen_sweep",
     "joint_heads",
+    "grid",
     "logistic_path",
     "volumes",
     "streaming",

@@ -86,7 +86,8 @@ def _train_in_turn(run_uris: Sequence[str], logs: Path | None, *, patient: bool)
     for number, uri in enumerate(run_uris, 1):
         left = len(run_uris) - number
         with output_to(logs / f"{_run_name(uri)}.log") if logs else nullcontext(), _saying_what_is_left(left):
-            code = _train_one_of_several(uri, tally, stop, shared, patient=patient)
+            later = run_uris[number:]
+            code = _train_one_of_several(uri, later, tally, stop, shared, patient=patient)
             if stop.requested and left:
                 raise Interrupted(
                     f"stopped by signal {stop.signal}", "Start the same command again to continue."
@@ -123,7 +124,7 @@ def _new_shared() -> Shared:
 
 
 def _train_one_of_several(
-    uri: str, tally: Tally, stop: Stop, shared: Callable[[], Shared], *, patient: bool
+    uri: str, later: Sequence[str], tally: Tally, stop: Stop, shared: Callable[[], Shared], *, patient: bool
 ) -> int:
     """One run; a failure is printed and comes back as its exit code, 0 for none.
 
@@ -132,7 +133,7 @@ def _train_one_of_several(
     from octjob.cli import report
 
     try:
-        _train(uri, patient=patient, tally=tally, stop=stop, shared=shared)
+        _train(uri, later, patient=patient, tally=tally, stop=stop, shared=shared)
     except Interrupted:
         raise
     except Exception as error:  # noqa: BLE001 - printed with its traceback; the other runs have no part in it
@@ -147,6 +148,7 @@ def _run_name(uri: str) -> str:
 
 def _train(
     uri: str,
+    later: Sequence[str] = (),
     *,
     patient: bool,
     tally: Tally | None = None,
@@ -170,7 +172,9 @@ def _train(
                 words.listen(progress)
                 show(progress)
 
-            words.result = run_job(uri, listen, words.host, patient=patient, stop=stop, shared=shared())
+            ours = shared()
+            ours.later.uris = later
+            words.result = run_job(uri, listen, words.host, patient=patient, stop=stop, shared=ours)
 
 
 def _log_to_stdout(verbose: bool) -> None:

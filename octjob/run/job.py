@@ -34,6 +34,7 @@ from octjob.records.predictions import write_predictions
 from octjob.records.schema import Result
 from octjob.run.alone import only_attempt
 from octjob.run.attempt import attempt
+from octjob.run.company import Beside, MadeFrom
 from octjob.run.facts import data_facts, training_facts
 from octjob.run.hosts import Host, OnProgress
 from octjob.run.inputs import arrange_encoder, load_cohort, load_encoder, read_inputs
@@ -47,7 +48,8 @@ from octjob.spec.experiment import Experiment
 from octjob.storage.base import AlreadyExistsError, ObjectNotFoundError
 from octjob.storage.open import open_store
 from octjob.train.scoring import Scorer, concatenate
-from octjob.train.trainers import Inputs, Trained, make_trainer
+from octjob.train.trained import Done, Trained
+from octjob.train.trainers import Inputs, make_trainer
 from octjob.train.units import Unit, make_units
 
 log = logging.getLogger(__name__)
@@ -99,13 +101,22 @@ def _carry_out(session: Session, shared: Shared) -> Result:
     session.check_stop()
     quarantine = Quarantine()
     cohort, inputs = _read(session, loaded, shared, quarantine)
-    session.require_same("cohort", _cohort_digest(cohort.volumes))
+    made_from = MadeFrom(loaded.report.weights_digest, _cohort_digest(cohort.volumes))
+    session.require_same("cohort", made_from.cohort)
     scorer = Scorer(cohort.volumes, run.config)
-    trainer = make_trainer(run.config, scorer, loaded, inputs, session.runtime, arrangement.microbatches)
-    heartbeat.stage("training")
     units = make_units(cohort.volumes, run.config, run.passes, run.folds, run.fold_seed)
+    heartbeat.stage("training")
+    if (ahead := shared.later.take(run, made_from)) is not None and session.is_new:
+        log.info("trained beside run %s", ahead.host_id)
+        for stay in ahead.stays:
+            session.note(stay.records)
+            _finish_units(session, stay.done)
+    beside = Beside(run, session.store, cohort.volumes, made_from, shared.later)
+    trainer = make_trainer(
+        run.config, scorer, loaded, inputs, session.runtime, arrangement.microbatches, beside
+    )
     for done in trainer.train([unit for unit in units if unit.name not in session.done], session):
-        session.finish({unit.name: _keep(session, unit, trained) for unit, trained in done})
+        _finish_units(session, done)
     heartbeat.stage("evaluating")
     return session.runtime.share(
         lambda: _finish(session, loaded, arrangement, cohort, quarantine, scorer, units)
@@ -142,6 +153,10 @@ def _read(
 def _cohort_digest(volumes: Sequence[Volume]) -> str:
     lines = [f"{v.record.sop_instance_uid} {v.participant.label} {v.participant.split}" for v in volumes]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _finish_units(session: Session, done: Done) -> None:
+    session.finish({unit.name: _keep(session, unit, trained) for unit, trained in done})
 
 
 def _keep(session: Session, unit: Unit, trained: Trained) -> dict[str, Any]:

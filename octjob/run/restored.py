@@ -32,9 +32,9 @@ from octjob.train.classifier import Classifier, make_head
 from octjob.train.joint import head_logits
 from octjob.train.logistic import Logistic
 from octjob.train.loop import Loop, Task
+from octjob.train.scaling import rescale
 from octjob.train.scoring import Logits, Scorer, concatenate
 from octjob.train.source import FeatureSource, Source
-from octjob.train.trainers import rescale
 from octjob.train.units import Indices, Unit
 
 Weights = dict[str, Tensor]

@@ -48,6 +48,8 @@ class Session:
     history: list[dict[str, Any]] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
     current: dict[str, Any] | None = None
+    # Of the attempt: heads that train together take one for that time.
+    num_threads: int = field(default_factory=torch.get_num_threads)
     _saved_at: float = 0.0
     _save_took_s: float = 0.0
 
@@ -56,6 +58,11 @@ class Session:
         """Whether this process writes; the others of the runtime compute with it."""
         return self.runtime.index == 0
 
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing of the training was there when the attempt began, or since."""
+        return not self.done and self.current is None
+
     def continue_from_saved(self) -> None:
         """Take up the state an earlier attempt saved, if there is one."""
         state = self.runtime.share(self.resume.load)
@@ -63,7 +70,8 @@ class Session:
             return
         self.done, self.facts, self.current = state["done"], state["facts"], state["current"]
         self.history = [json.loads(line) for line in state["history"]]
-        torch.set_num_threads(state["num_threads"])
+        self.num_threads = state["num_threads"]
+        torch.set_num_threads(self.num_threads)
         log.info("continuing after %d finished units and %d epochs", len(self.done), len(self.history))
 
     def require_same(self, name: str, value: str) -> None:
@@ -138,17 +146,9 @@ class Session:
             self.saving.wait()
             raise self._interrupted()
 
-    def after_epoch(self, training: Training, records: Sequence[dict[str, Any]]) -> None:
-        """See `octjob.train.loop.Hooks`."""
+    def note(self, records: Sequence[dict[str, Any]]) -> None:
+        """Lines of history: keep them, track them, and say them in the log."""
         self.history += records
-        best = training.best_metric
-        self.heartbeat.tick(
-            *self._steps(training),
-            epoch=training.epoch,
-            num_epochs=self.run.config.train.epochs,
-            best_metric=best,
-            metric_name=self.run.config.train.early_stopping.metric if best is not None else None,
-        )
         for record in records:
             self.tracker.log(self._named(record))
             log.info(
@@ -161,6 +161,18 @@ class Session:
                 record["eval/balanced_accuracy"],
                 record["eval/top_class_share"],
             )
+
+    def after_epoch(self, training: Training, records: Sequence[dict[str, Any]]) -> None:
+        """See `octjob.train.loop.Hooks`."""
+        best = training.best_metric
+        self.heartbeat.tick(
+            *self._steps(training),
+            epoch=training.epoch,
+            num_epochs=self.run.config.train.epochs,
+            best_metric=best,
+            metric_name=self.run.config.train.early_stopping.metric if best is not None else None,
+        )
+        self.note(records)
         if training.waited:
             log.info("waited for data: %.1f %% of the training of the epoch", 100 * training.waited)
         due = not self.saving.busy and time.monotonic() - self._saved_at >= self._save_took_s / _SAVE_SHARE
@@ -206,7 +218,7 @@ class Session:
             "facts": dict(self.facts),
             "current": self.current,
             "history": [json.dumps(record) for record in self.history],
-            "num_threads": torch.get_num_threads(),
+            "num_threads": self.num_threads,
         }
         history = list(self.history)
         self.saving.start(lambda: self._write(state, history, start))

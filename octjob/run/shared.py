@@ -1,4 +1,4 @@
-"""What the runs of one process need not read again: the encoder of the last one, cohorts, features."""
+"""What the runs of one process need not read or make again: the last encoder, cohorts, features, trainings."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from octjob.data.cohort import Cohort
 from octjob.features.memory import FeatureMemory
 from octjob.models.checkpoint import LoadedEncoder
+from octjob.run.company import Later
 from octjob.spec.run import Run
 from octjob.spec.uri import split_uri
 from octjob.storage.base import ObjectNotFoundError
@@ -26,9 +27,12 @@ class Shared:
 
     An object that was replaced since has another version, and is read again. One encoder is kept: the next run of a
     bundle wants the same, and two need not fit.
+
+    later: those that follow, and what was done ahead for them.
     """
 
     memory: FeatureMemory = field(default_factory=FeatureMemory)
+    later: Later = field(default_factory=Later)
     _encoder: tuple[Hashable, LoadedEncoder] | None = None
     _cohorts: OrderedDict[Hashable, Cohort] = field(default_factory=OrderedDict)
 

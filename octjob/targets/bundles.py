@@ -8,7 +8,7 @@ from octjob.spec.encoding import encoding_of
 from octjob.spec.run import Run
 
 # What a process keeps for its runs is kept after a few; a long queue behind one run helps nobody.
-_MOST = 24
+_MOST = 100
 
 
 def bundles(runs: Sequence[Run], size: int) -> list[tuple[Run, ...]]:

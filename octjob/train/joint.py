@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import zip_longest
 from typing import Any, cast
 
 import numpy as np
@@ -94,7 +95,7 @@ class Joint:
     @property
     def name(self) -> str:
         """For states: another composition has another one."""
-        return "stacked heads of " + " ".join(unit.name for unit in self.units)
+        return joint_name(self.units)
 
     @property
     def best_metric(self) -> float | None:
@@ -259,6 +260,12 @@ class Joint:
         kept = {kind: _rows(some, left) for kind, some in moments.items()}
         self._place(_rows(parameters, left), kept)
 
+    def lines_beside(self, places: Sequence[int]) -> list[dict[str, Any]]:
+        """The history of these members, epoch by epoch, as hooks of theirs would have been told it; none of the
+        caller's own heads, for whom they were."""
+        lines = [self.beside[i - self.num_own] for i in places if i >= self.num_own]
+        return [line for of_epoch in zip_longest(*lines) for line in of_epoch if line is not None]
+
     def logits(self, i: int, positions: Indices) -> Logits:
         """Logits (N, K) of unaugmented volumes by the weights of head `i` that are scored."""
         return head_logits(self.weights(i), self.members[i].x_VN, positions)
@@ -327,6 +334,11 @@ class Joint:
         """The active heads' parameters on the CPU times their scale, or divided by it."""
         scale_A = torch.tensor([self._scale[i] for i in self.streams.active]) ** power
         return {name: x * scale_A.view(-1, *[1] * (x.ndim - 1)) for name, x in parameters.items()}
+
+
+def joint_name(units: Sequence[Unit]) -> str:
+    """The name of training these together."""
+    return "stacked heads of " + " ".join(unit.name for unit in units)
 
 
 def _head(member: Member) -> LinearHead | MlpHead:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from octjob.catalog import PER_EPOCH
 from octjob.data.cohort import Volume
+from octjob.data.sampling import class_weights
 from octjob.evaluate import Predictions, by_participant
 from octjob.evaluate.metrics import Metrics, compute_metrics
 from octjob.evaluate.predictions import COLUMNS, How
@@ -31,6 +32,13 @@ class Scorer:
         self.eye_N = np.array([volume.record.laterality for volume in volumes])
         self.device_N = np.array([volume.record.device for volume in volumes])
         self.site_N = np.array([p.site for p in people])
+
+    def class_weights(self, unit: Unit) -> npt.NDArray[np.float64] | None:
+        """(K,) weights of the loss, from the labels this unit really trains on."""
+        train = self.experiment.train
+        return class_weights(
+            self.label_N[unit.train_N], self.experiment.classes.num_classes, train.class_weights
+        )
 
     def predictions(self, unit: Unit, positions: Indices, logits_NK: Logits) -> Predictions:
         """One row per volume."""

@@ -73,7 +73,7 @@ def test_no_process_is_idle_and_none_is_started_without_need(
     runs = [run_of(n, kind or "c", **({} if kind else FINETUNE)) for n, kind in enumerate(kinds)]
     size = size_for(runs, num_processes)
     assert len(bundles(runs, size)) >= min(num_processes, len(runs))
-    assert size == 24 or size >= len(runs) or len(bundles(runs, size + 1)) < num_processes
+    assert size == 100 or size >= len(runs) or len(bundles(runs, size + 1)) < num_processes
 
 
 def test_the_probes_of_three_encoders_take_three_processes() -> None:

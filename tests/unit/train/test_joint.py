@@ -19,10 +19,10 @@ from octjob.spec.experiment import Experiment
 from octjob.train.classifier import make_head
 from octjob.train.joint import Joint
 from octjob.train.loop import Loop, Task, Training
+from octjob.train.scaling import standardize
 from octjob.train.source import FeatureSource
 from octjob.train.streams import Member
 from octjob.train.together import together
-from octjob.train.trainers import standardize
 from octjob.train.units import Unit
 
 CPU = Single("cpu")
