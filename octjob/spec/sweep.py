@@ -134,9 +134,9 @@ class Compute(Section):
     bundle: Count | None = Field(
         None,
         le=1024,
-        description="local: up to so many probes of one encoder share a process: it is started, and checkpoint, cohort "
-        "and features are read, once for all, and heads of a grid train together. Default: as many as leave no "
-        "process idle, at most 100; 1 for a process each.",
+        description="local: up to so many probes of one encoder share a process: it is started, and checkpoint, "
+        "cohort and features are read, once for all, and heads of a grid train together. Default: as many as leave "
+        "no process idle, at most 100; 1 for a process each.",
     )
     accelerator: str | None = Field(
         None, description="kubernetes: slice by name or topology, e.g. v4-32 or v4:2x2x4."

@@ -29,12 +29,20 @@ def make_loss(train: Train) -> Loss:
     return loss
 
 
-def loss_gradient(train: Train, logits: Tensor, target: Tensor) -> Tensor:
-    """The gradient of each row's loss by its logits (..., K, B), in closed form: like the logits.
+def row_losses(train: Train, logits: Tensor, target: Tensor) -> Tensor:
+    """The loss of each row (..., B) by its logits (..., K, B), as `make_loss` has it.
 
     target: float, 1 for a row's class and 0 for the others, (..., K, B) or what broadcasts to it. By operations on
     single elements: those that torch has for all of this round what is left of a vector otherwise.
     """
+    below = logits - logits.amax(-2, keepdim=True)
+    loss = below.exp().sum(-2).log() - (below * target).sum(-2)
+    focal = train.loss == "focal" and train.focal_gamma
+    return _power(-torch.expm1(-loss), train.focal_gamma) * loss if focal else loss
+
+
+def loss_gradient(train: Train, logits: Tensor, target: Tensor) -> Tensor:
+    """The gradient of `row_losses` by the logits, in closed form: like these."""
     below = logits - logits.amax(-2, keepdim=True)
     exponential = below.exp()
     total = exponential.sum(-2, keepdim=True)

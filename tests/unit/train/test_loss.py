@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import log_loss
 
 from octjob.spec.experiment import Train
-from octjob.train.loss import loss_gradient, make_loss
+from octjob.train.loss import loss_gradient, make_loss, row_losses
 
 
 def batch(seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -46,7 +46,10 @@ def test_the_gradient_is_what_autograd_makes_of_the_loss(seed: int, loss: str, g
     logits_BK, label_B, _ = batch(seed)
     train = Train.model_validate({"loss": loss, "focal_gamma": gamma})
     made = logits_BK.clone().requires_grad_()
-    make_loss(train)(made, label_B).sum().backward()
+    loss_B = make_loss(train)(made, label_B)
+    loss_B.sum().backward()
     target_KB = torch.nn.functional.one_hot(label_B, 4).double().T
+    found_B = row_losses(train, logits_BK.T, target_KB)
+    torch.testing.assert_close(found_B, loss_B.detach(), rtol=1e-9, atol=1e-12)
     found_KB = loss_gradient(train, logits_BK.T, target_KB)
     torch.testing.assert_close(found_KB.T, made.grad, rtol=1e-9, atol=1e-12)
