@@ -30,6 +30,7 @@ from octjob.train.scoring import Logits
 from octjob.train.stack import Weights, clip, make_stack, stacked
 from octjob.train.stack_optimizer import make_stack_optimizer, no_moments
 from octjob.train.streams import Batches, Member, Streams
+from octjob.train.threads import as_many_as_worth
 from octjob.train.units import Indices, Unit
 
 
@@ -119,14 +120,22 @@ class Joint:
         batches = self.streams.batches(self.epoch)
         # Where nothing is compiled, all at once; a compiled step is told its own as tensors.
         there = batches if self.runtime.compiled else batches.map(self.runtime.constant)
+        work = self._num_multiplications
         for batch in there.steps()[self.step :]:
             mask_SBF = self.streams.dropout(self.epoch, self.step)
             if self.runtime.compiled:
                 batch = batch.map(self.runtime.constant)
-            self._take(batch, None if mask_SBF is None else self.runtime.constant(mask_SBF))
+            with as_many_as_worth(work):
+                self._take(batch, None if mask_SBF is None else self.runtime.constant(mask_SBF))
             self.step += 1
             hooks.after_step(self)
         return batches
+
+    @property
+    def _num_multiplications(self) -> int:
+        """Of a step, about: forwards once and backwards twice through every head, for each of its rows."""
+        size = epoch.step_size(self.experiment, len(self.units[0].train_N))
+        return 3 * size * sum(x.numel() for x in self._stack.parameters.values())
 
     def _take(self, batch: Batches, mask_SBF: Tensor | None) -> None:
         x_SBE = self._x_row_E.index_select(0, batch.row.flatten()).view(*batch.row.shape, -1)
