@@ -42,9 +42,9 @@ def main() -> None:
 
 
 NOTES = (
-    "Each run is compared with two others by permutations, 40 for each comparison there is, so that an adjusted "
-    "p-value can be small; the ranks need every pair of ranked runs in each of 2,000 draws. Both grow with the square "
-    "of the runs, as matrix products.",
+    "Each run is compared with two others by permutations, 40 for each comparison there is, so that an "
+    "adjusted p-value can be small; the ranks need every pair of ranked runs in each of 2,000 draws. Both grow "
+    "with the square of the runs, as matrix products.",
 )
 
 
