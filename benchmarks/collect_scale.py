@@ -4,7 +4,7 @@
 
 CPU seconds of the whole process, from its start to the table, and its peak memory. The peer scores the draws of
 one run after the other with scikit-learn, timed on a few draws and scaled up, and makes nothing else of the table.
-`--runs 10000` takes many minutes, of which making the results is one part.
+10,000 runs are collected by `benchmarks.collect_10k`.
 """
 
 from __future__ import annotations
@@ -106,7 +106,12 @@ def measured(*command: str) -> tuple[float, float]:
     """CPU seconds and peak megabytes of an octjob command in a process of its own."""
     with spent() as used:
         done = subprocess.run(
-            [sys.executable, "-c", _MEASURED, *command], capture_output=True, text=True, check=True, cwd=ROOT
+            [sys.executable, "-c", _MEASURED, *command],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=True,
+            cwd=ROOT,
         )
     found = re.search(r"peak MB (\d+)", done.stderr)
     assert found is not None, done.stderr

@@ -18,6 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from doubles.interleaved import MemoryStore
+from doubles.peers import Meeting, Peer
 from doubles.simulated_encoding import encoded
 
 from octjob.storage.base import ObjectInfo
@@ -55,23 +56,30 @@ class Slow(MemoryStore):
 
 
 def together(
-    num_runs: int, num_volumes: int, encode_s: float, latency_s: float
+    num_runs: int, num_volumes: int, encode_s: float, latency_s: float, num_hosts: int = 1
 ) -> tuple[float, list[int], int]:
-    """Seconds until the last has everything, how many volumes each encoded, and requests to the store."""
-    store = Slow(latency_s)
-    shares = [0] * num_runs
+    """Seconds until the last has everything, how many volumes each run encoded, and requests to the store.
 
-    def run(index: int) -> None:
+    num_hosts: of each run, which encode a share of its volumes each and meet after every step.
+    """
+    store = Slow(latency_s)
+    shares = [0] * num_runs * num_hosts
+    meetings = [Meeting(num_hosts) for _ in range(num_runs)]
+
+    def host(index: int) -> None:
         def step(numbers: Sequence[int]) -> None:
             time.sleep(encode_s)
             shares[index] += len(numbers)
 
-        assert len(encoded(store, range(num_volumes), f"run-{index}", step)) == num_volumes
+        run, number = divmod(index, num_hosts)
+        peer = Peer(number, meetings[run])
+        assert len(encoded(store, range(num_volumes), f"run-{run}", step, peer)) == num_volumes
 
     began = time.monotonic()
-    with ThreadPoolExecutor(num_runs) as pool:
-        list(pool.map(run, range(num_runs)))
-    return time.monotonic() - began, shares, store.requests
+    with ThreadPoolExecutor(num_runs * num_hosts) as pool:
+        list(pool.map(host, range(num_runs * num_hosts)))
+    of_runs = [sum(shares[first : first + num_hosts]) for first in range(0, len(shares), num_hosts)]
+    return time.monotonic() - began, of_runs, store.requests
 
 
 def main() -> None:

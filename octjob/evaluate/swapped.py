@@ -2,7 +2,8 @@
 
 Under the hypothesis that two runs are interchangeable, who is taken from which of them is a coin's toss. Of most
 metrics the difference that a swap makes is linear in the tosses: half the sum of what each participant contributes,
-with the sign of its toss. All pairs on so many participants then share their tosses and one matrix product.
+with the sign of its toss. F1 and kappa are sums of ratios of which both sides are (`octjob.evaluate.ratios`). All
+pairs on so many participants then share their tosses and a matrix product.
 
 Suffixes: B swaps, P rows (participants or volumes), G participants, R pairs, S seeds, K classes.
 """
@@ -17,6 +18,7 @@ from octjob.evaluate.arrays import FloatArray, IntArray
 from octjob.evaluate.distributions import mid_ranks
 from octjob.evaluate.intervals import participant_groups
 from octjob.evaluate.predictions import ParticipantScores
+from octjob.evaluate.ratios import RATIOS, far_from_zero, swapped_ratios
 from octjob.evaluate.tally import CHUNK, tally
 from octjob.evaluate.weighted import weighted_metrics
 
@@ -32,7 +34,9 @@ def swap_p_values(pairs: Sequence[AlignedPair], metric: str, num_permutations: i
     for r, (a, _) in enumerate(pairs):
         by_size.setdefault(len(np.unique(a.participant_P)), []).append(r)
     p_R = np.full(len(pairs), np.nan)
-    extreme = _extreme_linear if metric in _CONTRIBUTIONS else _extreme
+    extreme = (
+        _extreme_linear if metric in _CONTRIBUTIONS else _extreme_ratios if metric in RATIOS else _extreme
+    )
     for size, members in by_size.items():
         observed_R, count_R = extreme(
             [pairs[r] for r in members], metric, _Tosses(size, num_permutations, seed)
@@ -141,6 +145,19 @@ _CONTRIBUTIONS: dict[str, Callable[[ParticipantScores, ParticipantScores], Float
     "accuracy": _of_accuracy,
     "balanced_accuracy": _of_balanced_accuracy,
 }
+
+
+def _extreme_ratios(
+    pairs: Sequence[AlignedPair], metric: str, tosses: _Tosses
+) -> tuple[FloatArray, IntArray]:
+    """As `_extreme_linear`, for a metric that is a sum of ratios."""
+    terms = swapped_ratios(pairs, metric)
+    observed_R = terms.differences(np.full((1, tosses.num_participants), 0.5))[0]
+    least_R = np.abs(observed_R) - _ROUNDING
+    count_R = np.zeros(len(pairs), dtype=np.int64)
+    for keep_BG in tosses:
+        count_R += far_from_zero(terms, keep_BG - 0.5, least_R)
+    return observed_R, count_R
 
 
 def _extreme(pairs: Sequence[AlignedPair], metric: str, tosses: _Tosses) -> tuple[FloatArray, IntArray]:

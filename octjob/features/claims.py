@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 # A bucket takes 50 ms for an answer, and gives so many at once without complaint.
 _NUM_THREADS = 16
+# Parts that turn out to be others' before a run stops looking for now: among many runs there are many of them.
+_MOST_REFUSED = 16
 
 
 def part_of(uid: str) -> str:
@@ -57,18 +59,28 @@ class Claims:
             self._holder.close()
 
     def take(self, uids: Iterable[str], num_volumes: int) -> list[str]:
-        """Claim parts until they hold `num_volumes` of `uids`, and return those; fewer where others hold the rest."""
+        """Claim parts until they hold `num_volumes` of `uids`, and return those; fewer where others hold the rest, or
+        so many parts that the next call looks further.
+
+        One request lists the leases that there are. It spares one for each that is still what it was when it was seen
+        to be another's, and parts that nobody ever claimed come first.
+        """
         parts: dict[str, list[str]] = defaultdict(list)
         for uid in uids:
             parts[part_of(uid)].append(uid)
-        left = deque(sorted(parts, key=self._turn))
+        there = {info.key: info.version for info in self._store.list(self._prefix)}
+        waiting = (part for part in parts if not self._lease(part).is_known_held(there.get(self._key(part))))
+        left = deque(sorted(waiting, key=lambda part: (self._key(part) in there, self._turn(part))))
         taken: list[str] = []
-        while left and len(taken) < num_volumes:
+        refused = 0
+        while left and len(taken) < num_volumes and refused < _MOST_REFUSED:
             batch: list[str] = []
             while left and len(taken) + sum(len(parts[part]) for part in batch) < num_volumes:
                 batch.append(left.popleft())
-            for part, is_ours in zip(batch, self._pool.map(self._acquire, batch), strict=True):
+            acquired = self._pool.map(lambda part: self._acquire(part, there.get(self._key(part))), batch)
+            for part, is_ours in zip(batch, acquired, strict=True):
                 taken += parts[part] if is_ours else []
+                refused += not is_ours
         return taken
 
     def renew(self) -> None:
@@ -87,12 +99,19 @@ class Claims:
         """Each run goes through the parts in an order of its own, so that two seldom want the same one."""
         return hashlib.sha256(f"{self._owner}/{part}".encode()).hexdigest()
 
-    def _acquire(self, part: str) -> bool:
+    def _key(self, part: str) -> str:
+        return f"{self._prefix}{part}.json"
+
+    def _lease(self, part: str) -> Lease:
+        if part not in self._leases:
+            self._leases[part] = Lease(self._store, self._key(part), self._holder)
+        return self._leases[part]
+
+    def _acquire(self, part: str, version: str | None) -> bool:
         if self._is_full:
             return True
-        lease = self._leases.setdefault(part, Lease(self._store, f"{self._prefix}{part}.json", self._holder))
         try:
-            return lease.acquire()
+            return self._lease(part).acquire_listed(version)
         except StoreFullError as error:
             with self._telling:
                 if not self._is_full:

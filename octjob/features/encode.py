@@ -24,7 +24,8 @@ from octjob.models.pooling import row_of
 from octjob.storage.base import ObjectStore
 from octjob.tick import Tick
 
-_POLL_S = 0.5
+# While others hold what is missing: a look costs a request or two, and among many runs most of them wait.
+_LEAST_WAIT_S, _MOST_WAIT_S = 0.1, 1.0
 
 
 def encode_views(
@@ -81,14 +82,17 @@ def encode_volumes(
     work = Work(encoding, cache, reader, volumes, augmented, quarantine)
     work.recall(memory)
     work.read()
-    pace = Pace(encoding.runtime.num_shards)
+    pace, wait_s = Pace(encoding.runtime.num_shards), _LEAST_WAIT_S
     with Claims(cache, encoding.key.claims_prefix, owner) as claims:
         # What process 0 misses, so that all do the same.
         while missing := encoding.runtime.share(work.missing):
             work.serve(others)
             tick(len(work.by_uid) - len(missing), len(work.by_uid))
-            if not _round(work, claims, pace, missing, tick):
-                time.sleep(_POLL_S)
+            if _round(work, claims, pace, missing, tick):
+                wait_s = _LEAST_WAIT_S
+            else:
+                time.sleep(wait_s)
+                wait_s = min(2 * wait_s, _MOST_WAIT_S)
             work.read()
     work.level()
     work.remember(memory)

@@ -102,32 +102,46 @@ class Lease:
 
         Raises `StoreFullError` where there is no room for a lease.
         """
-        if self._seen is None:
-            with contextlib.suppress(AlreadyExistsError):
-                return self._hold(self.store.put(self.key, self.holder.record.encode(), if_absent=True))
+        if self._seen is None and self.acquire_listed(None):
+            return True
         try:
-            version = self._look()
-            return not self._holds_up() and self._hold(
-                self.store.put(self.key, self.holder.record.encode(), if_version=version)
-            )
-        except VersionConflictError:
-            return False
+            version = self.store.head(self.key).version
         except ObjectNotFoundError:
             # Somebody removed the cache; the next look makes it anew.
             self._seen = None
             return False
+        return self.acquire_listed(version)
+
+    def acquire_listed(self, version: str | None) -> bool:
+        """As `acquire`, where a listing has just said which version is there, None for none.
+
+        What changed meanwhile is another worker's, and the next listing says so.
+        """
+        body = self.holder.record.encode()
+        try:
+            if version is None:
+                return self._hold(self.store.put(self.key, body, if_absent=True))
+            self._look(version)
+            return not self._holds_up() and self._hold(self.store.put(self.key, body, if_version=version))
+        except (AlreadyExistsError, VersionConflictError):
+            return False
+        except ObjectNotFoundError:
+            self._seen = None
+            return False
+
+    def is_known_held(self, version: str | None) -> bool:
+        """Whether this version was looked at before and is another worker's: then there is nothing to ask."""
+        return self._seen is not None and self._seen.version == version and self._holds_up()
 
     def _hold(self, version: str) -> bool:
         self._version, self._seen = version, None
         self._renew_at = self.monotonic() + self.duration_s / 4
         return True
 
-    def _look(self) -> str:
-        """The version that is there. What it says is read once: whoever waits asks often."""
-        version = self.store.head(self.key).version
+    def _look(self, version: str) -> None:
+        """What a version says is read once: whoever waits asks often."""
         if self._seen is None or self._seen.version != version:
             self._seen = _Seen(version, _parse(self.store.get(self.key)), self.monotonic())
-        return version
 
     def _holds_up(self) -> bool:
         """Whether another worker may still hold what was seen last. What cannot be read is held by nobody."""

@@ -9,6 +9,7 @@ import csv
 import hashlib
 import io
 import json
+from collections.abc import Mapping
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,7 +29,8 @@ def to_files(leaderboard: Leaderboard) -> dict[str, bytes]:
 
     It names the SHA-256 of the others, so that files of two collections never pass for one.
     """
-    return {**_beside_json(leaderboard), "json": to_json(leaderboard).encode()}
+    beside = _beside_json(leaderboard)
+    return {**beside, "json": _json(leaderboard, beside).encode()}
 
 
 def _beside_json(leaderboard: Leaderboard) -> dict[str, bytes]:
@@ -41,7 +43,11 @@ def _beside_json(leaderboard: Leaderboard) -> dict[str, bytes]:
 
 def to_json(leaderboard: Leaderboard) -> str:
     """Everything, nested. `sha256`: of the other files, by their endings."""
-    digests = {ending: hashlib.sha256(data).hexdigest() for ending, data in _beside_json(leaderboard).items()}
+    return _json(leaderboard, _beside_json(leaderboard))
+
+
+def _json(leaderboard: Leaderboard, beside: Mapping[str, bytes]) -> str:
+    digests = {ending: hashlib.sha256(data).hexdigest() for ending, data in beside.items()}
     return (
         json.dumps({"schema": LEADERBOARD_SCHEMA, **leaderboard.to_dict(), "sha256": digests}, indent=1)
         + "\n"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from doubles.interleaved import MemoryStore
@@ -17,6 +17,7 @@ from doubles.simulated_encoding import Simulation, encoded, expected, plain
 from octjob.errors import AccessError
 from octjob.features.claims import Claims, part_of
 from octjob.features.lease import DURATION_S
+from octjob.storage.base import ObjectInfo
 
 SEEDS = range(400)
 VOLUMES = range(14)
@@ -150,6 +151,49 @@ def test_a_run_claims_no_more_than_it_was_told_to() -> None:
         assert one.take(set(uids) - set(ours), 64) == []
         other.release()
         assert len(one.take(set(uids) - set(ours), 64)) >= 64
+
+
+class Counting(MemoryStore):
+    """Counts what is asked of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.requests = 0
+
+    def get(self, key: str) -> bytes:
+        self.requests += 1
+        return super().get(key)
+
+    def head(self, key: str) -> ObjectInfo:
+        self.requests += 1
+        return super().head(key)
+
+    def put(self, key: str, data: bytes, *, if_absent: bool = False, if_version: str | None = None) -> str:
+        self.requests += 1
+        return super().put(key, data, if_absent=if_absent, if_version=if_version)
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        self.requests += 1
+        for key in sorted(self._objects):
+            if key.startswith(prefix):
+                yield super().head(key)
+
+
+def test_looking_again_at_what_another_holds_is_one_request() -> None:
+    store, uids = Counting(), [f"{number}" for number in range(400)]
+    with Claims(store, "claims/", "one") as one, Claims(store, "claims/", "other") as other:
+        assert len(one.take(uids, len(uids))) == len(uids)
+        looks = 0
+        while store.requests:
+            store.requests = 0
+            assert other.take(uids, 64) == []
+            assert store.requests <= 1 + 64, "no look asks for all that there is"
+            looks += 1
+            if store.requests == 1:
+                break
+        assert 4 < looks < 30
+        one.release()
+        assert len(other.take(uids, 64)) >= 64
 
 
 class Refusing(MemoryStore):

@@ -390,6 +390,22 @@ def test_a_state_saved_in_company_goes_on_alone() -> None:
         assert torch.equal(resumed.weights(i)["fc.weight"], straight.weights(i)["fc.weight"])
 
 
+def test_steps_of_small_heads_are_the_same_on_however_many_threads_and_leave_them_as_they_were() -> None:
+    before = torch.get_num_threads()
+    weights = []
+    try:
+        for num_threads in (1, 3):
+            torch.set_num_threads(num_threads)
+            joint = Joint([member(unit(1, 0), config({"epochs": 2}))], CPU)
+            joint.run(Hooks())
+            assert torch.get_num_threads() == num_threads
+            weights.append(joint.weights(0))
+    finally:
+        torch.set_num_threads(before)
+    for name, tensor in weights[0].items():
+        assert torch.equal(weights[1][name], tensor)
+
+
 def test_a_diverging_loss_is_an_error_that_names_the_learning_rate() -> None:
     wild = {"lr_head": 1e6, "weight_decay": 1e6, "optimizer": "SGD", "warmup_epochs": 0, "epochs": 30}
     with pytest.raises(DataError, match="training loss became") as error:

@@ -1,0 +1,52 @@
+"""A sweep of 10,000 runs collected to the end, by the metric of the table and by one that is a sum of ratios.
+
+    python -m benchmarks collect_10k
+
+CPU seconds and peak memory of the whole process as in `benchmarks.collect_scale`, its time on the clock, and the
+sizes of what it stores. Ten minutes and more on two cores, so that it is measured by hand.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.collect_scale import WANTED, measured, write_results
+from benchmarks.figures import Figure, arguments, tell
+
+METRICS = {"macro_auroc": "macro AUROC", "macro_f1": "macro F1"}
+
+
+def main() -> None:
+    """Measure, and tell."""
+    parser = arguments(__doc__)
+    parser.add_argument("--runs", type=int, default=10_000)
+    args = parser.parse_args()
+    figures = []
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        write_results(root, args.runs)
+        for metric, name in METRICS.items():
+            began = time.monotonic()
+            cpu_s, megabytes = measured("collect", str(root), "--metric", metric)
+            what = f"collect {args.runs:,} runs by {name}"
+            figures += [
+                Figure(what, "CPU s", cpu_s, wanted=WANTED.get(args.runs, "")),
+                Figure(f"{what}, on the clock", "s", time.monotonic() - began),
+                Figure(f"{what}, peak memory", "MB", megabytes),
+            ]
+        files = sorted((root / "leaderboard").iterdir())
+        figures += [Figure(f"{path.name}", "MB", path.stat().st_size / 1e6) for path in files]
+    tell(args, f"{args.runs:,} runs", figures, NOTES)
+
+
+NOTES = (
+    "Each run is compared with two others by permutations, 40 for each comparison there is, so that an "
+    "adjusted p-value can be small; the ranks need every pair of ranked runs in each of 2,000 draws. Both grow "
+    "with the square of the runs, as matrix products.",
+)
+
+
+if __name__ == "__main__":
+    main()
