@@ -36,6 +36,7 @@ SCRIPTS = (
     "collect_scale",
     "start",
     "finetune_waiting",
+    "rematerialisation",
     "attention",
     "headline",
     "growth",
