@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import requests
@@ -29,9 +30,10 @@ def read_in_large_pieces(session: requests.Session) -> None:
 
 
 def _enlarge(response: requests.Response, **_: Any) -> None:
-    stream = response.raw.stream
+    # A response that held itself would stay until the garbage is collected.
+    stream, raw = type(response.raw).stream, weakref.ref(response.raw)
 
     def enlarged(amt: int | None = None, decode_content: bool | None = None) -> Any:
-        return stream(max(amt or 0, PIECE_BYTES), decode_content)
+        return stream(raw(), max(amt or 0, PIECE_BYTES), decode_content)
 
     response.raw.stream = enlarged
