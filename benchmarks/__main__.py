@@ -39,6 +39,7 @@ SCRIPTS = (
     "collect_10k",
     "start",
     "finetune_waiting",
+    "rematerialisation",
     "attention",
     "headline",
     "growth",

@@ -2,10 +2,11 @@
 
     python -m benchmarks.finetune_waiting [--volumes 48] [--epochs 4] [--step 0.05]
 
-A step of batch size 2 is a pause, as the host sees an accelerator's; the volumes are synthetic DICOM files of
-32 x 256 x 256 voxels in a folder, prepared to 16 x 192 x 192 and augmented anew each epoch. Every epoch scores twelve
-others. Beside it a torch DataLoader with as many persistent workers that decodes and augments in them, and keeps each
-worker's volumes in memory after their first epoch, where that worker sees them again.
+A step of batch size 2 is a pause, as the host sees an accelerator's; and once more one that computes as long on a
+core of the host, as without an accelerator. The volumes are synthetic DICOM files of 32 x 256 x 256 voxels in a
+folder, prepared to 16 x 192 x 192 and augmented anew each epoch. Every epoch scores twelve others. Beside it a torch
+DataLoader with as many persistent workers that decodes and augments in them, and keeps each worker's volumes in
+memory after their first epoch, where that worker sees them again.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -53,16 +55,45 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         store, volumes = written(Path(name), args.volumes + NUM_SCORED)
-        ours = octjob(store, volumes, args.epochs, args.step)
-        peer = dataloader(store, volumes, args.epochs, args.step)
-    later = "never waits after the first epoch"
-    figures = [
-        _figure("first epoch", ours[0], peer[0], ""),
-        _figure("later epochs, mean", float(np.mean(ours[1:])), float(np.mean(peer[1:])), later),
-        _figure("later epochs, worst", max(ours[1:]), max(peer[1:]), later),
+        figures = _figures("steps on a chip", store, volumes, args.epochs, Pause(args.step))
+        figures += _figures("steps on the host", store, volumes, args.epochs, Computation(args.step))
+    notes = [
+        f"{num_cores()} workers each, on {num_cores()} cores. A step takes {args.step * 1000:g} ms: a pause as on a "
+        "chip, or that much processor time of one of these cores."
     ]
-    note = f"{num_cores()} workers each; a step takes {args.step * 1000:g} ms, on the same cores."
-    tell(args, "Share of the training's time that steps wait for data", figures, [note])
+    tell(args, "Share of the training's time that steps wait for data", figures, notes)
+
+
+class Pause:
+    """What a step on a chip is to the host."""
+
+    def __init__(self, step_s: float) -> None:
+        self.step_s = step_s
+
+    def take(self, share: float = 1.0) -> None:
+        time.sleep(share * self.step_s)
+
+
+class Computation(Pause):
+    """The same of a core's time, in products of matrices."""
+
+    def take(self, share: float = 1.0) -> None:
+        a_NN, end_s = torch.ones(192, 192), time.thread_time() + share * self.step_s
+        while time.thread_time() < end_s:
+            a_NN @ a_NN
+
+
+def _figures(
+    what: str, store: ObjectStore, volumes: Sequence[Volume], epochs: int, step: Pause
+) -> list[Figure]:
+    ours = octjob(store, volumes, epochs, step)
+    peer = dataloader(store, volumes, epochs, step)
+    later = "never waits after the first epoch" if type(step) is Pause else ""
+    return [
+        _figure(f"{what}, first epoch", ours[0], peer[0], ""),
+        _figure(f"{what}, later epochs, mean", float(np.mean(ours[1:])), float(np.mean(peer[1:])), later),
+        _figure(f"{what}, later epochs, worst", max(ours[1:]), max(peer[1:]), later),
+    ]
 
 
 def _figure(what: str, ours: float, peer: float, wanted: str) -> Figure:
@@ -83,8 +114,8 @@ def written(root: Path, number: int) -> tuple[ObjectStore, list[Volume]]:
     return store, [Volume(r, Participant(r.participant, "UW", "healthy", 0, "train", True)) for r in records]
 
 
-def octjob(store: ObjectStore, volumes: Sequence[Volume], epochs: int, step_s: float) -> list[float]:
-    """The shares, the source used as the loop uses it: what comes next is asked for before the scoring."""
+def octjob(store: ObjectStore, volumes: Sequence[Volume], epochs: int, step: Pause) -> list[float]:
+    """The shares, the source used as the loop uses it: what comes next is asked for before an epoch's steps."""
     num_train = len(volumes) - NUM_SCORED
     scored = cut(np.arange(num_train, len(volumes)), BATCH)
     reader, kept = VolumeReader(store, "pretraining", SIZE), KeptVolumes.in_free_memory()
@@ -92,10 +123,11 @@ def octjob(store: ObjectStore, volumes: Sequence[Volume], epochs: int, step_s: f
         inputs = source.train_batches(cut(epoch_order(num_train, 0, 0), BATCH), 0, 0)
         shares = []
         for epoch in range(epochs):
-            shares.append(waited(inputs, step_s))
             evaluated = source.eval_batches(scored)
-            inputs = source.train_batches(cut(epoch_order(num_train, 0, epoch + 1), BATCH), epoch + 1, 0)
-            waited(evaluated, step_s / 3)
+            following = source.train_batches(cut(epoch_order(num_train, 0, epoch + 1), BATCH), epoch + 1, 0)
+            shares.append(waited(inputs, step.take))
+            waited(evaluated, partial(step.take, 1 / 3))
+            inputs = following
     return shares
 
 
@@ -123,7 +155,7 @@ class Volumes(Dataset[torch.Tensor]):
         return torch.from_numpy(x_DHW)[None]
 
 
-def dataloader(store: ObjectStore, volumes: Sequence[Volume], epochs: int, step_s: float) -> list[float]:
+def dataloader(store: ObjectStore, volumes: Sequence[Volume], epochs: int, step: Pause) -> list[float]:
     """The same with torch's own: persistent workers, twice as many batches ahead as there are workers."""
     num_train = len(volumes) - NUM_SCORED
     order: list[list[tuple[int, int | None]]] = []
@@ -136,14 +168,14 @@ def dataloader(store: ObjectStore, volumes: Sequence[Volume], epochs: int, step_
     shares = []
     for epoch in range(epochs):
         order[:] = [[(int(i), epoch) for i in b] for b in cut(epoch_order(num_train, 0, epoch), BATCH)]
-        shares.append(waited(iter(loader), step_s))
+        shares.append(waited(iter(loader), step.take))
         order[:] = scored
-        waited(iter(loader), step_s / 3)
+        waited(iter(loader), partial(step.take, 1 / 3))
     return shares
 
 
 def waited(
-    inputs: Iterator[torch.Tensor], step_s: float, clock: Callable[[], float] = time.monotonic
+    inputs: Iterator[torch.Tensor], step: Callable[[], None], clock: Callable[[], float] = time.monotonic
 ) -> float:
     """The share of the time until the last step ended that went by before an input was there."""
     began, waited_s = clock(), 0.0
@@ -152,7 +184,7 @@ def waited(
         if next(inputs, None) is None:
             return waited_s / (asked - began)
         waited_s += clock() - asked
-        time.sleep(step_s)
+        step()
 
 
 if __name__ == "__main__":

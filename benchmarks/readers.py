@@ -1,8 +1,11 @@
-"""One way of reading volumes over a link, measured alone: `octjob`, `plain`, or `decode`, which has them in memory.
+"""One way of reading volumes over a link, measured alone.
 
-    python -m benchmarks.readers octjob CONNECTIONS VOLUMES FOLDER
+    python -m benchmarks.readers octjob|plain|floor|decode CONNECTIONS VOLUMES FOLDER
 
-Prints one JSON line: volumes a second, seconds to the first, peak memory in MB. See `benchmarks.streaming`.
+octjob: as a run reads them. plain: threads with `requests`, and processes that decode. floor: the least that there is
+to do, bytes from sockets into memory that is there already, and decoding. decode: that alone, with them in memory.
+Prints one JSON line: volumes a second, seconds to the first, peak memory in MB, and CPU seconds a volume of this
+process and its children, without their start. See `benchmarks.streaming`.
 """
 
 from __future__ import annotations
@@ -10,7 +13,10 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import mmap
 import os
+import queue
+import socket
 import sys
 import threading
 import time
@@ -18,23 +24,29 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from octjob.data.cohort import Volume
 from octjob.data.cores import num_cores
 from octjob.data.decoders import Decoders
 from octjob.data.manifest import VolumeRecord
-from octjob.data.memory_file import MemoryFile
+from octjob.data.memory_file import Memory, MemoryFile
 from octjob.data.participants import Participant
 from octjob.data.prepared import Preparation, prepare_volume
 from octjob.data.quarantine import Quarantine
 from octjob.data.stream import Breadth, load_volumes
 from octjob.data.volumes import VolumeReader
 from octjob.storage.gcs import GcsStore
+from octjob.storage.pieces import PIECE_BYTES
 
 SHAPE = (128, 885, 512)
 SIZE = (64, 384, 384)
 _BUCKET = "volumes"
 _PREPARATION = Preparation("pretraining", SIZE)
+# Of each thread.
+_LOCAL = threading.local()
+# These begin to count when they have said so.
+_BEGIN_LATER = ("floor", "decode")
 
 
 def uid_of(index: int) -> str:
@@ -67,17 +79,91 @@ def plain(connections: int, indices: list[int]) -> Iterator[object]:
 
 def decode(connections: int, indices: list[int]) -> Iterator[object]:
     """Files that are here already, by as many decoding processes as there are cores."""
-    data, decoders = Path(sys.argv[4], "0.dcm").read_bytes(), Decoders()
-    with ThreadPoolExecutor(num_cores()) as pool:
-        list(pool.map(lambda _: decoders.start_one(), range(num_cores())))
+    data = Path(sys.argv[4], "0.dcm").read_bytes()
+    with ThreadPoolExecutor(num_cores()) as pool, _decoders(pool) as decoders, MemoryFile.of(data) as file:
 
         def one(_: int) -> object:
-            with MemoryFile.of(data) as file:
-                return decoders.prepare(file, "file:///0", SHAPE, _PREPARATION).x_DHW
+            return decoders.prepare(file, "file:///0", SHAPE, _PREPARATION).x_DHW
 
         one(0)
         yield  # from here on it counts
         yield from pool.map(one, indices)
+
+
+def floor(connections: int, indices: list[int]) -> Iterator[object]:
+    """Nothing is asked, checked, tried again or put in order: a thread for each connection fills memory, others
+    have it decoded."""
+    size = Path(sys.argv[4], "0.dcm").stat().st_size
+    empty: queue.SimpleQueue[mmap.mmap] = queue.SimpleQueue()
+    full: queue.SimpleQueue[mmap.mmap] = queue.SimpleQueue()
+    with (
+        ThreadPoolExecutor(connections) as threads,
+        ThreadPoolExecutor(num_cores()) as pool,
+        _decoders(pool) as decoders,
+    ):
+        files = {}
+        for _ in range(connections + num_cores()):
+            memory = Memory(size)
+            memory.write(0, bytes(size))
+            room = mmap.mmap(memory.descriptor, size, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
+            files[room] = MemoryFile(size, memory=memory)
+            empty.put(room)
+
+        def receive(index: int) -> None:
+            room = empty.get()
+            while not _received(index, room):
+                pass
+            full.put(room)
+
+        def one(_: int) -> object:
+            room = full.get()
+            x_DHW = decoders.prepare(files[room], "file:///0", SHAPE, _PREPARATION).x_DHW
+            empty.put(room)
+            return x_DHW
+
+        receive(0)
+        one(0)
+        yield  # from here on it counts
+        receiving = threads.map(receive, indices)
+        yield from pool.map(one, indices)
+        list(receiving)
+
+
+@contextlib.contextmanager
+def _decoders(pool: ThreadPoolExecutor) -> Iterator[Decoders]:
+    """As many as there are cores, started."""
+    decoders = Decoders()
+    list(pool.map(lambda _: decoders.start_one(), range(num_cores())))
+    yield decoders
+    decoders.close()
+
+
+def _received(index: int, room: mmap.mmap) -> bool:
+    """One file by the socket's own calls; False where the server failed."""
+    view, place = memoryview(room), 0
+    with contextlib.suppress(OSError):
+        connection = _connection()
+        connection.sendall(f"GET /{_BUCKET}/{index}.dcm HTTP/1.1\r\nHost: link\r\n\r\n".encode())
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            if not (byte := connection.recv(1)):
+                raise ConnectionError
+            head += byte
+        while head.startswith(b"HTTP/1.1 200") and place < len(view):
+            if not (number := connection.recv_into(view[place : place + PIECE_BYTES])):
+                raise ConnectionError
+            place += number
+    if place < len(view):
+        del _LOCAL.connection
+    return place == len(view)
+
+
+def _connection() -> socket.socket:
+    """This thread's own."""
+    if not hasattr(_LOCAL, "connection"):
+        link = urlsplit(os.environ["STORAGE_EMULATOR_HOST"])
+        _LOCAL.connection = socket.create_connection((link.hostname, link.port))
+    return _LOCAL.connection
 
 
 def _got(index: int) -> bytes:
@@ -91,15 +177,12 @@ def _got(index: int) -> bytes:
                 return found.content
 
 
-_SESSIONS = threading.local()
-
-
 def _session() -> object:
     import requests
 
-    if not hasattr(_SESSIONS, "one"):
-        _SESSIONS.one = requests.Session()
-    return _SESSIONS.one
+    if not hasattr(_LOCAL, "session"):
+        _LOCAL.session = requests.Session()
+    return _LOCAL.session
 
 
 def _prepared(data: bytes, index: int) -> object:
@@ -115,7 +198,7 @@ def _volume(index: int) -> Volume:
     return Volume(record, Participant(str(index), "UW", "healthy", 0, "train", True))
 
 
-class Memory(threading.Thread):
+class Watched(threading.Thread):
     """The peak of what this process, its children and memory files take, sampled; the machine must be quiet."""
 
     def __init__(self) -> None:
@@ -125,12 +208,13 @@ class Memory(threading.Thread):
 
     def run(self) -> None:
         while True:
-            taken = sum(_kb(f"/proc/{pid}/status", "RssAnon:") for pid in _family())
+            taken = sum(_kb(f"/proc/{pid}/status", "RssAnon:") for pid in family())
             self.peak_kb = max(self.peak_kb, taken + _kb("/proc/meminfo", "Shmem:") - self._shared_kb)
             time.sleep(0.1)
 
 
-def _family() -> list[str]:
+def family() -> list[str]:
+    """This process and those it has started, and they, and so on."""
     found = [str(os.getpid())]
     for pid in found:
         with contextlib.suppress(OSError):
@@ -147,23 +231,44 @@ def _kb(path: str, name: str) -> int:
     return 0
 
 
+def cpu_s(pid: str) -> float:
+    """CPU seconds of a process up to now, 0 where it has gone."""
+    with contextlib.suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return 0.0
+
+
 def main() -> None:
     kind, connections, total = sys.argv[1], *map(int, sys.argv[2:4])
     num_files = len(list(Path(sys.argv[4]).glob("*.dcm")))
-    memory = Memory()
+    memory = Watched()
     memory.start()
     indices = [number % num_files for number in range(total)]
     began = time.monotonic()
-    reading = {"octjob": octjob, "plain": plain, "decode": decode}[kind](connections, indices)
+    kinds = {"octjob": octjob, "plain": plain, "floor": floor, "decode": decode}
+    reading = kinds[kind](connections, indices)
     next(reading)
-    first_s = time.monotonic() - began
-    if kind == "decode":
-        began, total = time.monotonic(), total + 1
-    number = 1 + sum(1 for _ in reading)
-    took_s = time.monotonic() - began
+    first_s, before_s, after_s = time.monotonic() - began, _spent_s(), 0.0
+    first = number = int(kind not in _BEGIN_LATER)
+    if not first:
+        began = time.monotonic()
+    for _ in reading:
+        number += 1
+        if number == total:  # afterwards processes end
+            after_s = _spent_s()
     assert number == total
-    rate = (number - (kind == "decode")) / took_s
-    print(json.dumps({"rate": rate, "first_s": first_s, "memory_mb": memory.peak_kb / 1000}))
+    found = {
+        "rate": number / (time.monotonic() - began),
+        "first_s": first_s,
+        "memory_mb": memory.peak_kb / 1000,
+        "cpu_s": (after_s - before_s) / (total - first),
+    }
+    print(json.dumps(found))
+
+
+def _spent_s() -> float:
+    return sum(map(cpu_s, family()))
 
 
 if __name__ == "__main__":

@@ -4,9 +4,11 @@
 
 The link is a server in another process that stands for Google Cloud Storage: 50 ms before each answer, 20 MB/s a
 connection, one request in a hundred answered with 503 or cut off. The volumes are 128 x 885 x 512 voxels of 8 bits,
-uncompressed, 58 MB each. Beside it: as many threads with `requests`, each reading whole files and handing them to a
-pool of processes that decode and preprocess as octjob does; and webdataset, mosaicml-streaming and litdata in
-`.venv-peers`, which only bring the files here and decode nothing. Each is measured in a process of its own.
+uncompressed, 58 MB each. What the cores allow is measured too, with the server on the same ones: bare sockets that
+receive into memory which is there already, and octjob's decoders. Beside it: as many threads with `requests`, each
+reading whole files and handing them to a pool of processes that decode and preprocess as octjob does; and webdataset,
+mosaicml-streaming and litdata in `.venv-peers`, which only bring the files here and decode nothing. Each is measured
+in a process of its own.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from doubles.aireadi_bucket import make_dicom
 from doubles.object_server import serving
 
 from benchmarks.figures import Figure, arguments, tell
-from benchmarks.readers import SHAPE, uid_of
+from benchmarks.readers import SHAPE, cpu_s, family, uid_of
 from octjob.data.cores import num_cores
 
 ROOT = Path(__file__).parents[1]
@@ -52,7 +54,9 @@ def main() -> None:
         size_mb = write_volumes(folder, args.volumes)
         with serving(folder, rate=1e6 * args.rate) as url:
             for connections in args.connections:
-                figures += measure(folder, url, connections, args.rate, size_mb)
+                found, note = measure(folder, url, connections, args.rate, size_mb)
+                figures += found
+                notes.append(note)
             if not args.without_peers:
                 notes += peers(folder, url, args.rate, size_mb, figures)
     tell(args, "Volumes over a link of many connections", figures, notes)
@@ -67,20 +71,33 @@ def write_volumes(folder: Path, number: int) -> float:
     return len(data) / 1e6
 
 
-def measure(folder: Path, url: str, connections: int, rate: float, size_mb: float) -> list[Figure]:
-    """octjob's reading and plain reads, what the cores decode being measured before and after."""
+def measure(
+    folder: Path, url: str, connections: int, rate: float, size_mb: float
+) -> tuple[list[Figure], str]:
+    """octjob's reading between two of the least that there is to do, then plain reads; and what took the cores."""
     link = connections * rate
-    # Some twelve seconds of each, were the link all.
-    total = max(6, min(64, round(12 * min(link, 300) / size_mb)))
-    cores = [reader("decode", url, connections, 16, folder)["rate"] * size_mb]
+    # Some twelve seconds of each, were the link all; plain reads take longer.
+    total = max(6, min(128, round(12 * link / size_mb)))
+    decoding = reader("decode", url, connections, 24, folder)["rate"] * size_mb
+    floors = [reader("floor", url, connections, total, folder)]
+    before_s = _server_cpu_s()
     ours = reader("octjob", url, connections, total, folder)
-    cores.append(reader("decode", url, connections, 16, folder)["rate"] * size_mb)
-    plain = reader("plain", url, connections, total, folder)
-    limit = min(link, sum(cores) / 2)
-    why = "link" if limit == link else f"decoding on {num_cores()} cores; the link has {link:.0f}"
-    return [
+    server_s = (_server_cpu_s() - before_s) / total
+    floors.append(reader("floor", url, connections, total, folder))
+    plain = reader("plain", url, connections, max(6, total // 3), folder)
+    floor, floor_s = (float(np.mean([found[key] for found in floors])) for key in ("rate", "cpu_s"))
+    limit = min(link, floor * size_mb)
+    name = f"{connections} connections"
+    note = (
+        f"{name}: the link has {link:.0f} MB/s, {num_cores()} cores decode {decoding:.0f} if they do nothing else, "
+        f"and {floor * size_mb:.0f} if they also serve the files and receive them from bare sockets. octjob "
+        f"reached {100 * ours['rate'] * size_mb / limit:.0f} % of the lower of link and this. The server took "
+        f"{server_s:.3f} CPU seconds a volume."
+    )
+    why = "link" if limit == link else f"bare sockets and decoding on {num_cores()} cores"
+    figures = [
         Figure(
-            f"{connections} connections, decoding",
+            f"{name}, decoding",
             "MB/s",
             ours["rate"] * size_mb,
             plain["rate"] * size_mb,
@@ -91,7 +108,16 @@ def measure(folder: Path, url: str, connections: int, rate: float, size_mb: floa
             ">= 90 % of N connections where cores allow it, else >= 90 % of what the cores can decode",
         ),
         Figure(
-            f"{connections} connections, first volume",
+            f"{name}, processor time",
+            "CPU s a volume",
+            ours["cpu_s"],
+            plain["cpu_s"],
+            "requests in threads",
+            floor_s,
+            "bare sockets and decoding",
+        ),
+        Figure(
+            f"{name}, first volume",
             "s",
             ours["first_s"],
             plain["first_s"],
@@ -101,10 +127,14 @@ def measure(folder: Path, url: str, connections: int, rate: float, size_mb: floa
             "less",
             "first batch < 3 s",
         ),
-        Figure(
-            f"{connections} connections, peak memory", "MB", ours["memory_mb"], plain["memory_mb"], "requests"
-        ),
+        Figure(f"{name}, peak memory", "MB", ours["memory_mb"], plain["memory_mb"], "requests"),
     ]
+    return figures, note
+
+
+def _server_cpu_s() -> float:
+    """Of this process's only child between readers."""
+    return sum(cpu_s(pid) for pid in family()[1:])
 
 
 def reader(kind: str, url: str, connections: int, total: int, folder: Path) -> dict[str, float]:

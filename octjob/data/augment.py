@@ -32,8 +32,12 @@ def augment_seed(seed: int, epoch: int, uid: str) -> int:
     return int.from_bytes(hashlib.sha256(f"augment/{seed}/{epoch}/{uid}".encode()).digest()[:8], "big")
 
 
-def augment(x_DHW: NDArray[np.float32], config: Augment, seed: int) -> NDArray[np.float32]:
-    """A new (D, H, W) float32 volume, the same for the same seed; the input is left alone.
+def augment(
+    x_DHW: NDArray[np.float32], config: Augment, seed: int, out: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
+    """A (D, H, W) float32 volume, the same for the same seed; the input is left alone.
+
+    out: where to put it, in C order; None for a new array.
 
     - `flip`: mirror W with probability 0.5.
     - `random_crop`: 85-100 % of each axis, anywhere, resized back trilinearly.
@@ -49,7 +53,9 @@ def augment(x_DHW: NDArray[np.float32], config: Augment, seed: int) -> NDArray[n
     contrast = float(rng.uniform(1 - MAX_CONTRAST, 1 + MAX_CONTRAST))
     brightness = float(rng.uniform(-MAX_BRIGHTNESS, MAX_BRIGHTNESS))
 
-    y_DHW = torch.from_numpy(np.array(x_DHW, dtype=np.float32, order="C"))
+    out_DHW = np.empty(x_DHW.shape, np.float32) if out is None else out
+    out_DHW[:] = x_DHW
+    made_DHW = y_DHW = torch.from_numpy(out_DHW)
     if config.flip and flip:
         y_DHW = y_DHW.flip(2)
     if config.random_crop:
@@ -58,8 +64,9 @@ def augment(x_DHW: NDArray[np.float32], config: Augment, seed: int) -> NDArray[n
         y_DHW = _rotate(y_DHW, degrees)
     if config.intensity_jitter:
         std, mean = (float(v) for v in torch.std_mean(y_DHW.double(), correction=0))
-        y_DHW = (y_DHW - mean) * contrast + (mean + brightness * std)
-    out_DHW: NDArray[np.float32] = np.ascontiguousarray(y_DHW.numpy())
+        torch.sub(y_DHW, mean, out=made_DHW).mul_(contrast).add_(mean + brightness * std)
+    elif y_DHW is not made_DHW:
+        made_DHW.copy_(y_DHW)
     return out_DHW
 
 

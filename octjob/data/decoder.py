@@ -2,7 +2,9 @@
 
 Run as a program by `octjob.data.decoders`. A decoder that crashes, swells or never returns takes this process with it
 and nothing else. Requests and replies are single JSON messages on a socket; a file's bytes and its voxels travel
-beside them as memory files, so that neither is copied through a pipe.
+beside them as memory files, which the receiver copies into memory of its own.
+
+Legend: n bytes.
 """
 
 from __future__ import annotations
@@ -10,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import mmap
 import os
 import resource
 import select
@@ -27,9 +28,11 @@ from numpy.typing import NDArray
 from octjob.data.dicom import CorruptVolumeError, DeclaredShape, RawVolume, available_decoders, read_volume
 from octjob.data.excerpt import Excerpt
 from octjob.data.header import MAX_VOLUME_BYTES, reason_of
-from octjob.data.memory_file import MemoryFile
+from octjob.data.memory_file import Memory, MemoryFile, received
 from octjob.data.prepared import Preparation, PreparedVolume, prepare_volume
 from octjob.errors import DataError
+
+Received = tuple[dict[str, Any], NDArray[np.uint8]]
 
 MESSAGE_BYTES = 65_536
 _MAX_MEMORY_BYTES = 7 << 29  # 3.5 GiB: the largest published volume, its file and three copies
@@ -54,22 +57,23 @@ def limits(
 
 def send(channel: socket.socket, message: dict[str, Any], file: MemoryFile | None = None) -> None:
     """One message, with a memory file beside it."""
-    data = json.dumps(message).encode()
     if file is None:
-        channel.sendall(data)
+        channel.sendall(json.dumps(message).encode())
     else:
+        data = json.dumps(message | {"num_bytes": file.num_bytes}).encode()
         socket.send_fds(channel, [data], [file.descriptor])
 
 
-def receive(channel: socket.socket) -> tuple[dict[str, Any], mmap.mmap | None] | None:
-    """The next message and its content, or None when the other side has gone."""
+def receive(channel: socket.socket) -> Received | None:
+    """The next message and its content (n,), empty where it has none; None when the other side has gone."""
     data, files, _, _ = socket.recv_fds(channel, MESSAGE_BYTES, 1)
     try:
-        content = mmap.mmap(files[0], 0) if files and os.fstat(files[0]).st_size else None
+        message = json.loads(data) if data else {}
+        content_n = received(files[0], message["num_bytes"]) if files else np.empty(0, np.uint8)
     finally:
         for file in files:
             os.close(file)
-    return (json.loads(data), content) if data else None
+    return (message, content_n) if data else None
 
 
 def preparation_of(message: dict[str, Any]) -> Preparation | None:
@@ -78,34 +82,52 @@ def preparation_of(message: dict[str, Any]) -> Preparation | None:
     return wanted and Preparation(wanted[0], tuple(wanted[1]))
 
 
-def volume_of(message: dict[str, Any], content: mmap.mmap | None) -> RawVolume:
-    """The decoded volume of a reply; its voxels lie in the memory file, which goes when they do."""
+def volume_of(message: dict[str, Any], content_n: NDArray[np.uint8]) -> RawVolume:
+    """The decoded volume of a reply."""
     facts, dtype, shape = message["volume"], np.dtype(message["dtype"]), message["shape"]
-    stored_DHW: NDArray[Any] = np.frombuffer(content or b"", dtype).reshape(shape)
+    stored_DHW: NDArray[Any] = content_n.view(dtype).reshape(shape)
     spacing = facts.pop("spacing_mm")
     return RawVolume(stored_DHW=stored_DHW, spacing_mm=tuple(spacing) if spacing else None, **facts)
 
 
-def prepared_of(message: dict[str, Any], content: mmap.mmap | None) -> PreparedVolume:
+def prepared_of(message: dict[str, Any], content_n: NDArray[np.uint8]) -> PreparedVolume:
     """The same of a prepared volume."""
-    x_DHW = np.frombuffer(content or b"", np.float32).reshape(message["shape"])
+    x_DHW = content_n.view(np.float32).reshape(message["shape"])
     return PreparedVolume(x_DHW=x_DHW, **message["prepared"])
 
 
 def serve(channel: socket.socket) -> None:
     """Decode what comes until the other side goes."""
+    replies = _Replies()
     while (request := receive(channel)) is not None:
-        _answer(channel, *request)
+        _answer(channel, replies, *request)
         del request
         _limit(None, None)  # the next file may need more only to be received
 
 
-def _answer(channel: socket.socket, message: dict[str, Any], content: mmap.mmap | None) -> None:
-    data = _data_of(message, content)
+class _Replies:
+    """Memory for prepared volumes, which are of one size, and each received before the next is made."""
+
+    def __init__(self) -> None:
+        self._memory = Memory(0)
+
+    def of(self, x_DHW: NDArray[np.float32]) -> MemoryFile:
+        """A memory file that holds it, until the next."""
+        if self._memory.capacity < x_DHW.nbytes:
+            self._memory.close()
+            self._memory = Memory(x_DHW.nbytes)
+        file = MemoryFile(x_DHW.nbytes, memory=self._memory)
+        file.write(0, x_DHW.data)
+        return file
+
+
+def _answer(
+    channel: socket.socket, replies: _Replies, message: dict[str, Any], content_n: NDArray[np.uint8]
+) -> None:
+    data = _excerpt_of(message, content_n)
     declared: DeclaredShape = tuple(message["declared"])
     preparation = preparation_of(message)
-    num_bytes = data.size if isinstance(data, Excerpt) else len(data)
-    _limit(*limits(num_bytes, declared, preparation))
+    _limit(*limits(data.size, declared, preparation))
     try:
         if preparation is None:
             reply, x_DHW = _read(data, message["uri"], declared)
@@ -116,21 +138,20 @@ def _answer(channel: socket.socket, message: dict[str, Any], content: mmap.mmap 
     except DataError as error:
         send(channel, {"error": [error.message, error.hint]})
     else:
-        with MemoryFile.of(x_DHW.data) as file:
+        with MemoryFile.of(x_DHW.data) if preparation is None else replies.of(x_DHW) as file:
             send(channel, reply, file)
 
 
-def _data_of(message: dict[str, Any], content: mmap.mmap | None) -> bytes | Excerpt:
-    """What was sent of the file: all of it, or the spans that are held."""
-    if content is None:
-        return b""
-    with contextlib.closing(content):
-        if message["held"] is None:
-            return content[:]
-        return Excerpt(len(content), [(start, content[start:end]) for start, end in message["held"]])
+def _excerpt_of(message: dict[str, Any], content_n: NDArray[np.uint8]) -> Excerpt:
+    """What was sent of the file: all of it, or the spans that are held, one behind the other."""
+    content, place, held = content_n.data.toreadonly(), 0, []
+    for start, end in message["held"] or [(0, len(content))]:
+        held.append((start, content[place : place + end - start]))
+        place += end - start
+    return Excerpt(message["size"], held)
 
 
-def _read(data: bytes | Excerpt, uri: str, declared: DeclaredShape) -> tuple[dict[str, Any], NDArray[Any]]:
+def _read(data: Excerpt, uri: str, declared: DeclaredShape) -> tuple[dict[str, Any], NDArray[Any]]:
     volume = read_volume(data, uri, declared)
     facts = {field.name: getattr(volume, field.name) for field in fields(volume)}
     x_DHW = facts.pop("stored_DHW")
@@ -138,7 +159,7 @@ def _read(data: bytes | Excerpt, uri: str, declared: DeclaredShape) -> tuple[dic
 
 
 def _prepare(
-    data: bytes | Excerpt, uri: str, declared: DeclaredShape, preparation: Preparation
+    data: Excerpt, uri: str, declared: DeclaredShape, preparation: Preparation
 ) -> tuple[dict[str, Any], NDArray[Any]]:
     try:
         volume = prepare_volume(data, uri, declared, preparation)

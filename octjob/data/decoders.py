@@ -7,7 +7,6 @@ third-party decoders do with bytes made to hurt them: that costs one process and
 from __future__ import annotations
 
 import logging
-import mmap
 import os
 import signal
 import socket
@@ -17,17 +16,15 @@ import tempfile
 import threading
 import weakref
 from dataclasses import astuple
-from typing import IO, Any
+from typing import IO
 
-from octjob.data.decoder import limits, prepared_of, receive, send, volume_of
+from octjob.data.decoder import Received, limits, prepared_of, receive, send, volume_of
 from octjob.data.dicom import UNDECLARED, CorruptVolumeError, DeclaredShape, RawVolume
 from octjob.data.memory_file import MemoryFile
 from octjob.data.prepared import Preparation, PreparedVolume
 from octjob.errors import DataError
 
 log = logging.getLogger(__name__)
-
-Reply = tuple[dict[str, Any], mmap.mmap | None]
 
 _START_S = 120
 # The kernel counts CPU time; the clock is for a decoder that sleeps for ever, on a machine however busy.
@@ -71,7 +68,7 @@ class Decoders:
 
     def _ask(
         self, file: MemoryFile, uri: str, declared: DeclaredShape, preparation: Preparation | None
-    ) -> Reply:
+    ) -> Received:
         for _ in range(2):
             decoder = self._take()
             try:
@@ -143,13 +140,19 @@ class _Decoder:
 
     def ask(
         self, file: MemoryFile, uri: str, declared: DeclaredShape, preparation: Preparation | None
-    ) -> Reply:
+    ) -> Received:
         """What comes back; after an error that ended the process, it is no longer `alive`."""
         _, cpu_s = limits(file.size, declared, preparation)
         self._channel.settimeout(_CLOCK_PER_CPU_S * cpu_s)
         wanted = None if preparation is None else astuple(preparation)
         try:
-            request = {"uri": uri, "declared": declared, "preparation": wanted, "held": file.held}
+            request = {
+                "uri": uri,
+                "declared": declared,
+                "preparation": wanted,
+                "size": file.size,
+                "held": file.held,
+            }
             send(self._channel, request, file)
             reply = receive(self._channel)
         except TimeoutError:
@@ -161,12 +164,12 @@ class _Decoder:
             reply = None
         if reply is None:
             raise self._death(uri, cpu_s)
-        message, content = reply
+        message, content_n = reply
         if "corrupt" in message:
             raise CorruptVolumeError(uri, message["corrupt"])
         if "error" in message:
             raise DataError(*message["error"])
-        return message, content
+        return message, content_n
 
     def _death(self, uri: str, cpu_s: int) -> Exception:
         code = self._process.wait()

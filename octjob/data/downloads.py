@@ -14,7 +14,7 @@ import threading
 from concurrent.futures import CancelledError, Future
 from functools import partial
 
-from octjob.data.memory_file import MemoryFile
+from octjob.data.memory_file import Memory, MemoryFile
 from octjob.data.pool import Pool
 from octjob.data.wanted import Wanted
 from octjob.storage.base import ObjectInfo, ObjectStore
@@ -26,12 +26,15 @@ log = logging.getLogger(__name__)
 RANGE_BYTES = 32 << 20
 # What one connection brings of the first object, while the others have nothing else to do.
 LEAST_RANGE_BYTES = 1 << 20
+# Memory that is used again holds at most so many times what is wanted.
+_MOST_TOO_LARGE = 2
 
 
 class Downloads:
     """Fetches objects of `store` over `connections` connections, in the order asked for.
 
-    The memory files that are filled or not yet closed hold at most `most_bytes`, or one object however large.
+    The memory files that are filled or not yet closed hold at most `most_bytes`, or one object however large. What
+    one leaves is filled by the next, as long as there is always one.
     """
 
     def __init__(self, store: ObjectStore, connections: int, most_bytes: int) -> None:
@@ -45,9 +48,9 @@ class Downloads:
         Their number is verified; `verified` sees to the rest.
         Raises `CancelledError` after `close`; the future raises what the store raises.
         """
-        info, num_bytes = wanted.info, wanted.num_bytes
-        self._room.take(num_bytes)
-        file = MemoryFile(info.size, partial(self._room.give, num_bytes), wanted.held)
+        info = wanted.info
+        memory = self._room.take(wanted.num_bytes)
+        file = MemoryFile(info.size, wanted.held, memory, partial(self._room.give, memory))
         if wanted.spans is None:
             ranges = split(info.size, self._connections.num_free)
         else:
@@ -138,28 +141,70 @@ class _Object:
 
 
 class _Room:
-    """Bytes of memory, given out in the order asked for."""
+    """At most so many bytes of memory, or one piece however large, given out in the order asked for.
+
+    What is given back is given out again, where it fits, until nothing is out any more: then all of it is freed.
+    """
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._taken = 0
+        self._num_out = 0
+        self._idle: list[Memory] = []
         self._change = threading.Condition()
         self.is_closed = False
 
-    def take(self, number: int) -> None:
+    def take(self, number: int) -> Memory:
+        """Room for `number` bytes; waits for it. Raises `CancelledError` after `close`."""
         with self._change:
-            while self._taken and self._taken + number > self._most and not self.is_closed:
+            while not self.is_closed:
+                memory = self._again(number) or self._fresh(number)
+                if memory is not None:
+                    self._num_out += 1
+                    return memory
                 self._change.wait()
-            if self.is_closed:
-                raise CancelledError
-            self._taken += number
+            raise CancelledError
 
-    def give(self, number: int) -> None:
+    def _again(self, number: int) -> Memory | None:
+        """The smallest that will do; one much larger is left to those that need it."""
+        fitting = [one for one in self._idle if number <= one.capacity <= _MOST_TOO_LARGE * number]
+        if not fitting:
+            return None
+        memory = min(fitting, key=lambda one: one.capacity)
+        self._idle.remove(memory)
+        memory.use_again()
+        return memory
+
+    def _fresh(self, number: int) -> Memory | None:
+        """None where there is no room, not even in place of what is idle."""
+        while self._idle and self._taken + number > self._most:
+            self._free(self._idle.pop(0))
+        if self._num_out and self._taken + number > self._most:
+            return None
+        memory = Memory(number)
+        self._taken += number
+        return memory
+
+    def give(self, memory: Memory) -> None:
+        """It is not used any more."""
         with self._change:
-            self._taken -= number
+            self._num_out -= 1
+            self._idle.append(memory)
+            if not self._num_out or self.is_closed:
+                self._free_idle()
             self._change.notify_all()
 
     def close(self) -> None:
+        """Nothing is given out any more."""
         with self._change:
             self.is_closed = True
+            self._free_idle()
             self._change.notify_all()
+
+    def _free_idle(self) -> None:
+        while self._idle:
+            self._free(self._idle.pop())
+
+    def _free(self, memory: Memory) -> None:
+        self._taken -= memory.capacity
+        memory.close()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from operator import itemgetter
+from typing import Any
 
 
 class NotHeldError(ValueError):
@@ -37,10 +39,10 @@ class Excerpt:
         """Whether nothing is missing."""
         return sum(len(content) for _, content in self.held) == self.size
 
-    @property
-    def head(self) -> bytes:
-        """What is held from the file's first byte on, as far as it goes in one piece."""
-        return bytes(self.held[0][1]) if self.held and self.held[0][0] == 0 else b""
+    def open(self) -> io.BufferedReader:
+        """A file to read from its first byte on, which ends where what is held in one piece does."""
+        is_there = self.held and self.held[0][0] == 0
+        return io.BufferedReader(_Bytes(memoryview(self.held[0][1] if is_there else b"")))
 
     def read(self, start: int, length: int) -> memoryview:
         """Bytes `[start, start + length)`, not copied where they lie in one piece; raises `NotHeldError`."""
@@ -53,3 +55,30 @@ class Excerpt:
         if place != end:
             raise NotHeldError(f"bytes {start} to {end} of {self.size} are not there")
         return found[0] if len(found) == 1 else memoryview(b"".join(found))
+
+
+class _Bytes(io.RawIOBase):
+    """Reads memory that is there without copying all of it, as `BytesIO` does where it is not `bytes`."""
+
+    name = ""  # pydicom asks for a file's
+
+    def __init__(self, data: memoryview) -> None:
+        self._data = data
+        self._place = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, room: Any, /) -> int:
+        found = self._data[self._place : self._place + len(room)]
+        room[: len(found)] = found
+        self._place += len(found)
+        return len(found)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: len(self._data)}[whence]
+        self._place = max(0, base + offset)
+        return self._place

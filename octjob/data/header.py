@@ -107,9 +107,9 @@ def read_header(source: bytes | BinaryIO, uri: str) -> Header:
 def open_dicom(excerpt: Excerpt, uri: str) -> DicomFile:
     """Parse up to the pixel data; raises `CorruptVolumeError` if it is not DICOM or inflates without end, else
     whatever of READ_ERRORS the parser meets."""
-    file = BytesIO(excerpt.head)
+    file = excerpt.open()
     dataset, plain = _open(file, uri, header_only=False)
-    held = excerpt if plain is file else Excerpt.whole(plain.getvalue())
+    held = Excerpt.whole(plain.getvalue()) if isinstance(plain, BytesIO) else excerpt
     return DicomFile(dataset, held, plain.tell())
 
 

@@ -37,12 +37,10 @@ class KeptVolumes:
         return self._volumes.get(uid)
 
     def keep(self, uid: str, x_DHW: Float32) -> Float32:
-        """The volume, kept from now on if there is room for it."""
+        """The volume, kept from now on if there is room for it; nobody may change it."""
         with self._lock:
             if uid in self._volumes or x_DHW.nbytes > self._left:
                 return x_DHW
             self._left -= x_DHW.nbytes
-        # A copy of its own: what a decoding process sent holds an open file each.
-        own_DHW = np.array(x_DHW)
-        self._volumes[uid] = own_DHW
-        return own_DHW
+            self._volumes[uid] = x_DHW
+        return x_DHW

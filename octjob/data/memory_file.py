@@ -1,61 +1,130 @@
-"""A file that lies in memory alone and travels to another process without a copy."""
+"""Files that lie in memory alone and travel to another process by their descriptor.
+
+Legend: n bytes.
+"""
 
 from __future__ import annotations
 
+import itertools
+import mmap
 import os
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
+from operator import itemgetter
 from types import TracebackType
 from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
 
 _PIECE_BYTES = 1 << 20
 
 
-class MemoryFile:
-    """`size` bytes, zeros until they are written, which take no memory. As a context manager it is closed at the end.
+class Memory:
+    """Room for `capacity` bytes, zeros until they are written, which take no memory until then.
 
-    on_close: called once, when it is closed. held: the spans that are to be written, None for all of it.
+    It may be used again and again: memory that is fresh costs more than what is done with it.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.descriptor = os.memfd_create("octjob-volume")
+        self._mapped: mmap.mmap | None = None
+        os.truncate(self.descriptor, capacity)
+
+    def use_again(self) -> None:
+        """Map what has been written once, so that writing is a copy and no call of the system any more."""
+        if self._mapped is None and self.capacity:
+            flags = mmap.MAP_SHARED | mmap.MAP_POPULATE
+            self._mapped = mmap.mmap(self.descriptor, self.capacity, flags=flags)
+
+    def write(self, place: int, data: bytes | memoryview) -> None:
+        """Put `data` at `place`; threads may write side by side. Raises `ValueError` where it has no room."""
+        rest = memoryview(data).cast("B")
+        if place + len(rest) > self.capacity:
+            raise ValueError(f"{len(rest)} bytes at {place} of {self.capacity}")
+        if self._mapped is not None:
+            self._mapped[place : place + len(rest)] = rest
+            return
+        while rest:
+            number = os.pwrite(self.descriptor, rest, place)
+            place, rest = place + number, rest[number:]
+
+    def read(self, place: int, length: int) -> NDArray[np.uint8]:
+        """(n,) uint8 from `place` on: a copy, or the memory itself."""
+        if self._mapped is not None:
+            return np.frombuffer(self._mapped, np.uint8, length, place)
+        return received(self.descriptor, length, place)
+
+    def close(self) -> None:
+        """Give the memory back, as soon as nobody else has it open."""
+        self._mapped = None
+        os.close(self.descriptor)
+
+
+class MemoryFile:
+    """A file of `size` bytes, or as much of it as is held. As a context manager it is closed at the end.
+
+    held: the spans (first byte, the one behind the last) that are to be written, ascending and disjoint, None for all
+    of it; they lie one behind the other. memory: room for at least as many bytes. on_close: called once, when it is
+    closed; it, and not the file, closes a `memory` that was given.
     """
 
     def __init__(
         self,
         size: int,
-        on_close: Callable[[], object] | None = None,
         held: tuple[tuple[int, int], ...] | None = None,
+        memory: Memory | None = None,
+        on_close: Callable[[], object] | None = None,
     ) -> None:
+        self._closed = True
         self.size = size
         self.held = held
-        self.descriptor = os.memfd_create("octjob-volume")
-        self._on_close = on_close
-        os.truncate(self.descriptor, size)
+        spans = ((0, size),) if held is None else held
+        self._starts = list(itertools.accumulate((end - start for start, end in spans), initial=0))
+        self._spans = spans
+        self._memory = Memory(self.num_bytes) if memory is None else memory
+        self._on_close = self._memory.close if memory is None else on_close
+        self._closed = False
 
     @classmethod
     def of(cls, data: bytes | memoryview) -> Self:
         """One that holds `data`."""
-        file = cls(len(data))
+        file = cls(len(memoryview(data).cast("B")))
         file.write(0, data)
         return file
 
-    def write(self, start: int, data: bytes | memoryview) -> None:
-        """Put `data` at `start`; threads may write side by side."""
-        rest = memoryview(data).cast("B")
-        while rest:
-            number = os.pwrite(self.descriptor, rest, start)
-            start, rest = start + number, rest[number:]
+    @property
+    def num_bytes(self) -> int:
+        """Bytes that are held."""
+        return self._starts[-1]
 
-    def pieces(self) -> Iterator[bytes]:
-        """Its content from front to back."""
-        for start in range(0, self.size, _PIECE_BYTES):
-            yield os.pread(self.descriptor, _PIECE_BYTES, start)
+    @property
+    def descriptor(self) -> int:
+        """Of the memory, in which the first `num_bytes` bytes are what is held."""
+        return self._memory.descriptor
+
+    def write(self, start: int, data: bytes | memoryview) -> None:
+        """Put `data` at byte `start` of the file, within one span that is held; threads may write side by side."""
+        index = bisect_right(self._spans, start, key=itemgetter(0)) - 1
+        first, end = self._spans[index] if index >= 0 else (0, 0)
+        if len(data) and not first <= start <= start + len(data) <= end:
+            raise ValueError(f"{len(data)} bytes at {start} are not among those that are held")
+        self._memory.write(self._starts[max(index, 0)] + start - first, data)
+
+    def pieces(self) -> Iterator[NDArray[np.uint8]]:
+        """What is held, from front to back, to be looked at before the file is closed."""
+        for start in range(0, self.num_bytes, _PIECE_BYTES):
+            yield self._memory.read(start, min(_PIECE_BYTES, self.num_bytes - start))
 
     def read(self) -> bytes:
-        """Its whole content."""
-        return b"".join(self.pieces())
+        """All that is held."""
+        return b"".join(piece.data for piece in self.pieces())
 
     def close(self) -> None:
-        """Give its memory back; what others have mapped or received of it stays."""
-        if self.descriptor >= 0:
-            os.close(self.descriptor)
-            self.descriptor = -1
+        """Give its memory back; what others have received of it stays."""
+        if not self._closed:
+            self._closed = True
             if self._on_close is not None:
                 self._on_close()
 
@@ -70,3 +139,19 @@ class MemoryFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def received(descriptor: int, num_bytes: int, place: int = 0) -> NDArray[np.uint8]:
+    """(n,) uint8: a copy of so many bytes of a memory file, from `place` on.
+
+    numpy's large arrays lie in huge pages; to map the file would cost more than to copy it. Raises `EOFError` where
+    it is shorter.
+    """
+    data_n = np.empty(num_bytes, np.uint8)
+    rest = data_n.data
+    while rest:
+        number = os.preadv(descriptor, [rest], place)
+        if not number:
+            raise EOFError(f"{len(rest)} of {num_bytes} bytes are missing")
+        place, rest = place + number, rest[number:]
+    return data_n

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Hasher(Protocol):
     """What `hashlib` objects and CRC-32C share."""
 
-    def update(self, data: bytes, /) -> object:
-        """Take more bytes."""
+    def update(self, data: Any, /) -> object:
+        """Take more bytes, or an array of them."""
         ...
 
     def hexdigest(self) -> str:
@@ -25,7 +25,7 @@ class _Crc32c:
         self._extend = google_crc32c.extend
         self._value = 0
 
-    def update(self, data: bytes) -> None:
+    def update(self, data: Any, /) -> None:
         self._value = self._extend(self._value, data)
 
     def hexdigest(self) -> str:

@@ -28,7 +28,7 @@ from octjob.storage.base import (
     VersionConflictError,
     Write,
 )
-from octjob.storage.connections import keep_connections
+from octjob.storage.connections import keep_connections, read_in_large_pieces
 from octjob.storage.patience import (
     FIRST_PAUSE_S,
     MAX_PAUSE_S,
@@ -38,7 +38,7 @@ from octjob.storage.patience import (
     verified,
 )
 from octjob.storage.perprocess import PerProcess
-from octjob.storage.pieces import PIECE_BYTES, Pieces
+from octjob.storage.pieces import Pieces
 
 T = TypeVar("T")
 
@@ -108,11 +108,8 @@ class GcsStore:
 
         def read() -> tuple[int, str]:
             blob, pieces = self._blob(key), Pieces(write, start, length)
-            # The SDK hands over 8 KiB at a time.
-            with io.BufferedWriter(pieces, PIECE_BYTES) as buffer:
-                self._download_to(buffer, blob, start, length)
-                buffer.flush()
-                return pieces.number, self._problem(blob, pieces.number, start, length)
+            self._download_to(pieces, blob, start, length)
+            return pieces.number, self._problem(blob, pieces.number, start, length)
 
         with self._errors(key):
             self._persist(counted(read, self.uri(key)))
@@ -213,7 +210,7 @@ class GcsStore:
         self._download_to(data, blob, start, length)
         return data.getvalue(), blob
 
-    def _download_to(self, file: IO[bytes], blob: Any, start: int, length: int | None) -> None:
+    def _download_to(self, file: IO[bytes] | Pieces, blob: Any, start: int, length: int | None) -> None:
         from google.api_core.exceptions import RequestRangeNotSatisfiable
 
         begin, end = (None, None) if length is None else (start, start + length - 1)
@@ -299,6 +296,7 @@ class GcsStore:
         # Objects need no project; an explicit None keeps the client from insisting on one.
         client = storage.Client(project=None, credentials=credentials)
         keep_connections(client._http)
+        read_in_large_pieces(client._http)
         return client.bucket(self._bucket_name)
 
     def _has_bucket(self) -> bool:

@@ -89,6 +89,18 @@ class _Parts:
     inputs: Iterator[Tensor]
 
 
+@dataclass(frozen=True, eq=False)
+class _Next:
+    """What comes after an epoch's steps, begun with them, so that a source of volumes can read it while they end.
+
+    watched: of the holdout, None without early stopping. epoch: the next one, None after the last.
+    """
+
+    evaluated: _Parts
+    watched: _Parts | None
+    epoch: _Parts | None
+
+
 class Loop:
     """Trains `model`, a head or a `Classifier` with its encoder, on `source` as `task` says.
 
@@ -121,7 +133,6 @@ class Loop:
         self.bad_epochs = 0
         self.stopped_early = False
         self.waited = 0.0
-        self._begun: _Parts | None = None
 
     @property
     def units(self) -> list[Unit]:
@@ -151,10 +162,12 @@ class Loop:
     def run(self, hooks: Hooks) -> State:
         """Train to the end, leaving the weights to evaluate in the model; returns those of the last epoch."""
         train = self.experiment.train
+        upcoming: _Next | None = None
         while self.epoch < train.epochs and not self.stopped_early:
-            self._train_epoch(hooks)
-            record = self._end_epoch(lambda: hooks.after_step(self))
+            upcoming = self._train_epoch(hooks, None if upcoming is None else upcoming.epoch)
+            record = self._end_epoch(upcoming, lambda: hooks.after_step(self))
             hooks.after_epoch(self, [record])
+        del upcoming  # nobody will take what was read for an epoch that early stopping spares
         last = self.weights()
         if self.best_weights is not None:
             self.model.load_state_dict(self.best_weights)
@@ -165,15 +178,15 @@ class Loop:
         """The model's weights now, on the CPU."""
         return self.runtime.to_host(dict(self.model.state_dict()))
 
-    def _train_epoch(self, hooks: Hooks) -> None:
+    def _train_epoch(self, hooks: Hooks, begun: _Parts | None) -> _Next:
         """All steps that are left of the epoch. Interrupted within one, that step is taken anew."""
         self.model.train()
         if self.encoder is not None:
             self.encoder.requires_grad_(self._encoder_trains)
         accumulate = self.experiment.train.accumulate * self.microbatches
         first = self.step * accumulate
-        begun, self._begun = self._begun, None
-        parts = begun if begun is not None and not first else self._begin_epoch(self.epoch, first)
+        parts = begun or self._begin_epoch(self.epoch, first)
+        upcoming = self._begin_next()
         last = first + len(parts.padded)
         began, waited_s = time.monotonic(), 0.0
         for number, (own, real) in enumerate(parts.padded, first + 1):
@@ -189,6 +202,7 @@ class Loop:
                 self.runtime.end_step()
             hooks.after_step(self)
         self.waited = waited_s / max(time.monotonic() - began, 1e-9)
+        return upcoming
 
     def _begin_epoch(self, number: int, first: int = 0) -> _Parts:
         """The batches of epoch `number` from the `first` on; a source of volumes begins to read them."""
@@ -197,6 +211,14 @@ class Loop:
         padded = [self._pad(batch, size) for batch in cut(positions, size)[first:]]
         inputs = self.source.train_batches([own for own, _ in padded], number, self.task.unit.seed)
         return _Parts(padded, inputs)
+
+    def _begin_next(self) -> _Next:
+        unit = self.task.unit
+        evaluated = self._begin_scoring(unit.eval_N)
+        is_watched = self.experiment.train.early_stopping.enabled
+        watched = self._begin_scoring(unit.holdout_N) if is_watched else None
+        is_last = self.epoch + 1 == self.experiment.train.epochs
+        return _Next(evaluated, watched, None if is_last else self._begin_epoch(self.epoch + 1))
 
     def _pad(self, batch: Indices, full: int) -> tuple[Indices, Mask]:
         """This process's positions of a batch, and which of them are not padding (by the batch's first position)."""
@@ -256,18 +278,16 @@ class Loop:
             raise AssertionError(f"{self.task.unit.name}: rows were lost or mixed up among the devices")
         return rows[:, :-1].double().numpy()
 
-    def _end_epoch(self, check: Callable[[], None]) -> dict[str, Any]:
+    def _end_epoch(self, upcoming: _Next, check: Callable[[], None]) -> dict[str, Any]:
         unit, stopping = self.task.unit, self.experiment.train.early_stopping
         lr = {group["part"]: group["last_lr"] for group in self.optimizer.param_groups}
         record = epoch.record(unit, self.epoch, lr, *self.runtime.to_host(self.train_step.sums).tolist())
-        evaluated = self._begin_scoring(unit.eval_N)
-        watched = self._begin_scoring(unit.holdout_N) if stopping.enabled else None
-        if self.epoch + 1 < self.experiment.train.epochs:
-            self._begun = self._begin_epoch(self.epoch + 1)
-        scored = self.task.scores(unit.eval_N, self._predict(unit.eval_N, evaluated, check))
+        scored = self.task.scores(unit.eval_N, self._predict(unit.eval_N, upcoming.evaluated, check))
         record |= {f"eval/{name}": value for name, value in scored.items()}
-        if watched is not None:
-            held_out = self.task.scores(unit.holdout_N, self._predict(unit.holdout_N, watched, check))
+        if upcoming.watched is not None:
+            held_out = self.task.scores(
+                unit.holdout_N, self._predict(unit.holdout_N, upcoming.watched, check)
+            )
             record |= {f"holdout/{name}": value for name, value in held_out.items()}
             # A probe is not what fine-tuning was asked for: epochs with a frozen encoder neither win nor tire.
             if self.encoder is None or self._encoder_trains:

@@ -5,8 +5,7 @@ Shapes: V views, N volumes of the cohort, B batch, E embedding, T tokens, D H W 
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import Protocol
@@ -23,13 +22,11 @@ from octjob.data.pool import Pool
 from octjob.data.stream import Breadth, VolumeStream
 from octjob.data.volumes import VolumeReader
 from octjob.spec.experiment import Data, Experiment
+from octjob.train.ahead import Ahead, Batch
 from octjob.train.epoch import views
 from octjob.train.units import Indices
 
 Float32 = npt.NDArray[np.float32]
-
-# So many are read before the first is taken, say while the epoch before is scored.
-FIRST_BATCHES = 2
 
 
 class Source(Protocol):
@@ -84,11 +81,11 @@ class VolumeSource:
         self._reading: _Reading | None = None
 
     def train_batches(self, batches: Sequence[Indices], epoch: int, seed: int) -> Iterator[Tensor]:
-        """Augmented anew each epoch. The first batches are being read from now on."""
+        """Augmented anew each epoch. They are read behind all that was asked for before, from now on."""
         return self._batches(batches, epoch, seed)
 
     def eval_batches(self, batches: Sequence[Indices]) -> Iterator[Tensor]:
-        """As preprocessed. The first batches are being read from now on."""
+        """As preprocessed; read likewise."""
         return self._batches(batches, None, 0)
 
     def close(self) -> None:
@@ -101,7 +98,7 @@ class VolumeSource:
         if self._reading is None:
             self._reading = _Reading(self.reader, self.volumes, self.experiment.data, self.kept)
         reading = self._reading
-        return Ahead(batches, lambda i: reading.ask(i, epoch, seed), reading.num_ahead)
+        return reading.ahead.batches(batches, lambda positions: reading.ask(positions, epoch, seed))
 
 
 class _Reading:
@@ -116,10 +113,19 @@ class _Reading:
         self._stream = VolumeStream(reader, breadth)
         self._augmenting = Pool(max(1, breadth.num_workers), "augment")
         self._kept = kept
-        self.num_ahead = self._stream.num_ahead
+        self._size = reader.size
+        self.ahead = Ahead(self._stream.num_ahead)
 
-    def ask(self, position: int, epoch: int | None, seed: int) -> Future[Float32]:
-        """The volume at a position of the cohort, augmented for the epoch; None for as it is."""
+    def ask(self, positions: Indices, epoch: int | None, seed: int) -> Batch:
+        """The volumes at these positions of the cohort, augmented for the epoch; None for as they are."""
+        x_BDHW = np.empty((len(positions), *self._size), np.float32)
+        rows: dict[int, list[Float32]] = {}
+        for position, x_DHW in zip(positions.tolist(), x_BDHW, strict=True):
+            # A volume that pads the batch is there more than once.
+            rows.setdefault(position, []).append(x_DHW)
+        return Batch(x_BDHW, [self._ask(position, epoch, seed, rows[position]) for position in rows])
+
+    def _ask(self, position: int, epoch: int | None, seed: int, rows: list[Float32]) -> Future[None]:
         volume = self._volumes[position]
         kept_DHW = self._kept.get(volume.record.sop_instance_uid)
         if kept_DHW is None:
@@ -127,47 +133,21 @@ class _Reading:
         else:
             given = Future()
             given.set_result(kept_DHW)
-        return self._augmenting.after(
-            given, partial(self._finish, volume.record.sop_instance_uid, epoch, seed)
-        )
+        finish = partial(self._finish, volume.record.sop_instance_uid, epoch, seed, rows)
+        return self._augmenting.after(given, finish)
 
-    def _finish(self, uid: str, epoch: int | None, seed: int, x_DHW: Float32) -> Float32:
+    def _finish(self, uid: str, epoch: int | None, seed: int, rows: list[Float32], x_DHW: Float32) -> None:
+        """Put it into its rows of the batch."""
         x_DHW = self._kept.keep(uid, x_DHW)
+        first, *more = rows
         if epoch is None or not self._config.any:
-            return x_DHW
-        return augment(x_DHW, self._config, augment_seed(seed, epoch, uid))
+            first[:] = x_DHW
+        else:
+            augment(x_DHW, self._config, augment_seed(seed, epoch, uid), first)
+        for row in more:
+            row[:] = first
 
     def close(self) -> None:
+        self.ahead.close()
         self._stream.close()
         self._augmenting.close()
-
-
-class Ahead(Iterator[Tensor]):
-    """Batches of volumes, (B, 1, D, H, W) each, asked for before they are needed.
-
-    ask: begins to read the volume at a position. The first `FIRST_BATCHES` batches are asked for at once; once the
-    first is taken, as many as come to `num_ahead` volumes.
-    """
-
-    def __init__(
-        self, batches: Sequence[Indices], ask: Callable[[int], Future[Float32]], num_ahead: int
-    ) -> None:
-        self._left = deque(batches)
-        self._ask = ask
-        self._num_ahead = num_ahead
-        self._asked: deque[list[Future[Float32]]] = deque()
-        self._fill(0)
-
-    def __next__(self) -> Tensor:
-        if not self._asked:
-            raise StopIteration
-        self._fill(self._num_ahead)
-        x_BDHW = np.stack([x_DHW.result() for x_DHW in self._asked.popleft()])
-        return torch.from_numpy(x_BDHW)[:, None]
-
-    def _fill(self, num_volumes: int) -> None:
-        while self._left and (len(self._asked) < FIRST_BATCHES or sum(map(len, self._asked)) < num_volumes):
-            batch = self._left.popleft().tolist()
-            # A volume that pads the batch is there more than once.
-            asked = {position: self._ask(position) for position in dict.fromkeys(batch)}
-            self._asked.append([asked[position] for position in batch])

@@ -33,6 +33,7 @@ import google_crc32c
 from doubles.http_base import Handler, Server
 
 _GCS = re.compile(r"/(?:download/)?storage/v1/b/[^/]+/o/([^/?]+)$")
+_GCS_BUCKET = re.compile(r"/storage/v1/b/([^/?]+)$")
 _PIECE_BYTES = 1 << 17
 
 
@@ -72,6 +73,10 @@ class _ObjectHandler(Handler):
         struck, place = self.server.fault()
         if struck and place < 0:
             self.answer(503, {"Retry-After": "0"}, b"{}")
+        elif bucket := _GCS_BUCKET.fullmatch(url.path):
+            # Google's client asks once; without an answer it would with every request.
+            facts = {"name": bucket[1], "projectNumber": "1", "location": "EU"}
+            self.answer(200, {"Content-Type": "application/json"}, json.dumps(facts).encode())
         elif not key or not path.is_file():
             self.answer(404, {}, b"{}")
         elif match and "alt=media" not in url.query:

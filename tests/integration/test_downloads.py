@@ -1,9 +1,11 @@
 """Objects in ranges over several connections: the same bytes, bounded memory, an end when nobody wants them."""
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, wait
+from pathlib import Path
 
 import pytest
 from doubles.fault_proxy import FaultProxy, Weather
@@ -95,6 +97,54 @@ def test_no_more_is_under_way_than_there_is_room_for(small_ranges: None) -> None
     files[0].close()
     thread.join(20)
     assert third[0].read() == CONTENT
+    downloads.close()
+
+
+def test_memory_is_used_again_while_some_is_in_use_and_then_freed(small_ranges: None) -> None:
+    store = MemoryStore()
+    contents = {"a": CONTENT, "b": CONTENT[::-1], "c": CONTENT[5:], "d": CONTENT[:300_000], "e": CONTENT[9:]}
+    for key, content in contents.items():
+        store.put(key, content)
+    downloads = Downloads(store, 4, 2 * len(CONTENT))
+    first, before = downloads.fetch(Wanted(store.head("a"))).result(), open_memory()
+    for key in "bcbc":  # each in the other's place
+        with downloads.fetch(Wanted(store.head(key))).result() as file:
+            assert file.read() == contents[key]
+            assert b"".join(file.pieces()) == contents[key]
+    assert open_memory() == before + 1
+    with downloads.fetch(Wanted(store.head("d"))).result() as file:  # far smaller: in memory of its own
+        assert file.read() == contents["d"]
+        assert open_memory() == before + 1
+    first.close()
+    assert open_memory() == before - 1
+    with downloads.fetch(Wanted(store.head("e"))).result() as file:
+        assert file.read() == contents["e"]
+    downloads.close()
+    assert open_memory() == before - 1
+
+
+def open_memory() -> int:
+    """Memory files of this process, under however many descriptors each."""
+    found = set()
+    for file in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            if "octjob-volume" in str(file.readlink()):
+                found.add(file.stat().st_ino)
+    return len(found)
+
+
+def test_of_an_object_in_parts_only_the_parts_take_memory(small_ranges: None) -> None:
+    store = MemoryStore()
+    store.put("a", CONTENT)
+    spans = ((1000, 1500), (700_000, 730_000), (len(CONTENT) - 10, len(CONTENT)))
+    downloads = Downloads(store, 4, 10**9)
+    with downloads.fetch(Wanted(store.head("a"), CONTENT[:200], spans)).result() as file:
+        parts = [CONTENT[start:end] for start, end in ((0, 200), *spans)]
+        assert file.read() == b"".join(parts)
+        assert (file.size, file.num_bytes) == (len(CONTENT), sum(map(len, parts)))
+        for start in (199, 200, 999, 1499, 5000, len(CONTENT) - 1):
+            with pytest.raises(ValueError, match="not among those that are held"):
+                file.write(start, b"xx")
     downloads.close()
 
 

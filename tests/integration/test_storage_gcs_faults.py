@@ -182,6 +182,14 @@ def test_a_fault_in_a_copied_range_is_written_over(store: GcsStore, proxy: Fault
     assert store.uri("a") in caught.value.message
 
 
+def test_a_range_comes_in_few_pieces(store: GcsStore) -> None:
+    store.put("a", bytes(1 << 20))
+    lengths: list[int] = []
+    store.copy_range("a", 0, 1 << 20, lambda at, piece: lengths.append(len(piece)))
+    assert sum(lengths) == 1 << 20
+    assert len(lengths) <= 8
+
+
 def test_connections_are_kept_for_more_threads_than_ten(store: GcsStore, proxy: FaultProxy) -> None:
     store.put("a", bytes(2000))
     with ThreadPoolExecutor(16) as pool:

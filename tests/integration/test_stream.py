@@ -20,7 +20,7 @@ from octjob.data.stream import Breadth, VolumeStream, load_volumes
 from octjob.data.volumes import VolumeReader
 from octjob.spec.experiment import Experiment
 from octjob.storage.base import ObjectStore, Write
-from octjob.train import source as source_module
+from octjob.train.ahead import FIRST_BATCHES
 from octjob.train.loop import cut
 from octjob.train.source import VolumeSource
 from tests.doubles.aireadi_bucket import Bucket, speckle
@@ -146,7 +146,7 @@ def test_batches_are_a_function_of_seed_epoch_and_positions(source: VolumeSource
 
 def test_reading_begins_before_the_first_batch_is_taken(source: VolumeSource, store: Watched) -> None:
     inputs = source.train_batches(cut(np.arange(NUM), 1), 0, 0)
-    while len(store.keys) < source_module.FIRST_BATCHES:
+    while len(store.keys) < FIRST_BATCHES:
         pass
     assert len(list(inputs)) == NUM
     source.close()
