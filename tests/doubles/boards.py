@@ -119,10 +119,23 @@ def document(
     return made
 
 
+def groups(checkpoint: str) -> dict[str, Any]:
+    """Of the 65 participants: thirds by age; whom the checkpoint saw, which the untrained one does not say."""
+    people = [str(1000 + number) for number in range(65)]
+    thirds = ("age 40 to 53", "age 54 to 64", "age 65 to 90")
+    seen = {one: "seen in pretraining" if int(one) % 5 < 2 else "unseen in pretraining" for one in people}
+    return {
+        "schema": "octjob.groups/1",
+        "age": {one: thirds[(int(one) // 5) % 3] for one in people},
+        "pretraining": None if checkpoint == "untrained" else seen,
+    }
+
+
 def recorded(made: Outcome) -> Outcome:
     """The same run with a result that says all that the report shows."""
     assert made.scored is not None
-    result = made.scored.result.model_copy(update={"data": {"flow": FLOW}})
+    data = {"flow": FLOW, "groups": groups(made.entry.checkpoint)}
+    result = made.scored.result.model_copy(update={"data": data})
     return replace(made, scored=replace(made.scored, result=result))
 
 
