@@ -24,6 +24,7 @@ from octjob.models.geometry import read_geometry
 from octjob.models.metadata import plain_config, pretrained_on
 from octjob.models.report import LoadReport, encoder_digest, explain, scalar, whole
 from octjob.models.shape import Triple
+from octjob.models.sketch import sketch
 from octjob.models.statedict import (
     Choice,
     EncoderPair,
@@ -108,6 +109,7 @@ def read_checkpoint(
         encoder_digest=encoder_digest(digest, geometry),
         fingerprint=mark,
         notes=[*notes, *explain(selection, mark, epoch, loss)],
+        sketch=sketch(weights),
     )
     _log(report, container)
     return LoadedEncoder(model, report, pretrained_on(container.payload, config))

@@ -11,6 +11,8 @@ from doubles.tiny_sweep import fill_bucket, prepared, save_checkpoint, uri_of
 
 from octjob.errors import AccessError
 from octjob.leaderboard.collect import collect
+from octjob.models.checkpoint import read_checkpoint
+from octjob.models.fingerprint import relative_distance
 from octjob.records.layout import read_result
 from octjob.run.job import run_job
 from octjob.spec.run import Run
@@ -80,3 +82,25 @@ def test_a_list_that_is_not_there_ends_the_run_before_it_trains(tmp_path: Path) 
     with pytest.raises(AccessError, match=r"none\.txt"):
         run_job(uri_of(runs[0]), lambda progress: None)
     assert not store.exists(f"runs/{runs[0].run_id}/history.jsonl")
+
+
+def test_checkpoints_are_as_far_apart_as_their_weights(carried_out: Any) -> None:
+    store, runs = carried_out
+    found = collect(store).checkpoints
+    assert [(one.name, one.encoder_taken, one.coverage_keys) for one in found.checkpoints] == [
+        (name, "context", "29/29") for name in (one.name for one in found.checkpoints)
+    ]
+    weights = {
+        name: read_checkpoint(
+            Path(runs[f"{name}.adamw"].checkpoint.uri.removeprefix("file://")),
+            encoder="auto",
+            uri=name,
+            num_heads=2,
+        ).encoder.state_dict()
+        for name in "ab"
+    }
+    square = {name: sum(float(x.double().square().sum()) for x in weights[name].values()) for name in "ab"}
+    exact = relative_distance(weights["a"], weights["b"]) * (2 * square["b"] / sum(square.values())) ** 0.5
+    (pair,) = found.pairs
+    assert pair.distance == pytest.approx(exact, rel=0.15)
+    assert pair.num_configs >= 1

@@ -43,7 +43,7 @@ def read(page: str) -> Read:
 
 
 def renamed(board: dict[str, Any], name: str) -> dict[str, Any]:
-    """The board with one checkpoint, one configuration, one class, a reason and the sweep called so."""
+    """The board with one checkpoint, one configuration, one class, reasons and the sweep called so."""
     changed = copy.deepcopy(board)
     for row in changed["rows"]:
         if row["checkpoint"] == "good":
@@ -51,6 +51,12 @@ def renamed(board: dict[str, Any], name: str) -> dict[str, Any]:
         if row["config"] == "probe":
             row["config"] = name
         row["reasons"] = [name] if row["reasons"] else []
+    for one in changed["checkpoints"]["checkpoints"]:
+        one["name"] = name if one["name"] == "good" else one["name"]
+        one["same_weights"] = [name]
+    for pair in changed["checkpoints"]["pairs"]:
+        pair |= {key: name for key in ("first", "second") if pair[key] == "good"}
+    changed["flows"][0]["steps"][0]["reason"] = name
     changed["class_short_names"][1] = name
     changed["sweep"] = name
     changed["headline"]["parts"][-1]["text"] = name
