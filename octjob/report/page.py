@@ -15,6 +15,7 @@ from octjob.report import charts, view
 from octjob.report.checkpoints import checkpoints_of, closeness_of
 from octjob.report.facts import facts_of
 from octjob.report.flow import flows_of
+from octjob.report.maps import KEYS, maps_of
 from octjob.report.view import Json
 
 
@@ -61,6 +62,8 @@ def to_html(document: Json) -> str:
         "loaded": checkpoints_of(document),
         "closeness": closeness_of(document),
         "flows": flows_of(document),
+        "maps": maps_of(document),
+        "keys": KEYS,
         "metric": _label(document["metric"]),
         "number": view.number,
     }

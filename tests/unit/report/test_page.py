@@ -54,6 +54,9 @@ def renamed(board: dict[str, Any], name: str) -> dict[str, Any]:
     for one in changed["checkpoints"]["checkpoints"]:
         one["name"] = name if one["name"] == "good" else one["name"]
         one["same_weights"] = [name]
+    for made in changed["feature_maps"]:
+        made["checkpoint"] = name if made["checkpoint"] == "good" else made["checkpoint"]
+        made["devices"] = [name, *made["devices"][1:]]
     for pair in changed["checkpoints"]["pairs"]:
         pair |= {key: name for key in ("first", "second") if pair[key] == "good"}
     changed["flows"][0]["steps"][0]["reason"] = name
