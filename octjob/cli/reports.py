@@ -99,9 +99,9 @@ def _form_of(output: Path | None) -> str:
 
 def _content(store: ObjectStore, document: dict[str, Any], form: str) -> bytes:
     if form in ("md", "csv"):
-        from octjob.records.layout import LEADERBOARD
+        from octjob.leaderboard.stored import read_beside
 
-        return store.get(f"{LEADERBOARD}/leaderboard.{form}")
+        return read_beside(store, document, form)
     if form == "tex":
         from octjob.leaderboard.latex import to_latex
 
