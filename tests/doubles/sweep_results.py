@@ -140,18 +140,23 @@ def submit(store: ObjectStore, runs: Iterable[RunEntry], baseline: str | None = 
     write_sweep(store, sweep(runs, baseline))
 
 
-def give_spec(store: ObjectStore, run: RunEntry, config: dict[str, Any] | None = None, **changes: Any) -> Run:
-    """Store a run's `spec.json`. config: keys of its configuration. changes: to the spec itself."""
-    made = Run(
+def spec_of(run: RunEntry, output: str, config: dict[str, Any] | None = None, **changes: Any) -> Run:
+    """A run's spec. config: keys of its configuration. changes: to the spec itself."""
+    return Run(
         sweep="demo",
         run_id=run.run_id,
         checkpoint_name=run.checkpoint,
         checkpoint=Checkpoint(uri=f"gs://bucket/{run.checkpoint}.pt"),
         config_name=run.config,
         config=Experiment.model_validate(config or {}),
-        output=store.root,
-        cache=f"{store.root}/cache",
+        output=output,
+        cache=f"{output}/cache",
         **{"seeds": (42,), "folds": 0, **changes},
     )
+
+
+def give_spec(store: ObjectStore, run: RunEntry, config: dict[str, Any] | None = None, **changes: Any) -> Run:
+    """Store a run's `spec.json`, as `spec_of` has it."""
+    made = spec_of(run, store.root, config, **changes)
     store.put(run_key(run.run_id, SPEC), encode(made))
     return made

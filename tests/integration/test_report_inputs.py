@@ -1,4 +1,4 @@
-"""`octjob report` and `octjob card` on what people really have: a page that says so, or one line with a hint that works."""
+"""`octjob report` and `octjob card` on what people really have: a page that says so, or one line and a hint."""
 
 from __future__ import annotations
 
@@ -159,7 +159,8 @@ def test_two_baselines_or_an_unknown_one_in_the_sweep_file(
     folder: Path, baseline: str, says: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     Path("two.yaml").write_text(
-        f"name: two\noutput: out\nbaseline: {baseline}\ncheckpoints: {{a: a.pt, b: b.pt}}\nconfigs: {{linear: {{}}}}\n"
+        f"name: two\noutput: out\nbaseline: {baseline}\n"
+        "checkpoints: {a: a.pt, b: b.pt}\nconfigs: {linear: {}}\n"
     )
     for args in (["report", "two.yaml"], ["card", "two.yaml", "a.linear"]):
         assert octjob(args) == 2
