@@ -18,6 +18,7 @@ from octjob.leaderboard.caveats import caveats
 from octjob.leaderboard.comparison import Compared, Family, Material, compare, pairs_of
 from octjob.leaderboard.details import Detail, detailed, details
 from octjob.leaderboard.flat import class_labels, flat_fields, flat_row
+from octjob.leaderboard.flow import ParticipantFlow, flows
 from octjob.leaderboard.footnotes import footnotes
 from octjob.leaderboard.headline import Headline, headline
 from octjob.leaderboard.methods import Methods, methods
@@ -50,6 +51,7 @@ class Leaderboard:
     selection_corrected: what picking the best of the comparable runs is worth, without the luck of the pick.
     detectable: the difference between two runs found with 80 % power, median over the ranked pairs.
     details: of the first rows with a result, in their order. methods: how all of it was made, from the records.
+    flows: from what the data set lists to who was scored; none where no run recorded it.
     """
 
     sweep: str
@@ -68,6 +70,7 @@ class Leaderboard:
     selection_corrected: SelectionCorrected | None = None
     detectable: float | None = None
     details: tuple[Detail, ...] = ()
+    flows: tuple[ParticipantFlow, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
     def to_dict(self) -> dict[str, Any]:
@@ -148,6 +151,7 @@ def build_leaderboard(
         selection_corrected=stands.winner,
         detectable=stands.detectable,
         details=found,
+        flows=flows(rows, finished),
     )
 
 

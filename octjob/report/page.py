@@ -13,12 +13,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from octjob import __version__
 from octjob.report import charts, view
 from octjob.report.facts import facts_of
+from octjob.report.flow import flows_of
 from octjob.report.view import Json
 
 
 def to_html(document: Json) -> str:
     """A whole page, a function of the document alone. document: `leaderboard.json`."""
-    style, script = _asset("page.css"), _asset("page.js")
+    style, script = _asset("page.css") + _asset("sections.css"), _asset("page.js")
     lines = view.lines_of(document)
     ranked = [line for line in lines if line.ranked]
     unranked = [line for line in lines if not line.ranked]
@@ -56,6 +57,7 @@ def to_html(document: Json) -> str:
         "curve_scale": charts.curve_scale(document),
         "calibrations": charts.calibration_panels(document, lines),
         "best_runs": charts.best_runs(document, lines, values),
+        "flows": flows_of(document),
         "metric": _label(document["metric"]),
         "number": view.number,
     }
