@@ -22,7 +22,7 @@ from octjob.leaderboard.flow import ParticipantFlow, flows
 from octjob.leaderboard.footnotes import footnotes
 from octjob.leaderboard.headline import Headline, headline
 from octjob.leaderboard.methods import Methods, methods
-from octjob.leaderboard.next_steps import Known, Step, next_steps
+from octjob.leaderboard.next_steps import Known, NextStep, next_steps
 from octjob.leaderboard.outcome import Outcome, Scored
 from octjob.leaderboard.ranking import Ranking, comparable_groups, draw_all, signals, standing
 from octjob.leaderboard.rows import ORDER, Row, make_row
@@ -63,7 +63,7 @@ class Leaderboard:
     rows: tuple[Row, ...]
     caption: str
     headline: Headline
-    next_steps: tuple[Step, ...]
+    next_steps: tuple[NextStep, ...]
     methods: Methods
     warnings: tuple[str, ...]
     footnotes: tuple[str, ...]

@@ -28,7 +28,7 @@ _UNSOUND = ("untrained", "barely trained")
 
 
 @dataclass(frozen=True)
-class Step:
+class NextStep:
     """One thing to do. command: to be typed; empty where there is none. number: of what is to be added, in all."""
 
     kind: Kind
@@ -63,7 +63,7 @@ class Known:
         return next((row for row in self.rows if row.run_id == self.headline.leader), None)
 
 
-def next_steps(known: Known) -> tuple[Step, ...]:
+def next_steps(known: Known) -> tuple[NextStep, ...]:
     """In the order in which to take them; empty where nothing is left to say."""
     steps = [*_finish(known), *_look(known)]
     if known.leader is not None:
@@ -71,7 +71,7 @@ def next_steps(known: Known) -> tuple[Step, ...]:
     return (*steps, *_leave_out(known), *_baseline(known))
 
 
-def _finish(known: Known) -> list[Step]:
+def _finish(known: Known) -> list[NextStep]:
     """Runs that have no result yet, or none that can be read."""
     open_ = [row for row in known.rows if row.metrics is None]
     if not open_:
@@ -81,10 +81,10 @@ def _finish(known: Known) -> list[Step]:
     text += (
         f", {stuck} of them failed or cannot be read; submitting again goes on with them." if stuck else "."
     )
-    return [Step("finish", f"{text} See where they stand:", f"octjob status {known.sweep}", len(open_))]
+    return [NextStep("finish", f"{text} See where they stand:", f"octjob status {known.sweep}", len(open_))]
 
 
-def _look(known: Known) -> list[Step]:
+def _look(known: Known) -> list[NextStep]:
     """At checkpoints that may not have learned anything: all where nothing is above chance."""
     nothing = known.headline.certainty == "no signal"
     doubtful = [
@@ -99,14 +99,14 @@ def _look(known: Known) -> list[Step]:
         text = f"Before more runs, look whether the checkpoints have learned anything: {told}."
     else:
         text = f"{told}: compare it only if that is the epoch you meant."
-    return [Step("inspect", text, f"octjob checkpoint inspect {shlex.quote(doubtful[0].uri)}")]
+    return [NextStep("inspect", text, f"octjob checkpoint inspect {shlex.quote(doubtful[0].uri)}")]
 
 
 def _epoch(one: CheckpointUsed) -> str:
     return "an unknown epoch" if one.epoch is None else f"epoch {one.epoch}"
 
 
-def _tell_apart(known: Known) -> list[Step]:
+def _tell_apart(known: Known) -> list[NextStep]:
     """How many participants would show the leads that were seen."""
     leads, certainty = known.leads, known.headline.certainty
     if leads is None or certainty not in ("checkpoints tied", "configurations tied"):
@@ -125,11 +125,13 @@ def _tell_apart(known: Known) -> list[Step]:
     step = _participants(known, leads, rival, [rival])
     names = " or ".join([leader.config, *(by_run[name].config for name in own[:3])])
     return [
-        Step("choose", f"Either of {names} will do for {leader.checkpoint}: take the cheaper. {step.text}")
+        NextStep(
+            "choose", f"Either of {names} will do for {leader.checkpoint}: take the cheaper. {step.text}"
+        )
     ]
 
 
-def _participants(known: Known, leads: Leads, rival: str, others: Sequence[str]) -> Step:
+def _participants(known: Known, leads: Leads, rival: str, others: Sequence[str]) -> NextStep:
     """rival: whose distance was seen. others: all that the leader is to be told apart from."""
     difference = leads.behind[rival].difference
     detectable = recognisable_lead(leads.leader, others, known.draws, leads.critical)
@@ -137,13 +139,13 @@ def _participants(known: Known, leads: Leads, rival: str, others: Sequence[str])
     n = known.leader.n if known.leader and known.leader.n else 0
     seen = f"a lead as large as the one seen over {name}, {difference:.3f},"
     if detectable is None or difference <= 0 or (detectable / difference) ** 2 > _MOST_TIMES:
-        return Step(
+        return NextStep(
             "equal",
             f"No number of participants within reach shows {seen} as real: over {_MOST_TIMES} times the {n} would"
             " be needed. Take the two for equal, and the cheaper one.",
         )
     needed = _rounded_up(n * (detectable / difference) ** 2)
-    return Step(
+    return NextStep(
         "participants",
         f"Score about {needed} participants instead of {n}: so many show {seen} as real 4 times in 5. More"
         " configurations would not help.",
@@ -157,7 +159,7 @@ def _rounded_up(value: float) -> int:
     return step * math.ceil(value / step)
 
 
-def _training(known: Known, leader: Row) -> list[Step]:
+def _training(known: Known, leader: Row) -> list[NextStep]:
     """More seeds or deals of the folds, where they move the value more than who was scored."""
     detail = next((one for one in known.details if one.run_id == leader.run_id), None)
     if detail is None or detail.variance is None:
@@ -174,7 +176,7 @@ def _training(known: Known, leader: Row) -> list[Step]:
         "One training set stands behind the numbers: they speak of these trained models. Whether the checkpoint would"
         " also lead with other training participants, `evaluate: {protocol: folds}` in the sweep tells."
     )
-    return [*steps, Step("folds", text)] if not (used and used.folds) else steps
+    return [*steps, NextStep("folds", text)] if not (used and used.folds) else steps
 
 
 def _more(
@@ -184,7 +186,7 @@ def _more(
     kind: Literal["seeds", "training sets"],
     what: str,
     where: str,
-) -> list[Step]:
+) -> list[NextStep]:
     """moved: the standard deviation of one; the value is the mean over `count`."""
     if moved is None or not found.participants > 0 or moved / math.sqrt(count) <= found.participants:
         return []
@@ -193,10 +195,10 @@ def _more(
         f"Train with {needed} {what} instead of {count} ({where}): training moves the leader's value by {moved:.3f},"
         f" who was scored only by {found.participants:.3f}."
     )
-    return [Step(kind, text, number=needed)]
+    return [NextStep(kind, text, number=needed)]
 
 
-def _test_split(known: Known, leader: Row) -> list[Step]:
+def _test_split(known: Known, leader: Row) -> list[NextStep]:
     """Once, for the run that was chosen without it."""
     there = any(site.split == "test" and site.found for one in known.methods.data for site in one.sites)
     if known.methods.num_openings or not there or known.headline.certainty == "checkpoints tied":
@@ -205,11 +207,13 @@ def _test_split(known: Known, leader: Row) -> list[Step]:
     when = "Now that it is decided" if clear else "When you have decided"
     text = f"{when}, score the one run on the test split, once: nothing here has seen it."
     return [
-        Step("test split", text, f'octjob open-test {known.sweep} {leader.run_id} --reason "final number"')
+        NextStep(
+            "test split", text, f'octjob open-test {known.sweep} {leader.run_id} --reason "final number"'
+        )
     ]
 
 
-def _leave_out(known: Known) -> list[Step]:
+def _leave_out(known: Known) -> list[NextStep]:
     """Configurations under which no checkpoint gave anything but a constant."""
     configs = dict.fromkeys(row.config for row in known.finished)
     useless = [
@@ -220,17 +224,19 @@ def _leave_out(known: Known) -> list[Step]:
     if not useless or len(useless) == len(configs):
         return []
     names = " and ".join(useless[:4])
-    return [Step("leave out", f"Leave out {names}: every run of it answers one class for nearly everyone.")]
+    return [
+        NextStep("leave out", f"Leave out {names}: every run of it answers one class for nearly everyone.")
+    ]
 
 
-def _baseline(known: Known) -> list[Step]:
+def _baseline(known: Known) -> list[NextStep]:
     if known.baseline is not None or not known.finished:
         return []
     text = (
         "Name a `baseline:` in the sweep, best a checkpoint of the same architecture that was never trained: without"
         " one nothing here says what pretraining adds."
     )
-    return [Step("baseline", text)]
+    return [NextStep("baseline", text)]
 
 
 def _counted(count: int, noun: str) -> str:

@@ -16,7 +16,7 @@ from doubles.sweep_results import constant, entry, labels, outcome, spec_of, swe
 from octjob.cli import cli
 from octjob.evaluate import Predictions, VarianceSources
 from octjob.leaderboard.board import Leaderboard, build_leaderboard
-from octjob.leaderboard.next_steps import Known, Step, next_steps
+from octjob.leaderboard.next_steps import Known, NextStep, next_steps
 from octjob.leaderboard.outcome import Outcome, StoredSpec
 from octjob.records.openings import Opening
 
@@ -43,7 +43,7 @@ def board(outcomes: Sequence[Outcome], baseline: str | None = "b", **more: Any) 
     return build_leaderboard(sweep(entries, baseline), outcomes, num_draws=500, **more)
 
 
-def steps(made: Leaderboard) -> dict[str, Step]:
+def steps(made: Leaderboard) -> dict[str, NextStep]:
     return {step.kind: step for step in made.next_steps}
 
 
