@@ -6,14 +6,8 @@ from collections.abc import Callable
 
 from octjob.catalog import METRICS
 from octjob.report.methods import (
-    imbalance,
-    metrics,
-    multiplicity,
-    participants,
-    preprocessing,
-    software,
-    splits,
-    uncertainty,
+    UNKNOWN,
+    paragraphs,
 )
 from octjob.report.training import counted
 from octjob.report.view import Json, number, scope_of
@@ -24,26 +18,18 @@ def answers(document: Json) -> dict[str, str]:
     written: dict[str, Callable[[Json], str]] = {
         "kind": _kind,
         "objective": _objective,
-        "participants": participants,
         "sites": _sites,
         "selection": _selection,
         "outcome": _outcome,
         "predictors": lambda _: "One retinal OCT volume; no clinical or demographic variable enters a model.",
-        "preprocessing": preprocessing,
         "sample size": _sample_size,
         "missing": _missing,
-        "splits": splits,
         "model": _model,
         "initial weights": _initial_weights,
-        "training": _training,
+        "trainings": _training,
         "chosen epoch": _chosen_epoch,
         "chosen run": _chosen_run,
         "ensembles": _ensembles,
-        "imbalance": imbalance,
-        "metrics": metrics,
-        "uncertainty": uncertainty,
-        "multiplicity": multiplicity,
-        "software": software,
         "output": lambda _: (
             "A probability for each class; the most probable one is the answer, no threshold was chosen."
         ),
@@ -63,7 +49,10 @@ def answers(document: Json) -> dict[str, str]:
         "no other data": lambda _: "No other data set was scored.",
         "test split": _test_split,
     }
-    return {key: text(document) for key, text in written.items()}
+    of_methods = {
+        one.key: "" if one.lines == UNKNOWN else " ".join(one.lines) for one in paragraphs(document)
+    }
+    return {**of_methods, **{key: text(document) for key, text in written.items()}}
 
 
 def _kind(document: Json) -> str:

@@ -15,6 +15,10 @@ from octjob.report.training import counted, preprocessing_of, training_of, weigh
 from octjob.report.view import Json
 
 NOT_RECORDED = "not recorded"
+# The line of a paragraph that no record has anything for.
+UNKNOWN = ("Not recorded.",)
+# Names of others may hold line breaks, so that lines are never joined into one text.
+Lines = list[str]
 # Digests in a sentence; the tables have them whole.
 _SHORT = 12
 # At the end of a method's name, the counts that differ from run to run.
@@ -23,11 +27,11 @@ _COUNTS = re.compile(r", \d+ of \d+$")
 
 @dataclass(frozen=True)
 class Paragraph:
-    """A heading of the section and its sentences, on one line or several; key names it in an address."""
+    """A heading of the section and its lines; key names it in an address."""
 
     key: str
     title: str
-    text: str
+    lines: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class RunText:
 
 def paragraphs(document: Json) -> list[Paragraph]:
     """In the order of a paper; each says so where the records do not hold it."""
-    written: tuple[tuple[str, str, Callable[[Json], str]], ...] = (
+    written: tuple[tuple[str, str, Callable[[Json], Lines]], ...] = (
         ("participants", "Participants", participants),
         ("splits", "Data and splits", splits),
         ("preprocessing", "Preprocessing", preprocessing),
@@ -65,16 +69,14 @@ def paragraphs(document: Json) -> list[Paragraph]:
         ("multiplicity", "Multiplicity", multiplicity),
         ("software", "Software", software),
     )
-    return [
-        Paragraph(key, title, text(document) or f"{_capital(NOT_RECORDED)}.") for key, title, text in written
-    ]
+    return [Paragraph(key, title, tuple(lines_of(document)) or UNKNOWN) for key, title, lines_of in written]
 
 
-def participants(document: Json) -> str:
+def participants(document: Json) -> Lines:
     """Who was found of those expected, by split, class and site."""
     data = _data(document)
     if data is None:
-        return ""
+        return []
     parts = ["AI-READI retinal OCT, taken from the data set's manifest."]
     if data["num_expected"] is not None:
         parts.append(
@@ -89,7 +91,7 @@ def participants(document: Json) -> str:
         parts.append(f"{_capital(split['name'])}: {sum(split['participants'])} participants ({counts}).")
     if data["splits"]:
         parts.append(f"Classes in this order: {classes}.")
-    return " ".join(parts + _selection(document, data))
+    return [" ".join(parts + _selection(document, data))]
 
 
 def _selection(document: Json, data: Json) -> list[str]:
@@ -109,11 +111,11 @@ def _chosen(data: Json) -> str:
     return ", ".join(parts)
 
 
-def splits(document: Json) -> str:
+def splits(document: Json) -> Lines:
     """How training and scoring were kept apart."""
     data, used = _data(document), document["methods"]["configurations"]
     if data is None:
-        return ""
+        return []
     n = max((row["n"] or 0 for row in document["rows"]), default=0)
     folded = next((one for one in used if one["folds"]), None)
     if folded is not None:
@@ -130,29 +132,26 @@ def splits(document: Json) -> str:
     )
     opened = document["methods"]["num_openings"]
     test = "The test split was not opened" if not opened else f"The test split was opened {_times(opened)}"
-    return f"{how} One sample is one {unit}; n = {n}. No participant is on both sides. {test}."
+    return [f"{how} One sample is one {unit}; n = {n}. No participant is on both sides. {test}."]
 
 
-def preprocessing(document: Json) -> str:
+def preprocessing(document: Json) -> Lines:
     """Of each configuration, where they differ."""
     used = document["methods"]["configurations"]
     sizes = {tuple(one["geometry"].get("volume_size", ())) for one in document["methods"]["checkpoints"]} - {
         ()
     }
     told = _by_text(used, lambda one: preprocessing_of(one["config"]))
-    if not told:
-        return ""
     shapes = ", ".join(_size(size) for size in sorted(sizes))
-    return told + (
-        f" Resized to the checkpoint's own {shapes} voxels (B-scans, rows, columns)." if sizes else ""
-    )
+    resized = f"Resized to the checkpoint's own {shapes} voxels (B-scans, rows, columns)."
+    return [*told, resized] if told and sizes else told
 
 
 def _size(size: Sequence[int]) -> str:
     return " x ".join(map(str, size))
 
 
-def encoders(document: Json) -> str:
+def encoders(document: Json) -> Lines:
     """What was loaded, a line each, with the beginnings of the digests."""
     used = document["methods"]["checkpoints"]
     shapes = list(dict.fromkeys(map(_shape, used)))
@@ -164,7 +163,7 @@ def encoders(document: Json) -> str:
             f"{one['name']} ({one['weights']}{epoch}):{shape} the file's {one['encoder_taken'] or NOT_RECORDED}"
             f" encoder; SHA-256 of the file {_digest(one['sha256'])}, of the weights {_digest(one['weights_digest'])}"
         )
-    return "\n".join(lines)
+    return lines
 
 
 def _shape(one: Json) -> str:
@@ -181,38 +180,38 @@ def _digest(text: str) -> str:
     return f"{text[:_SHORT]}\u2026" if text else NOT_RECORDED
 
 
-def training(document: Json) -> str:
+def training(document: Json) -> Lines:
     """A line a configuration."""
-    return "\n".join(f"{one['name']}: {training_of(one)}" for one in document["methods"]["configurations"])
+    return [f"{one['name']}: {training_of(one)}" for one in document["methods"]["configurations"]]
 
 
-def imbalance(document: Json) -> str:
+def imbalance(document: Json) -> Lines:
     """A line a configuration, or for those that do the same."""
     used = document["methods"]["configurations"]
     if not used:
-        return ""
+        return []
     told = _by_text(used, lambda one: weights_of(one) or "nothing was done about it")
-    return f"{told}\nCalibration is shown after the training shares of the classes are divided out."
+    return [*told, "Calibration is shown after the training shares of the classes are divided out."]
 
 
-def metrics(document: Json) -> str:
+def metrics(document: Json) -> Lines:
     """The one ranked by, first."""
     ranked = METRICS[document["metric"]].label
     others = ", ".join(METRICS[name].label for name in RANKING if name != document["metric"])
     constant = METRICS[document["metric"]].chance(len(document["class_names"]))
     chance = "" if constant is None else f" (a predictor that ignores its input: {constant:.2f})"
-    return (
+    return [
         f"Ranked by {ranked}{chance}; also {others}, F1 and area under precision and recall of each class, confusion"
         " and calibration. Macro: mean over the classes that occur, one against the rest. With several seeds or deals"
         " of the folds a metric is the mean over them. All are computed from the stored predictions."
-    )
+    ]
 
 
-def uncertainty(document: Json) -> str:
+def uncertainty(document: Json) -> Lines:
     """Names of intervals and tests with their numbers of draws."""
     made = document["methods"]
     if not any(row["metrics"] for row in document["rows"]):
-        return ""
+        return []
     found = (one["method"] for row in document["rows"] if row["metrics"] for one in row["metrics"].values())
     named = list(dict.fromkeys(_COUNTS.sub("", method) for method in found if method))
     compared = [row["vs_checkpoint"] or row["vs_config"] for row in document["rows"]]
@@ -233,14 +232,14 @@ def uncertainty(document: Json) -> str:
         parts.append(
             f"Comparisons with a reference: {test}{'' if folds else f', at least {num} permutations'}."
         )
-    return " ".join(parts)
+    return [" ".join(parts)]
 
 
-def multiplicity(document: Json) -> str:
+def multiplicity(document: Json) -> Lines:
     made = document["methods"]
     finished = sum(bool(row["metrics"]) for row in document["rows"])
     if not finished:
-        return ""
+        return []
     asked = {
         "checkpoint": f"checkpoints against {document['baseline']}",
         "config": f"configurations against {document['baseline_config']}",
@@ -255,10 +254,10 @@ def multiplicity(document: Json) -> str:
     if counts:
         times = f" and multiplied by {len(counts)}, for the families" if len(counts) > 1 else ""
         parts.append(f"p-values are Holm-adjusted within each family ({'; '.join(counts)}){times}.")
-    return " ".join([*parts, "Sites, devices and eyes are looks: nothing is adjusted for them."])
+    return [" ".join([*parts, "Sites, devices and eyes are looks: nothing is adjusted for them."])]
 
 
-def software(document: Json) -> str:
+def software(document: Json) -> Lines:
     """Every version that any run was made with."""
     found: dict[str, list[str]] = {}
     for run in document["methods"]["runs"]:
@@ -267,14 +266,14 @@ def software(document: Json) -> str:
             if str(value) not in found[key]:
                 found[key].append(str(value))
     if not found:
-        return ""
+        return []
     told = [
         f"{key} {', '.join(found[key])}" for key in found if key not in ("image", "num_devices", "num_hosts")
     ]
     image = (
         f"Images: {', '.join(found['image'])}." if "image" in found else "The runs' images are not recorded."
     )
-    return f"{'; '.join(told)}. {image}"
+    return [f"{'; '.join(told)}. {image}"]
 
 
 def config_texts(document: Json) -> list[ConfigText]:
@@ -318,14 +317,14 @@ def _data(document: Json) -> Json | None:
     return found[0] if found else None
 
 
-def _by_text(used: Iterable[Json], text: Callable[[Json], str]) -> str:
+def _by_text(used: Iterable[Json], text: Callable[[Json], str]) -> Lines:
     """`a, b: text. c: another.`; the names are left out where all have one text."""
     names: dict[str, list[str]] = {}
     for one in used:
         names.setdefault(text(one), []).append(one["name"])
     if len(names) == 1:
-        return f"{_capital(next(iter(names)))}."
-    return "\n".join(f"{', '.join(who)}: {what}." for what, who in names.items())
+        return [f"{_capital(next(iter(names)))}."]
+    return [f"{', '.join(who)}: {what}." for what, who in names.items()]
 
 
 def _capital(text: str) -> str:

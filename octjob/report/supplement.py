@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from octjob import __version__
+from octjob.errors import one_line
 from octjob.report.checklist import FilledGuideline, filled_guidelines
 from octjob.report.methods import config_texts, paragraphs, run_texts
 from octjob.report.view import Json
@@ -17,13 +18,8 @@ def to_supplement(document: Json) -> str:
     lines = [f"# {plain(document['sweep'])}: methods and checklists", ""]
     lines += [plain("".join(part["text"] for part in document["headline"]["parts"])), "", "## Methods"]
     for one in paragraphs(document):
-        said = one.text.splitlines()
-        lines += [
-            "",
-            f"### {one.title}",
-            "",
-            *(plain(said[0]) if len(said) == 1 else f"- {plain(line)}" for line in said),
-        ]
+        said = [plain(line) for line in one.lines]
+        lines += ["", f"### {one.title}", "", *(said if len(said) == 1 else (f"- {line}" for line in said))]
     lines += [
         "",
         "### Of the numbers in the table",
@@ -73,4 +69,4 @@ def _row(cells: list[str] | tuple[str, ...]) -> str:
 
 def plain(text: str) -> str:
     """A text that means itself in Markdown, on one line."""
-    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+    return _SPECIAL.sub(r"\\\1", " ".join(one_line(text).split()))
