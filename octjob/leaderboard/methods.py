@@ -17,6 +17,7 @@ from octjob.leaderboard.comparison import Family
 from octjob.leaderboard.outcome import Outcome, Scored
 from octjob.leaderboard.rows import Row
 from octjob.records.openings import Opening
+from octjob.spec.experiment import Log
 from octjob.spec.run import Run
 
 # Of `Result.environment`, in the order to be read.
@@ -134,6 +135,12 @@ class Methods:
     num_permutations: int
     num_compared: Mapping[Family, int]
     num_openings: int
+
+    @property
+    def wandb(self) -> Log | None:
+        """Where the report is to be logged: as the first configuration says that has W&B on."""
+        logs = (Log.model_validate(one.config["log"]) for one in self.configurations)
+        return next((log for log in logs if log.wandb), None)
 
 
 def methods(
