@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -17,12 +18,14 @@ log = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
 _REQUIRED = ("clinical_site", "study_group", "recommended_split", "retinal_oct")
 _FLAGS = {"TRUE": True, "FALSE": False}
+_NUMBER = re.compile(r"\d{1,3}(\.\d{1,6})?")
 
 
 @dataclass(frozen=True)
 class Participant:
     """One participant. `id` is text, whatever its digits; `label` is the class index of the experiment's
-    mapping; `split` is the published recommended split (train, val or test)."""
+    mapping; `split` is the published recommended split (train, val or test); `age` in years, None where the table
+    does not say it as a number."""
 
     id: str
     site: str
@@ -30,6 +33,7 @@ class Participant:
     label: int
     split: str
     has_oct: bool
+    age: float | None = None
 
 
 @dataclass(frozen=True)
@@ -80,8 +84,19 @@ def _participant(table: Table, line: int, row: dict[str, str], label: int) -> Pa
     if flag not in _FLAGS:
         raise DataError(f"{where}: retinal_oct {row['retinal_oct']!r}", "Expected TRUE or FALSE.")
     return Participant(
-        row[table.id_column], row["clinical_site"], row["study_group"], label, split, _FLAGS[flag]
+        row[table.id_column],
+        row["clinical_site"],
+        row["study_group"],
+        label,
+        split,
+        _FLAGS[flag],
+        _age(row.get("age", "")),
     )
+
+
+def _age(text: str) -> float | None:
+    """Nothing is trained on it, so what is no number (`Not reported`, `90+`) is not known."""
+    return float(text) if _NUMBER.fullmatch(text) else None
 
 
 def _require_unique(table: Table) -> None:

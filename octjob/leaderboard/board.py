@@ -15,6 +15,7 @@ from octjob.evaluate.arrays import to_plain
 from octjob.evaluate.resampled import fold_values
 from octjob.leaderboard.caption import caption
 from octjob.leaderboard.caveats import caveats
+from octjob.leaderboard.checkpoints import NO_CHECKPOINTS, Checkpoints, checkpoints
 from octjob.leaderboard.comparison import Compared, Family, Material, compare, pairs_of
 from octjob.leaderboard.details import Detail, detailed, details
 from octjob.leaderboard.flat import class_labels, flat_fields, flat_row
@@ -51,6 +52,7 @@ class Leaderboard:
     selection_corrected: what picking the best of the comparable runs is worth, without the luck of the pick.
     detectable: the difference between two runs found with 80 % power, median over the ranked pairs.
     details: of the first rows with a result, in their order. methods: how all of it was made, from the records.
+    checkpoints: what they say of themselves, and how far they are from each other.
     flows: from what the data set lists to who was scored; none where no run recorded it.
     """
 
@@ -70,6 +72,7 @@ class Leaderboard:
     selection_corrected: SelectionCorrected | None = None
     detectable: float | None = None
     details: tuple[Detail, ...] = ()
+    checkpoints: Checkpoints = NO_CHECKPOINTS
     flows: tuple[ParticipantFlow, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
@@ -151,6 +154,7 @@ def build_leaderboard(
         selection_corrected=stands.winner,
         detectable=stands.detectable,
         details=found,
+        checkpoints=checkpoints(rows, finished),
         flows=flows(rows, finished),
     )
 

@@ -14,7 +14,7 @@ from octjob.evaluate import VarianceSources, variance_sources
 from octjob.evaluate.calibration import Calibration, calibration
 from octjob.leaderboard.outcome import Scored
 from octjob.leaderboard.rows import Row
-from octjob.leaderboard.subgroups import Subgroup, subgroups
+from octjob.leaderboard.subgroups import Grouping, Subgroup, groupings, subgroups
 
 # A page of more panels is not looked at.
 MAX_DETAILED = 60
@@ -37,13 +37,14 @@ class Curve:
 
 @dataclass(frozen=True)
 class Detail:
-    """Of one run. variance, subgroups: of the best run of each checkpoint only."""
+    """Of one run. variance, subgroups, groupings: of the best run of each checkpoint only."""
 
     run_id: str
     curve: Curve | None
     calibration: Calibration
     variance: VarianceSources | None = None
     subgroups: tuple[Subgroup, ...] = ()
+    groupings: tuple[Grouping, ...] = ()
 
 
 def details(
@@ -65,6 +66,7 @@ def details(
                 calibration(one.scores, one.prior),
                 variance_sources(one.scores, metric, num_draws=_VARIANCE_DRAWS) if is_best else None,
                 subgroups(one, metric) if is_best else (),
+                groupings(one) if is_best else (),
             )
         )
     return tuple(found)

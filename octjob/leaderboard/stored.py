@@ -18,7 +18,9 @@ from octjob.storage.base import ObjectNotFoundError, ObjectStore
 KEY = f"{LEADERBOARD}/leaderboard.json"
 
 # Keys that came within the schema's version; a document of before lacks them.
-_NEEDED = {"headline", "details", "class_short_names", "flows", "methods", "next_steps"}
+_NEEDED = {
+    "headline", "details", "class_short_names", "checkpoints", "flows", "methods", "next_steps",
+}  # fmt: skip
 
 
 def read_leaderboard(store: ObjectStore) -> dict[str, Any]:

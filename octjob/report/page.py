@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from octjob import __version__
 from octjob.report import charts, view
 from octjob.report.checklist import filled_guidelines
+from octjob.report.checkpoints import checkpoints_of, closeness_of
 from octjob.report.facts import facts_of
 from octjob.report.flow import flows_of
 from octjob.report.methods import config_texts, paragraphs, run_texts
@@ -62,6 +63,8 @@ def to_html(document: Json) -> str:
         "curve_scale": charts.curve_scale(document),
         "calibrations": charts.calibration_panels(document, lines),
         "best_runs": charts.best_runs(document, lines, values),
+        "loaded": checkpoints_of(document),
+        "closeness": closeness_of(document),
         "flows": flows_of(document),
         "steps": steps_of(document),
         "methods": paragraphs(document),

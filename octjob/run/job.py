@@ -19,7 +19,6 @@ from octjob.catalog import METRICS
 from octjob.data.cohort import Cohort, Volume, check_cohort
 from octjob.data.quarantine import Quarantine
 from octjob.evaluate import effective_prior, evaluate
-from octjob.models.arrange import Arrangement
 from octjob.models.checkpoint import LoadedEncoder
 from octjob.records.layout import (
     RESULT,
@@ -33,6 +32,7 @@ from octjob.records.layout import run_uri as uri_of_run
 from octjob.records.predictions import write_predictions
 from octjob.records.schema import Result
 from octjob.run.alone import only_attempt
+from octjob.run.at_hand import AtHand, participants_seen
 from octjob.run.attempt import attempt
 from octjob.run.facts import data_facts, training_facts
 from octjob.run.hosts import Host, OnProgress
@@ -96,6 +96,7 @@ def _carry_out(session: Session, shared: Shared) -> Result:
     loaded = load_encoder(run, shared, session.tick_alone)
     arrangement = arrange_encoder(run, loaded, session.runtime)
     session.require_same("checkpoint weights", loaded.report.weights_digest)
+    seen = session.runtime.share(lambda: participants_seen(run, loaded))
     session.check_stop()
     quarantine = Quarantine()
     cohort, inputs = _read(session, loaded, shared, quarantine)
@@ -107,9 +108,8 @@ def _carry_out(session: Session, shared: Shared) -> Result:
     for done in trainer.train([unit for unit in units if unit.name not in session.done], session):
         session.finish({unit.name: _keep(session, unit, trained) for unit, trained in done})
     heartbeat.stage("evaluating")
-    return session.runtime.share(
-        lambda: _finish(session, loaded, arrangement, cohort, quarantine, scorer, units)
-    )
+    at_hand = AtHand(loaded, arrangement, cohort, quarantine, scorer, units, seen)
+    return session.runtime.share(lambda: _finish(session, at_hand))
 
 
 def _read(
@@ -162,18 +162,11 @@ def _keep(session: Session, unit: Unit, trained: Trained) -> dict[str, Any]:
     }
 
 
-def _finish(
-    session: Session,
-    loaded: LoadedEncoder,
-    arrangement: Arrangement,
-    cohort: Cohort,
-    quarantine: Quarantine,
-    scorer: Scorer,
-    units: Sequence[Unit],
-) -> Result:
+def _finish(session: Session, at_hand: AtHand) -> Result:
     """Write predictions, then the result, last and create-only; the result that stands comes back."""
     run, config = session.run, session.run.config
     num_classes = config.classes.num_classes
+    cohort, scorer, units = at_hand.cohort, at_hand.scorer, at_hand.units
     outcomes = [session.done[unit.name] for unit in units]
     predictions = concatenate(
         [
@@ -206,10 +199,10 @@ def _finish(
         mode=config.mode,
         evaluation=evaluation.to_dict(),
         train={name: float(np.mean([m[name] for m in train])) for name in METRICS},
-        data=data_facts(cohort, quarantine, num_classes),
-        checkpoint_report=loaded.report.to_dict(),
+        data=data_facts(cohort, at_hand.quarantine, num_classes) | {"groups": at_hand.groups(predictions)},
+        checkpoint_report=at_hand.loaded.report.to_dict(),
         training=training_facts(config.train, [outcome["used"] for outcome in outcomes]),
-        environment=environment(session.runtime) | asdict(arrangement),
+        environment=environment(session.runtime) | asdict(at_hand.arrangement),
         notes=run.notes,
         started_at=progress.started_at,
         finished_at=now,

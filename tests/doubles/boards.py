@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -120,10 +121,48 @@ def document(
     return made
 
 
+def groups(checkpoint: str) -> dict[str, Any]:
+    """Of the 65 participants: thirds by age; whom the checkpoint saw, which the untrained one does not say."""
+    people = [str(1000 + number) for number in range(65)]
+    thirds = ("age 40 to 53", "age 54 to 64", "age 65 to 90")
+    seen = {one: "seen in pretraining" if int(one) % 5 < 2 else "unseen in pretraining" for one in people}
+    return {
+        "schema": "octjob.groups/1",
+        "age": {one: thirds[(int(one) // 5) % 3] for one in people},
+        "pretraining": None if checkpoint == "untrained" else seen,
+    }
+
+
+def checkpoint_report(checkpoint: str) -> dict[str, Any]:
+    """Of an encoder a fifth of the way from one initialisation, but for the untrained, which is there."""
+    start, move = np.random.default_rng(0), np.random.default_rng(len(checkpoint))
+    untrained = checkpoint == "untrained"
+    values = start.normal(size=256) + (0.0 if untrained else 0.2) * move.normal(size=256)
+    return {
+        "epoch": 0 if untrained else 40,
+        "step": 0 if untrained else 9000,
+        "encoder_taken": "context",
+        "coverage_keys": "149/149",
+        "num_parameters": 86_500_000,
+        "fingerprint": {
+            "verdict": "untrained" if untrained else "trained",
+            "distance_to_target": 0.0 if untrained else 0.2,
+        },
+        "sketch": {
+            "schema": "octjob.sketch/1",
+            "layout": "one",
+            "norm": 16.0,
+            "values": base64.b64encode(values.astype("<f4").tobytes()).decode(),
+        },
+    }
+
+
 def recorded(made: Outcome) -> Outcome:
     """The same run with a result that says all that the report shows."""
     assert made.scored is not None
-    result = made.scored.result.model_copy(update={"data": {"flow": FLOW}})
+    data = {"flow": FLOW, "groups": groups(made.entry.checkpoint)}
+    report = {**made.scored.result.checkpoint_report, **checkpoint_report(made.entry.checkpoint)}
+    result = made.scored.result.model_copy(update={"data": data, "checkpoint_report": report})
     return replace(made, scored=replace(made.scored, result=result))
 
 

@@ -48,7 +48,6 @@ def told(made: Outcome, output: str = "gs://bucket/octjob/demo") -> Outcome:
     changes = {
         "data": {**DATA, **result.data},
         "checkpoint_report": {
-            **result.checkpoint_report,
             "uri": f"gs://bucket/{run.checkpoint}.pt",
             "sha256": "c" * 64,
             "encoder_taken": "context",
@@ -56,6 +55,7 @@ def told(made: Outcome, output: str = "gs://bucket/octjob/demo") -> Outcome:
             "num_parameters": 90_000_000,
             "epoch": 25,
             "fingerprint": {"verdict": "trained"},
+            **result.checkpoint_report,
         },
         "training": {"selection": "last epoch", "units": [unit]},
         "environment": ENVIRONMENT,

@@ -1,0 +1,49 @@
+"""What an attempt has at hand once its units are trained, and what its result says of it beyond scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from octjob.data.cohort import Cohort
+from octjob.data.groups import groups_facts, ids_of, read_ids
+from octjob.data.quarantine import Quarantine
+from octjob.evaluate import Predictions
+from octjob.models.arrange import Arrangement
+from octjob.models.checkpoint import LoadedEncoder
+from octjob.spec.run import Run
+from octjob.spec.uri import split_uri
+from octjob.storage.open import open_store
+from octjob.train.scoring import Scorer
+from octjob.train.units import Unit
+
+
+@dataclass(frozen=True)
+class AtHand:
+    """seen: ids of the participants that the checkpoint saw in pretraining; None where nothing says it."""
+
+    loaded: LoadedEncoder
+    arrangement: Arrangement
+    cohort: Cohort
+    quarantine: Quarantine
+    scorer: Scorer
+    units: Sequence[Unit]
+    seen: frozenset[str] | None
+
+    def groups(self, predictions: Predictions) -> dict[str, Any]:
+        """The groups of whoever is scored."""
+        scored = set(predictions.participant.tolist())
+        return groups_facts([p for p in self.cohort.participants if p.id in scored], self.seen)
+
+
+def participants_seen(run: Run, loaded: LoadedEncoder) -> frozenset[str] | None:
+    """Whose scans the checkpoint saw in pretraining: the sweep says it, else the checkpoint, else nobody.
+
+    Raises `DataError` where the list is none of ids, and as a store does where it is not there.
+    """
+    uri = run.checkpoint.pretraining_participants
+    if uri is not None:
+        root, key = split_uri(uri)
+        return read_ids(open_store(root), key)
+    return None if loaded.pretrained_on is None else ids_of(loaded.pretrained_on, run.checkpoint.uri)
