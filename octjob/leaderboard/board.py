@@ -23,6 +23,8 @@ from octjob.leaderboard.flat import class_labels, flat_fields, flat_row
 from octjob.leaderboard.flow import ParticipantFlow, flows
 from octjob.leaderboard.footnotes import footnotes
 from octjob.leaderboard.headline import Headline, headline
+from octjob.leaderboard.methods import Methods, methods
+from octjob.leaderboard.next_steps import Known, NextStep, next_steps
 from octjob.leaderboard.outcome import Outcome, Scored
 from octjob.leaderboard.ranking import Ranking, comparable_groups, draw_all, signals, standing
 from octjob.leaderboard.rows import ORDER, Row, make_row
@@ -46,11 +48,12 @@ class Leaderboard:
     """Rows in the order of the table, and what must be read with it.
 
     baseline, baseline_config: what the two families of comparisons refer to; None where there is nothing to compare.
-    caption: which run is best, or that none is, in one sentence. headline: which checkpoint is.
+    caption: which run is best, or that none is, in one sentence. headline: which checkpoint is. next_steps: what
+        would help to know it better.
     class_names, class_short_names: by index; the short ones are what is shown.
     selection_corrected: what picking the best of the comparable runs is worth, without the luck of the pick.
     detectable: the difference between two runs found with 80 % power, median over the ranked pairs.
-    details: of the first rows with a result, in their order.
+    details: of the first rows with a result, in their order. methods: how all of it was made, from the records.
     checkpoints: what they say of themselves, and how far they are from each other.
     feature_maps: the held-out volumes on two axes, for the best run of each checkpoint that recorded it.
     flows: from what the data set lists to who was scored; none where no run recorded it.
@@ -65,6 +68,8 @@ class Leaderboard:
     rows: tuple[Row, ...]
     caption: str
     headline: Headline
+    next_steps: tuple[NextStep, ...]
+    methods: Methods
     warnings: tuple[str, ...]
     footnotes: tuple[str, ...]
     selection_corrected: SelectionCorrected | None = None
@@ -138,6 +143,10 @@ def build_leaderboard(
         rows = _compared(rows, family, reference, material, seed, len(asked))
     rows, stands = _ranked(rows, material, metric, sweep.baseline)
     rows = sorted(rows, key=lambda row: _order(row, metric))
+    draws = {run_id: drawn.in_bag_B for run_id, drawn in material.draws.items()}
+    said = headline(rows, metric, stands.leads, draws)
+    made = methods(outcomes, rows, num_draws, openings)
+    found = details(rows, finished, metric, read_histories([row.run_id for row in detailed(rows)]))
     return Leaderboard(
         sweep=sweep.name,
         metric=metric,
@@ -147,17 +156,14 @@ def build_leaderboard(
         class_short_names=sweep.shown_classes,
         rows=tuple(rows),
         caption=caption(rows, metric, stands.winner),
-        headline=headline(
-            rows,
-            metric,
-            stands.leads,
-            {run_id: drawn.in_bag_B for run_id, drawn in material.draws.items()},
-        ),
+        headline=said,
+        next_steps=next_steps(Known(rows, said, made, stands.leads, draws, found, sweep.baseline)),
+        methods=made,
         warnings=tuple(caveats(sweep, rows, finished, identical, metric, stands)),
         footnotes=tuple(footnotes(rows, finished, metric, references, num_draws, openings)),
         selection_corrected=stands.winner,
         detectable=stands.detectable,
-        details=details(rows, finished, metric, read_histories([row.run_id for row in detailed(rows)])),
+        details=found,
         checkpoints=checkpoints(rows, finished),
         feature_maps=feature_maps(rows, finished, read_map),
         flows=flows(rows, finished),

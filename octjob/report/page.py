@@ -12,16 +12,21 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from octjob import __version__
 from octjob.report import charts, view
+from octjob.report.checklist import filled_guidelines
 from octjob.report.checkpoints import checkpoints_of, closeness_of
 from octjob.report.facts import facts_of
 from octjob.report.flow import flows_of
 from octjob.report.maps import KEYS, maps_of
+from octjob.report.methods import config_texts, paragraphs, run_texts
+from octjob.report.steps import steps_of
 from octjob.report.view import Json
+
+STYLES = ("page.css", "sections.css", "methods.css")
 
 
 def to_html(document: Json) -> str:
     """A whole page, a function of the document alone. document: `leaderboard.json`."""
-    style, script = _asset("page.css") + _asset("sections.css"), _asset("page.js")
+    style, script = "".join(map(_asset, STYLES)), _asset("page.js")
     lines = view.lines_of(document)
     ranked = [line for line in lines if line.ranked]
     unranked = [line for line in lines if not line.ranked]
@@ -64,6 +69,11 @@ def to_html(document: Json) -> str:
         "flows": flows_of(document),
         "maps": maps_of(document),
         "keys": KEYS,
+        "steps": steps_of(document),
+        "methods": paragraphs(document),
+        "repeats": run_texts(document),
+        "configs": config_texts(document),
+        "guidelines": filled_guidelines(document),
         "metric": _label(document["metric"]),
         "number": view.number,
     }

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from doubles.sweep_results import CLASSES, constant, entry, labels, outcome
+from doubles.told import told
 from octjob.evaluate import Predictions
 from octjob.leaderboard.board import build_leaderboard
 from octjob.leaderboard.export import to_json
@@ -110,7 +111,7 @@ def document(
         is_constant = number >= len(pairs) - collapsed
         skill = SKILL.get(checkpoint, 0.8) * (1 - 0.1 * (number % len(configs)))
         made = outcome(one, constant(labels()) if is_constant else predictions(skill, number))
-        outcomes.append(recorded(made) if records else made)
+        outcomes.append(told(recorded(made)) if records else made)
     board = build_leaderboard(
         record(entries, class_names, sweep, checkpoints[-1]),
         outcomes,
