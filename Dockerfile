@@ -51,6 +51,8 @@ ENV PATH=/opt/octjob/bin:/usr/local/bin:/usr/bin:/bin \
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 ARG SOURCE=unknown
+# A result says which commit computed it.
+ENV OCTJOB_REVISION=${REVISION}
 LABEL org.opencontainers.image.title="octjob" \
       org.opencontainers.image.description="Trainer and launcher of octjob" \
       org.opencontainers.image.licenses="Apache-2.0" \

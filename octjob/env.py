@@ -15,7 +15,12 @@ POD = "OCTJOB_POD"
 TERMINATION_MESSAGE = "OCTJOB_TERMINATION_MESSAGE"
 # Where the processes of a run meet, host:port of the first.
 COORDINATOR = "OCTJOB_COORDINATOR"
-SET_BY_MANIFEST = (RESTART, NODE, NUM_HOSTS, COORDINATOR, POD, TERMINATION_MESSAGE)
+# The image as the manifest names it, for the record of a result.
+IMAGE = "OCTJOB_IMAGE"
+SET_BY_MANIFEST = (RESTART, NODE, NUM_HOSTS, COORDINATOR, POD, TERMINATION_MESSAGE, IMAGE)
+
+# Set by the image itself: the commit that it was built from.
+REVISION = "OCTJOB_REVISION"
 
 # Set by a user, also through `compute.env`.
 # The device to compute on, `cpu`, `cuda` or `xla`. Default: on a TPU slice xla, else CUDA where there is one.

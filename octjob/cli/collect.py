@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -48,8 +49,9 @@ def collect(
 
     SWEEP is a sweep's URI or directory, its YAML file, or its name on a cluster. Every run has a row; those that
     collapsed, have no signal, failed, cannot be read or have no result yet have no rank. The files go to
-    SWEEP/leaderboard/ as CSV, Markdown, JSON and Parquet, and as report.html, a page to look at. Exits with 5 if runs
-    failed or cannot be read, with 75 if --timeout passed first.
+    SWEEP/leaderboard/ as CSV, Markdown, JSON and Parquet, and as report.html, a page to look at. Where a
+    configuration has log.wandb, the page is also logged to W&B, if it is installed and has a key; else one line says
+    why not. Exits with 5 if runs failed or cannot be read, with 75 if --timeout passed first.
 
     \b
     Example:
@@ -96,7 +98,40 @@ def print_leaderboard(
         first = collecting.publish(store, leaderboard)[0]
         stored = f"{first.removesuffix('csv')}{{csv,md,json,parquet}}"
         click.echo(f"Stored as {stored}, to look at as report.html beside them", err=True)
+        _log_report(store, leaderboard)
     return leaderboard
+
+
+def _log_report(store: ObjectStore, leaderboard: Leaderboard) -> None:
+    """The stored page to W&B, where a configuration has log.wandb. What is in the way is said and costs nothing."""
+    log = leaderboard.methods.wandb
+    if log is None:
+        return
+    from octjob.leaderboard.published import is_logged, mark_logged, read_page
+    from octjob.tracking.access import is_offline, why_not
+
+    if why := why_not():
+        click.echo(f"Not logged to W&B, which log.wandb asks for: {why}.", err=True)
+        return
+    page = read_page(store)
+    if is_logged(store, page, log):
+        click.echo(f"W&B project {log.wandb_project} has this report already.", err=True)
+        return
+    from octjob.errors import AccessError
+    from octjob.tracking.report import log_report
+
+    facts = {"sweep": store.root, "metric": leaderboard.metric, "headline": leaderboard.headline.text}
+    try:
+        log_report(leaderboard.sweep, log, "report.html", page, facts)
+    except AccessError as error:
+        click.echo(f"Not logged to W&B, which log.wandb asks for: {error.message}. {error.hint}", err=True)
+        return
+    if not is_offline():
+        mark_logged(store, page, log)
+    where = (
+        f"{os.environ['WANDB_DIR']}, for `wandb sync`" if is_offline() else f"W&B project {log.wandb_project}"
+    )
+    click.echo(f"Logged the report to {where}.", err=True)
 
 
 def _show(leaderboard: Leaderboard, output: str) -> None:

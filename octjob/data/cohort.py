@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from octjob.catalog import SampleUnit
 from octjob.data.coverage import ALL_QUARANTINED, NO_VOLUME, NONE_SELECTED, ONLY_RADIAL, Coverage, require
+from octjob.data.flow import NO_CLASS, NO_OCT, OTHER_SITE, UNREADABLE, Flow, Size, sizes_of, trace
 from octjob.data.manifest import VolumeRecord, read_manifest
-from octjob.data.participants import Participant, read_participants
-from octjob.data.selection import RADIAL, Eligibility, require_known, select
+from octjob.data.participants import Participant, list_participants
+from octjob.data.selection import RADIAL, REASONS, Eligibility, require_known, select
 from octjob.errors import DataError
 from octjob.spec.experiment import Classes, Experiment
 from octjob.storage.base import ObjectStore
@@ -25,23 +26,32 @@ class Volume:
 
 @dataclass(frozen=True)
 class Cohort:
-    """`volumes` by participant and UID; `participants` those with at least one of them, by id."""
+    """`volumes` by participant and UID; `participants` those with at least one of them, by id.
+
+    flow: from what the data set lists to `volumes`, of all splits.
+    """
 
     volumes: tuple[Volume, ...]
     participants: tuple[Participant, ...]
     coverage: Coverage
+    flow: Flow
 
     def split(self, name: str) -> tuple[Volume, ...]:
         """The volumes of the participants of one recommended split."""
         return tuple(volume for volume in self.volumes if volume.participant.split == name)
 
     def only(self, *splits: str) -> Cohort:
-        """The volumes and participants of some splits; the coverage stays that of all."""
+        """The volumes and participants of some splits; coverage and flow stay those of all."""
         return Cohort(
             tuple(v for v in self.volumes if v.participant.split in splits),
             tuple(p for p in self.participants if p.split in splits),
             self.coverage,
+            self.flow,
         )
+
+    def sizes(self) -> dict[str, Size]:
+        """Participants, eyes and volumes by split."""
+        return sizes_of({p.id: p.split for p in self.participants}, (v.record for v in self.volumes))
 
     def class_counts(self, split: str, num_classes: int, unit: SampleUnit = "participant") -> tuple[int, ...]:
         """Participants or volumes per class really used in a split, index by class."""
@@ -54,19 +64,22 @@ class Cohort:
         kept = tuple(v for v in self.volumes if v.record.sop_instance_uid not in uids)
         left = {v.participant.id for v in kept}
         lost = [p.id for p in self.participants if p.id not in left]
-        return Cohort(
+        readable = Cohort(
             kept,
             tuple(p for p in self.participants if p.id in left),
             self.coverage.with_missing(lost, ALL_QUARANTINED),
+            self.flow,
         )
+        return replace(readable, flow=self.flow.less(UNREADABLE, self.sizes(), readable.sizes()))
 
 
 def find_cohort(
     store: ObjectStore, participants_key: str, manifest_key: str, experiment: Experiment
 ) -> Cohort:
     """What is there, however little: for looking. Participants of other sites than `data.sites` are not
-    expected. Raises as `read_participants`, `read_manifest`, `select` do, and `SpecError` on an unknown site."""
-    everyone = read_participants(store, participants_key, experiment.classes)
+    expected. Raises as `list_participants`, `read_manifest`, `select` do, and `SpecError` on an unknown site."""
+    listed = list_participants(store, participants_key, experiment.classes)
+    everyone = listed.participants
     sites = experiment.data.sites
     require_known("sites", sites, {p.site for p in everyone}, str)
     elsewhere = {p.id for p in everyone if sites is not None and p.site not in sites}
@@ -82,7 +95,19 @@ def find_cohort(
         missing=_missing_reasons([i for i in expected if i not in found], records, selection),
         not_expected=tuple(sorted({r.participant for r in records} - set(expected) - elsewhere)),
     )
-    return Cohort(volumes, tuple(p for p in expected.values() if p.id in found), coverage)
+    flow = trace(
+        {p.id: p.split for p in everyone} | dict(listed.without_class),
+        records,
+        (
+            (NO_CLASS, listed.without_class),
+            (OTHER_SITE, elsewhere),
+            (NO_OCT, {p.id for p in everyone if not p.has_oct}),
+        ),
+        NO_VOLUME,
+        selection.excluded,
+        REASONS,
+    )
+    return Cohort(volumes, tuple(p for p in expected.values() if p.id in found), coverage, flow)
 
 
 def build_cohort(

@@ -18,6 +18,8 @@ OTHER_REGION = "region not selected"
 OTHER_EYE = "laterality not selected"
 RADIAL = "radial scan, not a raster volume"
 NOT_THE_ONE = "another volume of the participant is used (data.volumes: one)"
+# In the order of `select`'s tests: a volume has the first that it fails.
+REASONS = (NOT_STRUCTURAL, OTHER_DEVICE, OTHER_REGION, OTHER_EYE, RADIAL, NOT_THE_ONE)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
 from multiprocessing.sharedctypes import SynchronizedArray
 from pathlib import Path
 
@@ -29,6 +31,16 @@ from octjob.tick import Tick
 
 Float32 = npt.NDArray[np.float32]
 
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """A volume to pretrain on, whose it is and what scanned it."""
+
+    participant: str
+    device: str
+    x_DHW: Float32
+
+
 _POLL_S = 0.5
 _steps: SynchronizedArray[int]
 
@@ -47,8 +59,9 @@ def pretrain_all(store: ObjectStore, recipe: DemoRecipe, directory: Path, tick: 
     with ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(steps,)) as pool:
         pending: set[Future[None]] = set()
         for index, (name, checkpoint) in enumerate(todo.items()):
-            seen = np.stack([x_DHW for device, x_DHW in volumes if device in checkpoint.devices])
-            pending.add(pool.submit(_pretrain_one, index, seen, recipe, checkpoint, directory / f"{name}.pt"))
+            chosen = [one for one in volumes if one.device in checkpoint.devices]
+            path = directory / f"{name}.pt"
+            pending.add(pool.submit(_pretrain_one, index, chosen, recipe, checkpoint, path))
         while pending:
             finished, pending = wait(pending, timeout=_POLL_S)
             for future in finished:
@@ -63,22 +76,24 @@ def _start_worker(steps: SynchronizedArray[int]) -> None:
 
 
 def _pretrain_one(
-    index: int, seen_NDHW: Float32, recipe: DemoRecipe, checkpoint: CheckpointRecipe, path: Path
+    index: int, seen: Sequence[Seen], recipe: DemoRecipe, checkpoint: CheckpointRecipe, path: Path
 ) -> None:
     def count(step: int, num_steps: int, loss: float) -> None:
         _steps[index] = step
 
     unfinished = path.with_suffix(".part")
-    pretrain(seen_NDHW, recipe, checkpoint, unfinished, count)
+    volumes_NDHW = np.stack([one.x_DHW for one in seen])
+    participants = sorted({one.participant for one in seen})
+    pretrain(volumes_NDHW, recipe, checkpoint, unfinished, count, participants)
     os.replace(unfinished, path)
 
 
-def _training_volumes(store: ObjectStore, recipe: DemoRecipe) -> list[tuple[str, Float32]]:
-    """(device, x_DHW) of the train split, preprocessed as in pretraining."""
+def _training_volumes(store: ObjectStore, recipe: DemoRecipe) -> list[Seen]:
+    """Those of the train split, preprocessed as in pretraining."""
     people = read_participants(store, PARTICIPANTS_KEY, Classes())
     train = {person.id for person in people if person.split == "train"}
     return [
-        (record.device, _read(store, record.key, recipe))
+        Seen(record.participant, record.device, _read(store, record.key, recipe))
         for record in read_manifest(store, MANIFEST_KEY)
         if record.participant in train
     ]

@@ -11,7 +11,7 @@ Legend: N volumes, B batch, D H W voxels, T tokens, V visible tokens, P voxels o
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from octjob.demo.recipe import CheckpointRecipe, DemoRecipe
 from octjob.errors import DataError
 from octjob.models.encoder import INIT_STD, Block, Encoder3D
+from octjob.models.metadata import PRETRAINED_ON
 from octjob.models.shape import EncoderGeometry
 
 OnStep = Callable[[int, int, float], None]
@@ -80,12 +81,14 @@ def pretrain(
     checkpoint: CheckpointRecipe,
     out_path: Path,
     progress: OnStep | None = None,
+    participants: Sequence[str] = (),
 ) -> Pretrained:
     """Pretrain on preprocessed volumes and write a checkpoint in the original format to `out_path`.
 
     `volumes_NDHW`: float32, already resized to the recipe's volume size and z-scored; training split only,
     labels are not asked for. The number of steps is fixed, so the file's weights are bit-identical for one
     seed, machine kind and thread count. `progress(step, steps, loss)` after each step.
+    participants: whose volumes these are, which the file's config then says.
     Raises `DataError` if the volumes have another size or there are none.
     """
     geometry = EncoderGeometry(**recipe.encoder.model_dump())
@@ -131,7 +134,7 @@ def pretrain(
         "optimizer_state_dict": optimizer.state_dict(),
         "scheduler_state_dict": {"last_epoch": scheduler.last_epoch},
         "loss": result.loss,
-        "config": _config(recipe, checkpoint),
+        "config": _config(recipe, checkpoint) | ({PRETRAINED_ON: list(participants)} if participants else {}),
     }
     torch.save(content, out_path)
     return result

@@ -15,14 +15,21 @@ from octjob.evaluate.arrays import to_plain
 from octjob.evaluate.resampled import fold_values
 from octjob.leaderboard.caption import caption
 from octjob.leaderboard.caveats import caveats
+from octjob.leaderboard.checkpoints import NO_CHECKPOINTS, Checkpoints, checkpoints
 from octjob.leaderboard.comparison import Compared, Family, Material, compare, pairs_of
 from octjob.leaderboard.details import Detail, detailed, details
+from octjob.leaderboard.examples import CheckpointExamples, examples
+from octjob.leaderboard.feature_maps import CheckpointMap, ReadMap, feature_maps
 from octjob.leaderboard.flat import class_labels, flat_fields, flat_row
+from octjob.leaderboard.flow import ParticipantFlow, flows
 from octjob.leaderboard.footnotes import footnotes
 from octjob.leaderboard.headline import Headline, headline
+from octjob.leaderboard.methods import Methods, methods
+from octjob.leaderboard.next_steps import Known, NextStep, next_steps
 from octjob.leaderboard.outcome import Outcome, Scored
 from octjob.leaderboard.ranking import Ranking, comparable_groups, draw_all, signals, standing
 from octjob.leaderboard.rows import ORDER, Row, make_row
+from octjob.records.feature_map import FeatureMap
 from octjob.records.openings import Opening
 from octjob.records.schema import SweepRecord
 from octjob.records.state import RunState
@@ -42,11 +49,16 @@ class Leaderboard:
     """Rows in the order of the table, and what must be read with it.
 
     baseline, baseline_config: what the two families of comparisons refer to; None where there is nothing to compare.
-    caption: which run is best, or that none is, in one sentence. headline: which checkpoint is.
+    caption: which run is best, or that none is, in one sentence. headline: which checkpoint is. next_steps: what
+        would help to know it better.
     class_names, class_short_names: by index; the short ones are what is shown.
     selection_corrected: what picking the best of the comparable runs is worth, without the luck of the pick.
     detectable: the difference between two runs found with 80 % power, median over the ranked pairs.
-    details: of the first rows with a result, in their order.
+    details: of the first rows with a result, in their order. methods: how all of it was made, from the records.
+    checkpoints: what they say of themselves, and how far they are from each other.
+    feature_maps: the held-out volumes on two axes, for the best run of each checkpoint that recorded it.
+    examples: which runs left B-scans for `octjob report --with-images`.
+    flows: from what the data set lists to who was scored; none where no run recorded it.
     """
 
     sweep: str
@@ -58,11 +70,17 @@ class Leaderboard:
     rows: tuple[Row, ...]
     caption: str
     headline: Headline
+    next_steps: tuple[NextStep, ...]
+    methods: Methods
     warnings: tuple[str, ...]
     footnotes: tuple[str, ...]
     selection_corrected: SelectionCorrected | None = None
     detectable: float | None = None
     details: tuple[Detail, ...] = ()
+    checkpoints: Checkpoints = NO_CHECKPOINTS
+    feature_maps: tuple[CheckpointMap, ...] = ()
+    examples: tuple[CheckpointExamples, ...] = ()
+    flows: tuple[ParticipantFlow, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
     def to_dict(self) -> dict[str, Any]:
@@ -87,6 +105,10 @@ def _no_histories(run_ids: Sequence[str]) -> Histories:
     return {}
 
 
+def _no_map(run_id: str) -> FeatureMap | None:
+    return None
+
+
 def build_leaderboard(
     sweep: SweepRecord,
     outcomes: Sequence[Outcome],
@@ -95,10 +117,12 @@ def build_leaderboard(
     seed: int = 0,
     openings: Sequence[Opening] = (),
     read_histories: Callable[[Sequence[str]], Histories] = _no_histories,
+    read_map: ReadMap = _no_map,
 ) -> Leaderboard:
     """Rank the outcomes by `metric`, one of `catalog.RANKING`. openings: those of the sweep's test split.
 
-    read_histories: gives the epochs of the runs whose ids it gets, those that have details.
+    read_histories: gives the epochs of the runs whose ids it gets, those that have details. read_map: the feature map
+    of a run whose result names one.
 
     Raises:
         SpecError: a metric that is not one of them.
@@ -122,6 +146,10 @@ def build_leaderboard(
         rows = _compared(rows, family, reference, material, seed, len(asked))
     rows, stands = _ranked(rows, material, metric, sweep.baseline)
     rows = sorted(rows, key=lambda row: _order(row, metric))
+    draws = {run_id: drawn.in_bag_B for run_id, drawn in material.draws.items()}
+    said = headline(rows, metric, stands.leads, draws)
+    made = methods(outcomes, rows, num_draws, openings)
+    found = details(rows, finished, metric, read_histories([row.run_id for row in detailed(rows)]))
     return Leaderboard(
         sweep=sweep.name,
         metric=metric,
@@ -131,17 +159,18 @@ def build_leaderboard(
         class_short_names=sweep.shown_classes,
         rows=tuple(rows),
         caption=caption(rows, metric, stands.winner),
-        headline=headline(
-            rows,
-            metric,
-            stands.leads,
-            {run_id: drawn.in_bag_B for run_id, drawn in material.draws.items()},
-        ),
+        headline=said,
+        next_steps=next_steps(Known(rows, said, made, stands.leads, draws, found, sweep.baseline)),
+        methods=made,
         warnings=tuple(caveats(sweep, rows, finished, identical, metric, stands)),
         footnotes=tuple(footnotes(rows, finished, metric, references, num_draws, openings)),
         selection_corrected=stands.winner,
         detectable=stands.detectable,
-        details=details(rows, finished, metric, read_histories([row.run_id for row in detailed(rows)])),
+        details=found,
+        checkpoints=checkpoints(rows, finished),
+        feature_maps=feature_maps(rows, finished, read_map),
+        examples=examples(rows, finished),
+        flows=flows(rows, finished),
     )
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
+
+from pydantic import ValidationError
 
 from octjob.catalog import DEFAULT
 from octjob.errors import DataError
@@ -14,12 +18,14 @@ from octjob.evaluate.predictions import SharedColumns
 from octjob.evaluate.threads import plain_linear_algebra
 from octjob.leaderboard.board import Histories, Leaderboard, build_leaderboard
 from octjob.leaderboard.export import to_files
-from octjob.leaderboard.outcome import Outcome, scored
+from octjob.leaderboard.outcome import Outcome, StoredSpec, scored
+from octjob.records.feature_map import FeatureMap, read_feature_map
 from octjob.records.history import read_history
 from octjob.records.layout import (
     LEADERBOARD,
     PREDICTIONS,
     RESULT,
+    SPEC,
     read_progress,
     read_result,
     read_sweep,
@@ -28,6 +34,7 @@ from octjob.records.layout import (
 from octjob.records.openings import read_openings
 from octjob.records.predictions import read_predictions
 from octjob.records.schema import RunEntry
+from octjob.spec.run import Run
 from octjob.storage.base import ObjectNotFoundError, ObjectStore
 
 log = logging.getLogger(__name__)
@@ -36,7 +43,7 @@ NUM_THREADS = 16
 
 
 def collect(store: ObjectStore, metric: str = DEFAULT) -> Leaderboard:
-    """The leaderboard of the sweep at the store's root. Reads two objects per run, several runs at a time.
+    """The leaderboard of the sweep at the store's root. Reads three objects per run, several runs at a time.
 
     A run whose record or predictions are damaged, gone or of another version is a row that says so.
 
@@ -58,8 +65,22 @@ def collect(store: ObjectStore, metric: str = DEFAULT) -> Leaderboard:
                 pool.map(lambda entry: _outcome(store, entry, sweep.shown_classes, shared), sweep.runs)
             )
         return build_leaderboard(
-            sweep, outcomes, metric, openings=read_openings(store), read_histories=read_histories
+            sweep,
+            outcomes,
+            metric,
+            openings=read_openings(store),
+            read_histories=read_histories,
+            read_map=lambda run_id: _feature_map(store, run_id),
         )
+
+
+def _feature_map(store: ObjectStore, run_id: str) -> FeatureMap | None:
+    """None where it is gone or damaged: a map is no result."""
+    try:
+        return read_feature_map(store, run_id)
+    except (DataError, ObjectNotFoundError) as error:
+        log.warning("%s; no feature map of this run", error.message)
+        return None
 
 
 def _history(store: ObjectStore, run_id: str) -> list[dict[str, Any]]:
@@ -74,10 +95,25 @@ def _history(store: ObjectStore, run_id: str) -> list[dict[str, Any]]:
 def _outcome(
     store: ObjectStore, entry: RunEntry, class_names: Sequence[str], shared: SharedColumns
 ) -> Outcome:
+    spec = _spec(store, entry.run_id)
     try:
-        return _readable(store, entry, class_names, shared)
+        return replace(_readable(store, entry, class_names, shared), spec=spec)
     except (DataError, ObjectNotFoundError) as error:
-        return Outcome(entry, unreadable=error.message)
+        return Outcome(entry, unreadable=error.message, spec=spec)
+
+
+def _spec(store: ObjectStore, run_id: str) -> StoredSpec | None:
+    """What a run was told to do; it says nothing of what came out, so that a table does without it."""
+    try:
+        data = store.get(run_key(run_id, SPEC))
+        return StoredSpec(hashlib.sha256(data).hexdigest(), Run.model_validate_json(data))
+    except ObjectNotFoundError:
+        return None
+    except ValidationError:
+        log.warning(
+            "%s: damaged, or of another version; the methods lack it", store.uri(run_key(run_id, SPEC))
+        )
+        return None
 
 
 def _readable(

@@ -6,27 +6,21 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from octjob.errors import DataError
-from octjob.evaluate import VarianceSources, by_participant, variance_sources
+from octjob.evaluate import VarianceSources, variance_sources
 from octjob.evaluate.calibration import Calibration, calibration
-from octjob.evaluate.intervals import bootstrap
 from octjob.leaderboard.outcome import Scored
 from octjob.leaderboard.rows import Row
+from octjob.leaderboard.subgroups import Grouping, Subgroup, groupings, subgroups
 
 # A page of more panels is not looked at.
 MAX_DETAILED = 60
-# With fewer participants an interval says nothing.
-MIN_SUBGROUP = 20
-_SUBGROUP_DRAWS = 500
 _VARIANCE_DRAWS = 500
 _MAX_POINTS = 100
 _WATCHED = "balanced_accuracy"
-Field = Literal["site", "device", "eye"]
-FIELDS: tuple[Field, ...] = ("site", "device", "eye")
 
 
 @dataclass(frozen=True)
@@ -42,29 +36,15 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Subgroup:
-    """The metric on the volumes of one site, device or eye.
-
-    value: None where it is not defined there: a class is missing, or what one pass scored.
-    """
-
-    field: Field
-    name: str
-    n: int
-    value: float | None
-    low: float | None
-    high: float | None
-
-
-@dataclass(frozen=True)
 class Detail:
-    """Of one run. variance, subgroups: of the best run of each checkpoint only."""
+    """Of one run. variance, subgroups, groupings: of the best run of each checkpoint only."""
 
     run_id: str
     curve: Curve | None
     calibration: Calibration
     variance: VarianceSources | None = None
     subgroups: tuple[Subgroup, ...] = ()
+    groupings: tuple[Grouping, ...] = ()
 
 
 def details(
@@ -85,7 +65,8 @@ def details(
                 _curve(histories.get(row.run_id, ())),
                 calibration(one.scores, one.prior),
                 variance_sources(one.scores, metric, num_draws=_VARIANCE_DRAWS) if is_best else None,
-                _subgroups(one, metric) if is_best else (),
+                subgroups(one, metric) if is_best else (),
+                groupings(one) if is_best else (),
             )
         )
     return tuple(found)
@@ -117,35 +98,3 @@ def _by_epoch(history: Sequence[Mapping[str, Any]], part: str) -> dict[int, floa
         if isinstance(value, int | float) and math.isfinite(value):
             values[int(line["epoch"])].append(float(value))
     return {epoch: float(np.mean(found)) for epoch, found in values.items()}
-
-
-def _subgroups(one: Scored, metric: str) -> tuple[Subgroup, ...]:
-    """Sites, devices and eyes with enough participants, where there is more than one of them."""
-    predictions, found = one.predictions, []
-    for name in FIELDS:
-        column = getattr(predictions, name)
-        values = [value for value in np.unique(column).tolist() if value]
-        if len(values) > 1:
-            found += [group for value in values if (group := _subgroup(one, metric, name, value)) is not None]
-    return tuple(found)
-
-
-def _subgroup(one: Scored, metric: str, field: Field, value: str) -> Subgroup | None:
-    inside = one.predictions.rows(getattr(one.predictions, field) == value)
-    n = len(np.unique(inside.participant))
-    if n < MIN_SUBGROUP:
-        return None
-    if len(np.unique(inside.label)) < len(np.unique(one.predictions.label)):
-        return Subgroup(field, value, n, None, None, None)
-    try:
-        scores = by_participant(inside, how=one.how)
-    except DataError:
-        # A pass lacks one of these participants' volumes of this kind.
-        return Subgroup(field, value, n, None, None, None)
-    interval = bootstrap(scores, (metric,), num_draws=_SUBGROUP_DRAWS)[metric]
-    observed = one.metric_of(scores, metric)
-    return Subgroup(field, value, n, *(_finite(x) for x in (observed, interval.low, interval.high)))
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

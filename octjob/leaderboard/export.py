@@ -9,11 +9,13 @@ import csv
 import hashlib
 import io
 import json
+import re
 from collections.abc import Mapping
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from octjob.errors import one_line
 from octjob.leaderboard.board import SCHEMA_VERSION, Leaderboard
 from octjob.leaderboard.columns import cells, main_columns
 from octjob.leaderboard.flat import Scalar, class_labels, flat_fields, flat_row
@@ -95,7 +97,7 @@ def to_markdown(leaderboard: Leaderboard) -> str:
     """The table with its warnings and footnotes."""
     columns = main_columns(leaderboard)
     lines = [
-        f"# {leaderboard.sweep}: leaderboard by {leaderboard.metric}",
+        f"# {_escaped(leaderboard.sweep)}: leaderboard by {leaderboard.metric}",
         "",
         _escaped(leaderboard.headline.text),
         "",
@@ -131,5 +133,10 @@ def _markdown_line(texts: list[str]) -> str:
     return f"| {' | '.join(_escaped(text) for text in texts)} |"
 
 
+# What would begin an element, a code, a link, another cell or emphasis; brackets alone are intervals.
+_ACTIVE = re.compile(r"([\\`*<|]|(?<=\])\()")
+
+
 def _escaped(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ").replace("*", "\\*")
+    """A text that means itself in a cell: on one line, with unprintable characters spelled out."""
+    return _ACTIVE.sub(r"\\\1", one_line(text))

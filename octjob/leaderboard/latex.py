@@ -91,6 +91,6 @@ def _line(cells: Sequence[str]) -> str:
 
 def escaped(text: str) -> str:
     """Any text as LaTeX prints it; what has no glyph for certain (control characters) is left out."""
-    plain = re.sub(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]", " ", text)
+    plain = re.sub(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]", " ", text)
     plain = plain.replace("\u2212", "-")
     return "".join(_SPECIAL.get(character, character) for character in plain)

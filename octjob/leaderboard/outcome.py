@@ -21,6 +21,7 @@ from octjob.evaluate.arrays import StrArray
 from octjob.evaluate.metrics import mean_over_seeds
 from octjob.evaluate.predictions import How
 from octjob.records.schema import Progress, Record, Result, RunEntry
+from octjob.spec.run import Run
 
 # Stored metrics and those of the stored predictions come from the same code and the same float64 logits.
 _TOLERANCE = 1e-9
@@ -182,16 +183,26 @@ def _values(scores: ParticipantScores, metrics: Sequence[str]) -> dict[str, floa
 
 
 @dataclass(frozen=True)
+class StoredSpec:
+    """A run's `spec.json`. sha256: of its bytes as they lie there."""
+
+    sha256: str
+    run: Run
+
+
+@dataclass(frozen=True)
 class Outcome:
     """One run of the sweep: finished (`scored`), or what its last heartbeat said, if there was one.
 
-    unreadable: why what it left cannot be read, naming the URI; then there is nothing else.
+    unreadable: why what it left cannot be read, naming the URI; then there is nothing else. spec: None where there is
+    none that this version reads, which costs the run no rank.
     """
 
     entry: RunEntry
     scored: Scored | None = None
     progress: Progress | None = None
     unreadable: str = ""
+    spec: StoredSpec | None = None
 
 
 class _Scope(Record):

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from octjob.errors import AccessError, DataError
+from octjob.leaderboard.board import Leaderboard
 from octjob.leaderboard.export import LEADERBOARD_SCHEMA
+from octjob.records.examples import read_examples
 from octjob.records.layout import LEADERBOARD, finished_runs, read_sweep
 from octjob.storage.base import ObjectNotFoundError, ObjectStore
 
 KEY = f"{LEADERBOARD}/leaderboard.json"
 
 # Keys that came within the schema's version; a document of before lacks them.
-_NEEDED = {"headline", "details", "class_short_names"}
+_NEEDED = {
+    "headline", "details", "class_short_names", "checkpoints", "examples", "feature_maps", "flows", "methods",
+    "next_steps",
+}  # fmt: skip
 
 
 def read_leaderboard(store: ObjectStore) -> dict[str, Any]:
@@ -25,31 +33,79 @@ def read_leaderboard(store: ObjectStore) -> dict[str, Any]:
         DataError: damaged, or of another version.
     """
     sweep = read_sweep(store)
-    again = f"`octjob collect {store.root}` makes it anew."
+    again = _again(store)
     try:
         data = store.get(KEY)
     except ObjectNotFoundError:
         raise AccessError(f"{store.uri(KEY)}: not there: the sweep was not collected yet", again) from None
     document = _parsed(data)
     if document is None:
-        raise DataError(f"{store.uri(KEY)}: damaged", again)
+        raise DataError(f"{store.uri(KEY)}: damaged: it is no JSON object", again)
     if document.get("schema") != LEADERBOARD_SCHEMA or not document.keys() >= _NEEDED:
         raise DataError(
             f"{store.uri(KEY)}: written by another version of octjob ({document.get('schema')})", again
         )
+    if fault := _fault(document):
+        raise DataError(f"{store.uri(KEY)}: damaged: {fault}", again)
     known = {row["run_id"] for row in document["rows"] if row["state"] == "Succeeded"}
     unread = {row["run_id"] for row in document["rows"] if row["state"] == "Unreadable"}
     planned = {entry.run_id for entry in sweep.runs}
     new = (finished_runs(store) & planned) - known - unread
     if new or {row["run_id"] for row in document["rows"]} != planned:
-        what = f"{len(new)} runs have finished" if new else "the sweep was submitted with other runs"
+        finished = "1 run has finished" if len(new) == 1 else f"{len(new)} runs have finished"
+        what = finished if new else "the sweep was submitted with other runs"
         raise AccessError(f"{store.uri(KEY)}: {what} since it was collected", again)
     return document
+
+
+def read_beside(store: ObjectStore, document: Mapping[str, Any], ending: str) -> bytes:
+    """The leaderboard's file of another form, `md` or `csv`, of the same collection as the document.
+
+    Raises:
+        AccessError: not there.
+        DataError: of another collection, or damaged.
+    """
+    key = f"{LEADERBOARD}/leaderboard.{ending}"
+    try:
+        data = store.get(key)
+    except ObjectNotFoundError:
+        raise AccessError(f"{store.uri(key)}: not there", _again(store)) from None
+    if hashlib.sha256(data).hexdigest() != document["sha256"][ending]:
+        raise DataError(
+            f"{store.uri(key)}: not the file that {store.uri(KEY)} was stored with", _again(store)
+        )
+    return data
+
+
+def read_images(store: ObjectStore, document: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The examples that the document names, by run id, as `examples.json` has them. Raises as `read_examples`."""
+    return {
+        one["run_id"]: read_examples(store, one["run_id"], one["sha256"]).model_dump(
+            mode="json", by_alias=True
+        )
+        for one in document["examples"]
+    }
 
 
 def sentence(document: Mapping[str, Any]) -> str:
     """The headline as one text."""
     return "".join(part["text"] for part in document["headline"]["parts"])
+
+
+def _again(store: ObjectStore) -> str:
+    return f"`octjob collect {store.root}` makes it anew."
+
+
+def _fault(document: Mapping[str, Any]) -> str:
+    """What is not as the schema has it, where anything is: everything that draws the document relies on it."""
+    if not isinstance(document.get("sha256"), dict) or not document["sha256"].keys() >= {"md", "csv"}:
+        return "sha256 lacks the other files"
+    try:
+        TypeAdapter(Leaderboard).validate_python(document)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return ""
 
 
 def _parsed(data: bytes) -> dict[str, Any] | None:

@@ -21,9 +21,10 @@ from octjob.models.container import Container, open_container
 from octjob.models.encoder import Encoder3D, empty_encoder
 from octjob.models.fingerprint import fingerprint, weights_digest
 from octjob.models.geometry import read_geometry
-from octjob.models.metadata import plain_config
+from octjob.models.metadata import plain_config, pretrained_on
 from octjob.models.report import LoadReport, encoder_digest, explain, scalar, whole
 from octjob.models.shape import Triple
+from octjob.models.sketch import sketch
 from octjob.models.statedict import (
     Choice,
     EncoderPair,
@@ -40,10 +41,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LoadedEncoder:
-    """An encoder in eval mode, float32 on the CPU, and how it was read."""
+    """An encoder in eval mode, float32 on the CPU, and how it was read.
+
+    pretrained_on: ids of the participants whose scans it saw, as the file says them; None where it does not.
+    """
 
     encoder: Encoder3D
     report: LoadReport
+    pretrained_on: tuple[str, ...] | None = None
 
 
 def read_checkpoint(
@@ -104,9 +109,10 @@ def read_checkpoint(
         encoder_digest=encoder_digest(digest, geometry),
         fingerprint=mark,
         notes=[*notes, *explain(selection, mark, epoch, loss)],
+        sketch=sketch(weights),
     )
     _log(report, container)
-    return LoadedEncoder(model, report)
+    return LoadedEncoder(model, report, pretrained_on(container.payload, config))
 
 
 def _require_shapes(found: FoundEncoder, expected: Mapping[str, Tensor], uri: str) -> None:

@@ -7,6 +7,7 @@ references without counting them.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import omegaconf
@@ -33,6 +34,21 @@ def plain_config(value: object, uri: str) -> dict[str, object]:
     """
     plain = _plain(value, 0, _Budget(), uri)
     return plain if isinstance(plain, dict) else {}
+
+
+PRETRAINED_ON = "pretraining_participants"
+
+
+def pretrained_on(payload: Mapping[str, object], config: Mapping[str, object]) -> tuple[str, ...] | None:
+    """The ids that a file keeps under `pretraining_participants`, beside its weights or in its config; None without.
+
+    What is no list of ids, or a longer one than a config may be, is not taken for one.
+    """
+    stored = payload.get(PRETRAINED_ON, config.get(PRETRAINED_ON))
+    if not isinstance(stored, list) or len(stored) > MAX_ENTRIES:
+        return None
+    ids = [value for value in stored if isinstance(value, str | int) and not isinstance(value, bool)]
+    return tuple(str(value) for value in ids) if len(ids) == len(stored) else None
 
 
 def json_or_text(text: str) -> object:

@@ -13,6 +13,7 @@ from torch import Tensor
 from octjob.models.fingerprint import Fingerprint
 from octjob.models.geometry import NumHeadsSource
 from octjob.models.shape import EncoderGeometry
+from octjob.models.sketch import WeightsSketch
 from octjob.models.statedict import EncoderPair, Role
 from octjob.models.tensors import is_dense
 
@@ -23,7 +24,8 @@ class LoadReport:
 
     size: bytes. coverage_keys: loaded/expected parameters. coverage: fraction of the encoder's elements that
     came from the file. weights_digest: of the tensors alone; encoder_digest: of tensors and geometry (heads
-    and grid change the features but not the tensors), the one to key cached features with.
+    and grid change the features but not the tensors), the one to key cached features with. sketch: from which the
+    distance to other checkpoints' weights can be estimated.
     """
 
     uri: str
@@ -45,6 +47,7 @@ class LoadReport:
     encoder_digest: str
     fingerprint: Fingerprint
     notes: list[str]
+    sketch: WeightsSketch
 
     def to_dict(self) -> dict[str, object]:
         """Nested plain values, ready for JSON."""

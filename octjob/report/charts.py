@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from octjob.report.scale import Scale, scale_over
@@ -61,6 +61,7 @@ class BestRun:
     line: Line
     whole: Mark | None
     subgroups: tuple[SubgroupRow, ...]
+    groupings: tuple[str, ...]
     participants: str
     seeds: str
     training_sets: str
@@ -154,8 +155,19 @@ def best_runs(document: Json, lines: Sequence[Line], scale: Scale) -> list[BestR
         seeds, sets = (_source(variance, key) for key in ("seeds", "training_sets"))
         if both is not None:
             seeds = sets = f"{number(both)} (both at once)"
-        found.append(BestRun(line, line.value, rows, number(variance["participants"]), seeds, sets))
+        apart = {one["name"] for one in detail["subgroups"]}
+        told = tuple(text for one in detail["groupings"] if (text := _grouping(one, apart)))
+        found.append(BestRun(line, line.value, rows, told, number(variance["participants"]), seeds, sets))
     return found
+
+
+def _grouping(one: Json, apart: Set[str]) -> str:
+    """Why a field's groups are not among the rows, `apart`; empty where all of them are."""
+    if one["unknown"]:
+        return f"{one['field'].capitalize()}: {one['unknown']}."
+    small = [name for name in one["sizes"] if name not in apart]
+    sizes = ", ".join(f"{count} {name}" for name, count in one["sizes"].items())
+    return f"{one['field'].capitalize()}: {sizes}." if small else ""
 
 
 def _source(variance: Json, key: str) -> str:

@@ -168,7 +168,7 @@ def _line(document: Json, row: Json, values: Scale, lifts: Scale, colours: Mappi
         colour=colours[row["checkpoint"]],
         standing=standing_of(document, row),
         ranked=ranked,
-        reason="" if ranked else reason_of(row),
+        reason="" if ranked else reason_of(document, row),
         value=whole_mark(estimate, values),
         lift=lift,
         lift_text="" if lift else "reference" if is_reference else "not compared",
@@ -186,15 +186,31 @@ def standing_of(document: Json, row: Json) -> str:
     return "tied" if row["vs_leader"]["tied"] else "behind"
 
 
-def reason_of(row: Json) -> str:
+def reason_of(document: Json, row: Json) -> str:
     """Why a run has no rank, short: the state, and what comes first in its reasons."""
     words: str = row["verdict"].replace("_", " ") or row["state"]
     if row["verdict"] == "no_signal":
         return f"{words}: permuted labels do as well (p = {row['signal']['p_holm']:.2g})"
+    if row["verdict"] == "collapsed" and (said := _most_answered(document, row)):
+        return f"{words}: {shortened(said)}"
     first = row["reasons"][0] if row["reasons"] else ""
     if row["verdict"] == "ok" and first:
         return shortened(first)
     return f"{words}: {shortened(first)}" if first else words
+
+
+# Below it no class stands for all answers: every seed may have one of its own.
+_NEARLY_ALL = 0.9
+
+
+def _most_answered(document: Json, row: Json) -> str:
+    """`answers oral/injectable for everyone`, or for what share; empty where no one class does."""
+    counts = row["prediction_counts"]
+    most, total = max(counts, default=0), sum(counts)
+    if most < _NEARLY_ALL * total or not total:
+        return str(row["reasons"][0]).partition(", the first")[0] if row["reasons"] else ""
+    who = "everyone" if most == total else f"{min(99, round(100 * most / total))} %"
+    return f"answers {document['class_short_names'][counts.index(most)]} for {who}"
 
 
 def shortened(text: str) -> str:

@@ -11,10 +11,12 @@ from octjob.spec.experiment import Train
 
 
 def data_facts(cohort: Cohort, quarantine: Quarantine, num_classes: int) -> dict[str, Any]:
-    """Coverage, class counts after filtering (participants and volumes by split), quarantined volumes."""
+    """Coverage, the way from what is listed to what is used, class counts after filtering (participants and volumes
+    by split), quarantined volumes."""
     splits = sorted({person.split for person in cohort.participants})
     return {
         "coverage": cohort.coverage.to_dict(),
+        "flow": cohort.flow.to_dict(cohort.sizes()),
         "participants": {split: list(cohort.class_counts(split, num_classes)) for split in splits},
         "volumes": {split: list(cohort.class_counts(split, num_classes, "volume")) for split in splits},
         "quarantine": quarantine.to_dict(),

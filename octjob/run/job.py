@@ -19,7 +19,6 @@ from octjob.catalog import METRICS
 from octjob.data.cohort import Cohort, Volume, check_cohort
 from octjob.data.quarantine import Quarantine
 from octjob.evaluate import effective_prior, evaluate
-from octjob.models.arrange import Arrangement
 from octjob.models.checkpoint import LoadedEncoder
 from octjob.records.layout import (
     RESULT,
@@ -33,8 +32,10 @@ from octjob.records.layout import run_uri as uri_of_run
 from octjob.records.predictions import write_predictions
 from octjob.records.schema import Result
 from octjob.run.alone import only_attempt
+from octjob.run.at_hand import AtHand, participants_seen
 from octjob.run.attempt import attempt
 from octjob.run.company import Beside, MadeFrom
+from octjob.run.examples import make_examples
 from octjob.run.facts import data_facts, training_facts
 from octjob.run.hosts import Host, OnProgress
 from octjob.run.inputs import arrange_encoder, load_cohort, load_encoder, read_inputs
@@ -98,6 +99,7 @@ def _carry_out(session: Session, shared: Shared) -> Result:
     loaded = load_encoder(run, shared, session.tick_alone)
     arrangement = arrange_encoder(run, loaded, session.runtime)
     session.require_same("checkpoint weights", loaded.report.weights_digest)
+    seen = session.runtime.share(lambda: participants_seen(run, loaded))
     session.check_stop()
     quarantine = Quarantine()
     cohort, inputs = _read(session, loaded, shared, quarantine)
@@ -118,9 +120,9 @@ def _carry_out(session: Session, shared: Shared) -> Result:
     for done in trainer.train([unit for unit in units if unit.name not in session.done], session):
         _finish_units(session, done)
     heartbeat.stage("evaluating")
-    return session.runtime.share(
-        lambda: _finish(session, loaded, arrangement, cohort, quarantine, scorer, units)
-    )
+    examples = make_examples(session, loaded, scorer, units[0]) if run.config.log.images else None
+    at_hand = AtHand(loaded, arrangement, cohort, quarantine, scorer, units, inputs, seen, examples)
+    return session.runtime.share(lambda: _finish(session, at_hand))
 
 
 def _read(
@@ -177,18 +179,11 @@ def _keep(session: Session, unit: Unit, trained: Trained) -> dict[str, Any]:
     }
 
 
-def _finish(
-    session: Session,
-    loaded: LoadedEncoder,
-    arrangement: Arrangement,
-    cohort: Cohort,
-    quarantine: Quarantine,
-    scorer: Scorer,
-    units: Sequence[Unit],
-) -> Result:
+def _finish(session: Session, at_hand: AtHand) -> Result:
     """Write predictions, then the result, last and create-only; the result that stands comes back."""
     run, config = session.run, session.run.config
     num_classes = config.classes.num_classes
+    cohort, scorer, units = at_hand.cohort, at_hand.scorer, at_hand.units
     outcomes = [session.done[unit.name] for unit in units]
     predictions = concatenate(
         [
@@ -212,6 +207,7 @@ def _finish(
     )
     session.require_spec()
     write_predictions(session.store, run.run_id, predictions)
+    described = at_hand.describe(session, predictions)
     progress, now = session.heartbeat.progress, time.time()
     result = Result(
         run_id=run.run_id,
@@ -221,10 +217,10 @@ def _finish(
         mode=config.mode,
         evaluation=evaluation.to_dict(),
         train={name: float(np.mean([m[name] for m in train])) for name in METRICS},
-        data=data_facts(cohort, quarantine, num_classes),
-        checkpoint_report=loaded.report.to_dict(),
+        data=data_facts(cohort, at_hand.quarantine, num_classes) | described,
+        checkpoint_report=at_hand.loaded.report.to_dict(),
         training=training_facts(config.train, [outcome["used"] for outcome in outcomes]),
-        environment=environment(session.runtime) | asdict(arrangement),
+        environment=environment(session.runtime) | asdict(at_hand.arrangement),
         notes=run.notes,
         started_at=progress.started_at,
         finished_at=now,

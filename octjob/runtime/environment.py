@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from octjob import __version__
+from octjob import __version__, env
 from octjob.runtime.base import Runtime
 
 
@@ -21,9 +21,11 @@ def make_deterministic() -> None:
 
 
 def environment(runtime: Runtime) -> dict[str, Any]:
-    """What a result was computed with."""
+    """What a result was computed with. image, revision: only where the manifest and the image say them."""
+    said = {"image": os.environ.get(env.IMAGE), "revision": os.environ.get(env.REVISION)}
     return {
         "octjob": __version__,
+        **{key: value for key, value in said.items() if value},
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": version("numpy"),

@@ -74,7 +74,11 @@ def plan_sweep(path: Path, base: Path | None = None) -> Plan:
     for name, checkpoint in sweep.checkpoints.items():
         with located(document, ("checkpoints", name, "uri")):
             uri = absolute_uri(checkpoint.uri, base)
-        checkpoints[name] = checkpoint.model_copy(update={"uri": uri})
+        update = {"uri": uri}
+        if (ids := checkpoint.pretraining_participants) is not None:
+            with located(document, ("checkpoints", name, "pretraining_participants")):
+                update["pretraining_participants"] = absolute_uri(ids, base)
+        checkpoints[name] = checkpoint.model_copy(update=update)
     planned = tuple(
         PlannedRun(_run(sweep, config, name, checkpoints[name], output, cache), config.origin, config.place)
         for config, name in Expansion(sweep, document, path, base).pairs()

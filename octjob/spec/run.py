@@ -90,7 +90,8 @@ def run_identity(run: Run) -> dict[str, Any]:
         data["data"].pop("shared_cache", None)
     return {
         "result_version": run.result_version,
-        "checkpoint": run.checkpoint.model_dump(mode="json"),
+        # Whom the checkpoint saw in pretraining describes a result, and changes none.
+        "checkpoint": run.checkpoint.model_dump(mode="json", exclude={"pretraining_participants"}),
         "config": data,
         "passes": run.passes,
         "folds": run.folds,

@@ -23,6 +23,11 @@ class Checkpoint(Section):
     num_heads: Count | None = Field(
         None, description="Attention heads where the file's config does not say them."
     )
+    pretraining_participants: str | None = Field(
+        None,
+        description="URI of a text file with the ids, one a line, of the participants whose scans the checkpoint "
+        "saw, where the file does not say them; the report then scores them apart.",
+    )
 
 
 class ConfigEntry(Section):

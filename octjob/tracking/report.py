@@ -1,4 +1,4 @@
-"""A sweep's report as an artifact of Weights & Biases, where somebody asks for it."""
+"""A sweep's report as an artifact of Weights & Biases."""
 
 from __future__ import annotations
 

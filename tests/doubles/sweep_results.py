@@ -6,14 +6,18 @@ Suffixes: N volumes, P participants, K classes.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
 from octjob.evaluate import Predictions, evaluate
 from octjob.leaderboard.outcome import Outcome, scored
-from octjob.records.layout import PROGRESS, RESULT, encode, run_key, write_sweep
+from octjob.records.layout import PROGRESS, RESULT, SPEC, encode, run_key, write_sweep
 from octjob.records.predictions import write_predictions
 from octjob.records.schema import Failure, Progress, Result, RunEntry, Stage, SweepRecord
+from octjob.spec.experiment import Experiment
+from octjob.spec.run import Run
+from octjob.spec.sweep import Checkpoint
 from octjob.storage import ObjectStore
 
 CLASSES = ("healthy", "pre_diabetes", "oral_medication", "insulin")
@@ -134,3 +138,25 @@ def beat(store: ObjectStore, run: RunEntry, stage: Stage, message: str = "", at:
 def submit(store: ObjectStore, runs: Iterable[RunEntry], baseline: str | None = None) -> None:
     """Store `sweep.json`."""
     write_sweep(store, sweep(runs, baseline))
+
+
+def spec_of(run: RunEntry, output: str, config: dict[str, Any] | None = None, **changes: Any) -> Run:
+    """A run's spec. config: keys of its configuration. changes: to the spec itself."""
+    return Run(
+        sweep="demo",
+        run_id=run.run_id,
+        checkpoint_name=run.checkpoint,
+        checkpoint=Checkpoint(uri=f"gs://bucket/{run.checkpoint}.pt"),
+        config_name=run.config,
+        config=Experiment.model_validate(config or {}),
+        output=output,
+        cache=f"{output}/cache",
+        **{"seeds": (42,), "folds": 0, **changes},
+    )
+
+
+def give_spec(store: ObjectStore, run: RunEntry, config: dict[str, Any] | None = None, **changes: Any) -> Run:
+    """Store a run's `spec.json`, as `spec_of` has it."""
+    made = spec_of(run, store.root, config, **changes)
+    store.put(run_key(run.run_id, SPEC), encode(made))
+    return made

@@ -6,7 +6,10 @@ import base64
 import hashlib
 import json
 import logging
+import os
 import struct
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +17,7 @@ from typing import Any
 
 import pytest
 import wandb
+from doubles.sweep_results import entry, finish, give_spec, labels, skilled, submit
 from doubles.tiny_sweep import prepared, uri_of
 from wandb.proto import wandb_internal_pb2 as pb
 
@@ -23,6 +27,7 @@ from octjob.errors import OctjobError
 from octjob.leaderboard.collect import collect, publish
 from octjob.records.layout import PREDICTIONS, read_result, run_key
 from octjob.run.job import run_job
+from octjob.storage import ObjectStore, open_store
 
 BLOCK_BYTES = 32 * 1024
 FILE_HEADER_BYTES = 7
@@ -225,3 +230,122 @@ def test_a_report_of_a_sweep_without_wandb_is_not_logged(
     monkeypatch.setattr(extras.importlib.util, "find_spec", lambda name: None)
     assert octjob(["report", store.root, "--wandb"]) == 2
     assert "--wandb: wandb is not installed" in capfd.readouterr().err
+
+
+@pytest.fixture
+def collected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
+    """A sweep whose configuration has W&B on, finished without it; no W&B setting of this machine is left."""
+    for name in ("WANDB_MODE", "WANDB_DIR", "WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE", "WANDB_DISABLED"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    store = open_store(str(tmp_path / "demo"))
+    submit(store, [entry("base"), entry("winner")], baseline="base")
+    for skill, name in ((1.0, "base"), (4.0, "winner")):
+        finish(store, entry(name), skilled(labels((40, 40, 40, 40)), skill, seed=1))
+        give_spec(store, entry(name), {"log": {"wandb": True, "wandb_project": "oct"}})
+    return store
+
+
+def test_collecting_logs_the_report_where_the_configs_have_wandb_on(
+    collected: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path / "w"))
+    assert octjob(["collect", collected.root]) == 0
+    (made,) = (record.artifact for record in closed(tmp_path / "w") if record.HasField("artifact"))
+    assert (made.name, made.type) == ("demo-report", "report")
+    (logged,) = made.manifest.contents
+    page = collected.get("leaderboard/report.html")
+    assert logged.path == "report.html"
+    assert logged.digest == base64.b64encode(hashlib.md5(page).digest()).decode()
+    assert f"Logged the report to {tmp_path / 'w'}, for `wandb sync`." in capfd.readouterr().err
+    assert octjob(["collect", collected.root, "--no-publish"]) == 0
+    assert "W&B" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ({}, "no key is at hand (WANDB_API_KEY, or `wandb login`)"),
+        ({"WANDB_MODE": "offline"}, "it is offline, and without WANDB_DIR nothing would remain"),
+        ({"WANDB_MODE": "disabled"}, "WANDB_MODE or WANDB_DISABLED turns it off"),
+    ],
+)
+def test_what_keeps_the_report_from_wandb_is_one_line_and_the_table_is_stored(
+    collected: ObjectStore,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    setting: dict[str, str],
+    says: str,
+) -> None:
+    for name, value in setting.items():
+        monkeypatch.setenv(name, value)
+    assert octjob(["collect", collected.root]) == 0
+    told = capfd.readouterr()
+    (line,) = [line for line in told.err.splitlines() if line.startswith("Not logged to W&B")]
+    assert line.startswith(f"Not logged to W&B, which log.wandb asks for: {says}")
+    assert "winner is best" in told.out
+    assert collected.get("leaderboard/report.html")
+
+
+def test_a_server_that_takes_nothing_costs_nothing_else(collected: ObjectStore) -> None:
+    """In a process of its own: W&B keeps the first mode that it was used in."""
+    environment = {
+        **os.environ,
+        "WANDB_API_KEY": "a" * 40,
+        "WANDB_BASE_URL": "http://127.0.0.1:9",
+        "WANDB_SILENT": "true",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "octjob", "collect", collected.root],
+        capture_output=True, text=True, env={**environment, "WANDB_INIT_TIMEOUT": "3"},
+    )  # fmt: skip
+    assert done.returncode == 0
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("Not logged to W&B")]
+    assert line.startswith("Not logged to W&B, which log.wandb asks for: W&B does not take the report (")
+    assert "Check WANDB_API_KEY" in line
+    assert "winner is best" in done.stdout
+    assert collected.get("leaderboard/report.html")
+    assert "leaderboard/wandb.json" not in {info.key for info in collected.list("leaderboard/")}
+
+
+def test_a_page_goes_to_wandb_once(
+    collected: ObjectStore, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Online, with a key from .netrc: the collector on a cluster runs every hour."""
+    Path(os.environ["NETRC"]).write_text(f"machine api.wandb.ai login user password {'a' * 40}\n")
+    sent: list[str] = []
+
+    class Taken(Broken):
+        def __enter__(self) -> Taken:
+            return self
+
+        def __exit__(self, *args: object) -> None:
+            pass
+
+        def log_artifact(self, artifact: wandb.Artifact) -> None:
+            sent.append(artifact.name)
+
+    monkeypatch.setattr(wandb, "init", lambda **settings: Taken())
+    assert octjob(["collect", collected.root]) == 0
+    assert "Logged the report to W&B project oct." in capfd.readouterr().err
+    assert octjob(["collect", collected.root]) == 0
+    assert "W&B project oct has this report already." in capfd.readouterr().err
+    assert octjob(["collect", collected.root, "--metric", "accuracy"]) == 0
+    assert sent == ["demo-report"] * 2
+
+
+def test_collecting_without_wandb_on_neither_imports_it_nor_says_anything(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path / "demo"))
+    submit(store, [entry("base")])
+    finish(store, entry("base"), skilled(labels((40, 40, 40, 40)), 2.0, seed=1))
+    give_spec(store, entry("base"))
+    program = (
+        "import sys; from octjob.cli import run; code = run(sys.argv[1:]);"
+        " print([name for name in sys.modules if name.split('.')[0] in ('wandb', 'torch')]); sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "collect", store.root], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert "W&B" not in done.stderr

@@ -69,7 +69,7 @@ def to_card(document: Json, row: Json, result: Result, run: Run) -> str:
         "Class by class": _classes(row, classes),
         "Verdict": _verdict(row),
         "Calibration": _calibration(detail),
-        "Sites, devices and eyes": _subgroups(document, detail),
+        "Subgroups": _subgroups(document, detail),
         "How to load it": loading(run, classes),
         "Read with it": [f"- {plain(text)}" for text in document["warnings"]],
         "How these numbers were made": [f"- {plain(text)}" for text in document["footnotes"]],

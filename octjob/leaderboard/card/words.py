@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from octjob.errors import one_line
+
 Json = Mapping[str, Any]
 
 NOT_RECORDED = "not recorded"
@@ -14,7 +16,7 @@ _SPECIAL = re.compile(r"([\\`*\[\]<>|])")
 
 def plain(text: str) -> str:
     """A text that means itself in Markdown, on one line."""
-    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+    return _SPECIAL.sub(r"\\\1", " ".join(one_line(text).split()))
 
 
 def number(value: float | None) -> str:

@@ -586,3 +586,25 @@ def test_missing_file_is_an_access_error(tmp_path):
     with pytest.raises(AccessError) as caught:
         read_checkpoint(tmp_path / "absent.pt", encoder="auto", uri=URI)
     assert caught.value.exit_code == 4
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# Whom it saw
+
+
+@pytest.mark.parametrize("place", ["beside the weights", "in the config"])
+def test_whom_a_checkpoint_saw_is_read_where_it_says_so(payload: Payload, read, place: str) -> None:
+    said = {"pretraining_participants": ["1001", 1002]}
+    given = (
+        {**payload, **said}
+        if place == "beside the weights"
+        else {**payload, "config": {**payload["config"], **said}}
+    )
+    assert read(given).pretrained_on == ("1001", "1002")
+    assert read({**payload, "pretraining_participants": []}).pretrained_on == ()
+
+
+def test_what_is_no_list_of_ids_says_nothing(payload: Payload, read) -> None:
+    assert read(payload).pretrained_on is None
+    for stored in ("1001", {"1001": 1}, [["1001"]], [True], ["1"] * 20_001):
+        assert read({**payload, "pretraining_participants": stored}).pretrained_on is None

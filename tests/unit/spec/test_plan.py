@@ -369,3 +369,13 @@ def test_the_originals_paths_must_agree_with_each_other(tmp_path: Path) -> None:
     path = sweep(tmp_path, data=None, configs={"x": {"overrides": {"paths": paths}}})
     with pytest.raises(SpecError, match=r"paths\.s3_prefix: expected 'a/retinal_oct' beside"):
         plan_sweep(path, tmp_path)
+
+
+def test_whom_a_checkpoint_saw_changes_no_run_and_is_found_beside_the_sweep_file(tmp_path: Path) -> None:
+    plain = {"uri": "./a.pt"}
+    told = {**plain, "pretraining_participants": "lists/seen.txt"}
+    before, after = (
+        plan_sweep(sweep(tmp_path, checkpoints={"a": given}), tmp_path).runs for given in (plain, told)
+    )
+    assert [run.run_id for run in before] == [run.run_id for run in after]
+    assert after[0].checkpoint.pretraining_participants == f"file://{tmp_path}/lists/seen.txt"

@@ -81,10 +81,19 @@ def base_hash(document: Manifest, settings: Settings) -> str:
     for label in (kueue.QUEUE_LABEL, kueue.PRIORITY_LABEL):
         rest["metadata"]["labels"].pop(label, None)
     rest["metadata"]["labels"][kueue.MAX_EXEC_LABEL] = str(settings.max_runtime_s)
-    pod = rest["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
-    del pod["containers"][0]["image"]
+    (container,) = jobset_containers(rest)
+    del container["image"]
+    container["env"] = [one for one in container["env"] if one["name"] != env.IMAGE]
     text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def jobset_containers(document: Manifest) -> list[dict[str, Any]]:
+    """Those of a JobSet's pods; the objects themselves, not copies."""
+    containers: list[dict[str, Any]] = document["spec"]["replicatedJobs"][0]["template"]["spec"]["template"][
+        "spec"
+    ]["containers"]
+    return containers
 
 
 def _render(run: Run, settings: Settings, message_patterns: bool) -> Manifest:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from octjob import env
 from octjob.errors import SpecError
 from octjob.spec.run import Run
 from octjob.targets.kubernetes.documents.fields import differing_fields
-from octjob.targets.kubernetes.documents.manifest import SPEC_HASH, Manifest, render_jobset
+from octjob.targets.kubernetes.documents.manifest import SPEC_HASH, Manifest, jobset_containers, render_jobset
 from octjob.targets.kubernetes.documents.names import label_value
 from octjob.targets.kubernetes.documents.settings import Settings
 from octjob.targets.kubernetes.phase import Handle, Phase, phase
@@ -137,12 +139,17 @@ def sweep_selector(sweep: str) -> str:
 
 def describe_changes(live: Document, wanted: Manifest) -> list[str]:
     """What differs, as `containers[0].image: a -> b`."""
-    ours = {
-        **wanted,
-        "metadata": {**wanted["metadata"], "annotations": dict(wanted["metadata"]["annotations"])},
-    }
-    del ours["metadata"]["annotations"][SPEC_HASH]
-    return [_POD_PATH.sub("", text) for text in differing_fields(live, ours)]
+    ours, theirs = _without_echoes(wanted), _without_echoes(live)
+    return [_POD_PATH.sub("", text) for text in differing_fields(theirs, ours)]
+
+
+def _without_echoes(document: Mapping[str, Any]) -> dict[str, Any]:
+    """A JobSet without what only repeats the rest of it: the hash, and the image told to the container."""
+    rest = copy.deepcopy(dict(document))
+    rest["metadata"].get("annotations", {}).pop(SPEC_HASH, None)
+    for container in jobset_containers(rest):
+        container["env"] = [one for one in container.get("env", ()) if one["name"] != env.IMAGE]
+    return rest
 
 
 def _same(live: Document, wanted: Manifest, run: Run, settings: Settings) -> bool:

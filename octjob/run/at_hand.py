@@ -1,0 +1,81 @@
+"""What an attempt has at hand once its units are trained, and what its result says of it beyond scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from octjob.data.cohort import Cohort
+from octjob.data.groups import groups_facts, ids_of, read_ids
+from octjob.data.quarantine import Quarantine
+from octjob.evaluate import Predictions
+from octjob.models.arrange import Arrangement
+from octjob.models.checkpoint import LoadedEncoder
+from octjob.records.examples import EXAMPLES, Examples, write_examples
+from octjob.records.feature_map import FEATURE_MAP, write_feature_map
+from octjob.run.feature_map import FINE_TUNED, make_feature_map
+from octjob.run.session import Session
+from octjob.spec.run import Run
+from octjob.spec.uri import split_uri
+from octjob.storage.open import open_store
+from octjob.train.scoring import Scorer
+from octjob.train.trainers import Inputs
+from octjob.train.units import Unit
+
+
+@dataclass(frozen=True)
+class AtHand:
+    """inputs: what was trained on. seen: ids of the participants that the checkpoint saw in pretraining; None where
+    nothing says it. examples: None where none are asked for."""
+
+    loaded: LoadedEncoder
+    arrangement: Arrangement
+    cohort: Cohort
+    quarantine: Quarantine
+    scorer: Scorer
+    units: Sequence[Unit]
+    inputs: Inputs
+    seen: frozenset[str] | None
+    examples: Examples | None
+
+    def describe(self, session: Session, predictions: Predictions) -> dict[str, Any]:
+        """What `data` of the result says beyond counts; writes what lies beside the predictions."""
+        return {
+            "groups": self._groups(predictions),
+            "feature_map": self._write_feature_map(session),
+            "examples": self._write_examples(session),
+        }
+
+    def _groups(self, predictions: Predictions) -> dict[str, Any]:
+        """The groups of whoever is scored."""
+        scored = set(predictions.participant.tolist())
+        return groups_facts([p for p in self.cohort.participants if p.id in scored], self.seen)
+
+    def _write_feature_map(self, session: Session) -> dict[str, Any]:
+        """Store the map beside the predictions; what the result says of it: its key, or why there is none."""
+        run = session.run
+        made = make_feature_map(run.config, self.scorer, self.units, self.inputs)
+        if made is None:
+            return {"key": None, "reason": FINE_TUNED}
+        write_feature_map(session.store, run.run_id, made)
+        return {"key": FEATURE_MAP, "reason": ""}
+
+    def _write_examples(self, session: Session) -> dict[str, Any]:
+        """Store the examples beside the predictions; what the result says of them."""
+        if self.examples is None:
+            return {"key": None, "sha256": "", "count": 0, "reason": "log.images is 0"}
+        sha256 = write_examples(session.store, session.run.run_id, self.examples)
+        return {"key": EXAMPLES, "sha256": sha256, "count": len(self.examples.examples), "reason": ""}
+
+
+def participants_seen(run: Run, loaded: LoadedEncoder) -> frozenset[str] | None:
+    """Whose scans the checkpoint saw in pretraining: the sweep says it, else the checkpoint, else nobody.
+
+    Raises `DataError` where the list is none of ids, and as a store does where it is not there.
+    """
+    uri = run.checkpoint.pretraining_participants
+    if uri is not None:
+        root, key = split_uri(uri)
+        return read_ids(open_store(root), key)
+    return None if loaded.pretrained_on is None else ids_of(loaded.pretrained_on, run.checkpoint.uri)
