@@ -18,6 +18,7 @@ from octjob.leaderboard.caveats import caveats
 from octjob.leaderboard.checkpoints import NO_CHECKPOINTS, Checkpoints, checkpoints
 from octjob.leaderboard.comparison import Compared, Family, Material, compare, pairs_of
 from octjob.leaderboard.details import Detail, detailed, details
+from octjob.leaderboard.feature_maps import CheckpointMap, ReadMap, feature_maps
 from octjob.leaderboard.flat import class_labels, flat_fields, flat_row
 from octjob.leaderboard.flow import ParticipantFlow, flows
 from octjob.leaderboard.footnotes import footnotes
@@ -27,6 +28,7 @@ from octjob.leaderboard.next_steps import Known, NextStep, next_steps
 from octjob.leaderboard.outcome import Outcome, Scored
 from octjob.leaderboard.ranking import Ranking, comparable_groups, draw_all, signals, standing
 from octjob.leaderboard.rows import ORDER, Row, make_row
+from octjob.records.feature_map import FeatureMap
 from octjob.records.openings import Opening
 from octjob.records.schema import SweepRecord
 from octjob.records.state import RunState
@@ -53,6 +55,7 @@ class Leaderboard:
     detectable: the difference between two runs found with 80 % power, median over the ranked pairs.
     details: of the first rows with a result, in their order. methods: how all of it was made, from the records.
     checkpoints: what they say of themselves, and how far they are from each other.
+    feature_maps: the held-out volumes on two axes, for the best run of each checkpoint that recorded it.
     flows: from what the data set lists to who was scored; none where no run recorded it.
     """
 
@@ -73,6 +76,7 @@ class Leaderboard:
     detectable: float | None = None
     details: tuple[Detail, ...] = ()
     checkpoints: Checkpoints = NO_CHECKPOINTS
+    feature_maps: tuple[CheckpointMap, ...] = ()
     flows: tuple[ParticipantFlow, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
@@ -98,6 +102,10 @@ def _no_histories(run_ids: Sequence[str]) -> Histories:
     return {}
 
 
+def _no_map(run_id: str) -> FeatureMap | None:
+    return None
+
+
 def build_leaderboard(
     sweep: SweepRecord,
     outcomes: Sequence[Outcome],
@@ -106,10 +114,12 @@ def build_leaderboard(
     seed: int = 0,
     openings: Sequence[Opening] = (),
     read_histories: Callable[[Sequence[str]], Histories] = _no_histories,
+    read_map: ReadMap = _no_map,
 ) -> Leaderboard:
     """Rank the outcomes by `metric`, one of `catalog.RANKING`. openings: those of the sweep's test split.
 
-    read_histories: gives the epochs of the runs whose ids it gets, those that have details.
+    read_histories: gives the epochs of the runs whose ids it gets, those that have details. read_map: the feature map
+    of a run whose result names one.
 
     Raises:
         SpecError: a metric that is not one of them.
@@ -155,6 +165,7 @@ def build_leaderboard(
         detectable=stands.detectable,
         details=found,
         checkpoints=checkpoints(rows, finished),
+        feature_maps=feature_maps(rows, finished, read_map),
         flows=flows(rows, finished),
     )
 

@@ -19,6 +19,7 @@ from octjob.evaluate.threads import plain_linear_algebra
 from octjob.leaderboard.board import Histories, Leaderboard, build_leaderboard
 from octjob.leaderboard.export import to_files
 from octjob.leaderboard.outcome import Outcome, StoredSpec, scored
+from octjob.records.feature_map import FeatureMap, read_feature_map
 from octjob.records.history import read_history
 from octjob.records.layout import (
     LEADERBOARD,
@@ -64,8 +65,22 @@ def collect(store: ObjectStore, metric: str = DEFAULT) -> Leaderboard:
                 pool.map(lambda entry: _outcome(store, entry, sweep.shown_classes, shared), sweep.runs)
             )
         return build_leaderboard(
-            sweep, outcomes, metric, openings=read_openings(store), read_histories=read_histories
+            sweep,
+            outcomes,
+            metric,
+            openings=read_openings(store),
+            read_histories=read_histories,
+            read_map=lambda run_id: _feature_map(store, run_id),
         )
+
+
+def _feature_map(store: ObjectStore, run_id: str) -> FeatureMap | None:
+    """None where it is gone or damaged: a map is no result."""
+    try:
+        return read_feature_map(store, run_id)
+    except (DataError, ObjectNotFoundError) as error:
+        log.warning("%s; no feature map of this run", error.message)
+        return None
 
 
 def _history(store: ObjectStore, run_id: str) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ KEY = f"{LEADERBOARD}/leaderboard.json"
 
 # Keys that came within the schema's version; a document of before lacks them.
 _NEEDED = {
-    "headline", "details", "class_short_names", "checkpoints", "flows", "methods", "next_steps",
+    "headline", "details", "class_short_names", "checkpoints", "feature_maps", "flows", "methods", "next_steps",
 }  # fmt: skip
 
 

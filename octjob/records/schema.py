@@ -93,8 +93,9 @@ class Result(Record):
 
     evaluation: metrics, intervals, constant baseline and collapse verdict on the evaluated participants.
     train: the same metrics on the training samples.
-    data: counts after filtering, coverage by site and split, quarantined volumes.
-    checkpoint_report: what was loaded and how completely, with fingerprint and digests.
+    data: counts after filtering, coverage by site and split, quarantined volumes; `flow`, from listed to used;
+    `groups` of the scored participants; `feature_map`, its key, or why there is none.
+    checkpoint_report: what was loaded and how completely, with fingerprint, digests and sketch.
     training: every value really used: class weights, learning rates, epochs, samples.
     environment: versions, device, threads.
     """

@@ -16,6 +16,7 @@ from octjob.report.checklist import filled_guidelines
 from octjob.report.checkpoints import checkpoints_of, closeness_of
 from octjob.report.facts import facts_of
 from octjob.report.flow import flows_of
+from octjob.report.maps import KEYS, maps_of
 from octjob.report.methods import config_texts, paragraphs, run_texts
 from octjob.report.steps import steps_of
 from octjob.report.view import Json
@@ -66,6 +67,8 @@ def to_html(document: Json) -> str:
         "loaded": checkpoints_of(document),
         "closeness": closeness_of(document),
         "flows": flows_of(document),
+        "maps": maps_of(document),
+        "keys": KEYS,
         "steps": steps_of(document),
         "methods": paragraphs(document),
         "repeats": run_texts(document),

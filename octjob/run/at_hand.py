@@ -12,16 +12,21 @@ from octjob.data.quarantine import Quarantine
 from octjob.evaluate import Predictions
 from octjob.models.arrange import Arrangement
 from octjob.models.checkpoint import LoadedEncoder
+from octjob.records.feature_map import FEATURE_MAP, write_feature_map
+from octjob.run.feature_map import FINE_TUNED, make_feature_map
+from octjob.run.session import Session
 from octjob.spec.run import Run
 from octjob.spec.uri import split_uri
 from octjob.storage.open import open_store
 from octjob.train.scoring import Scorer
+from octjob.train.trainers import Inputs
 from octjob.train.units import Unit
 
 
 @dataclass(frozen=True)
 class AtHand:
-    """seen: ids of the participants that the checkpoint saw in pretraining; None where nothing says it."""
+    """inputs: what was trained on. seen: ids of the participants that the checkpoint saw in pretraining; None where
+    nothing says it."""
 
     loaded: LoadedEncoder
     arrangement: Arrangement
@@ -29,12 +34,22 @@ class AtHand:
     quarantine: Quarantine
     scorer: Scorer
     units: Sequence[Unit]
+    inputs: Inputs
     seen: frozenset[str] | None
 
     def groups(self, predictions: Predictions) -> dict[str, Any]:
         """The groups of whoever is scored."""
         scored = set(predictions.participant.tolist())
         return groups_facts([p for p in self.cohort.participants if p.id in scored], self.seen)
+
+    def write_feature_map(self, session: Session) -> dict[str, Any]:
+        """Store the map beside the predictions; what the result says of it: its key, or why there is none."""
+        run = session.run
+        made = make_feature_map(run.config, self.scorer, self.units, self.inputs)
+        if made is None:
+            return {"key": None, "reason": FINE_TUNED}
+        write_feature_map(session.store, run.run_id, made)
+        return {"key": FEATURE_MAP, "reason": ""}
 
 
 def participants_seen(run: Run, loaded: LoadedEncoder) -> frozenset[str] | None:

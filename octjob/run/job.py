@@ -108,7 +108,7 @@ def _carry_out(session: Session, shared: Shared) -> Result:
     for done in trainer.train([unit for unit in units if unit.name not in session.done], session):
         session.finish({unit.name: _keep(session, unit, trained) for unit, trained in done})
     heartbeat.stage("evaluating")
-    at_hand = AtHand(loaded, arrangement, cohort, quarantine, scorer, units, seen)
+    at_hand = AtHand(loaded, arrangement, cohort, quarantine, scorer, units, inputs, seen)
     return session.runtime.share(lambda: _finish(session, at_hand))
 
 
@@ -190,6 +190,7 @@ def _finish(session: Session, at_hand: AtHand) -> Result:
     )
     session.require_spec()
     write_predictions(session.store, run.run_id, predictions)
+    described = {"groups": at_hand.groups(predictions), "feature_map": at_hand.write_feature_map(session)}
     progress, now = session.heartbeat.progress, time.time()
     result = Result(
         run_id=run.run_id,
@@ -199,7 +200,7 @@ def _finish(session: Session, at_hand: AtHand) -> Result:
         mode=config.mode,
         evaluation=evaluation.to_dict(),
         train={name: float(np.mean([m[name] for m in train])) for name in METRICS},
-        data=data_facts(cohort, at_hand.quarantine, num_classes) | {"groups": at_hand.groups(predictions)},
+        data=data_facts(cohort, at_hand.quarantine, num_classes) | described,
         checkpoint_report=at_hand.loaded.report.to_dict(),
         training=training_facts(config.train, [outcome["used"] for outcome in outcomes]),
         environment=environment(session.runtime) | asdict(at_hand.arrangement),

@@ -255,11 +255,16 @@ def standardize(x_VN: Tensor, train_N: Indices) -> tuple[Tensor, dict[str, Tenso
 
     Returns the scaled features and what scaled them, to be stored with the weights.
     """
+    scale = scale_of(x_VN, train_N)
+    return rescale(x_VN, scale), scale
+
+
+def scale_of(x_VN: Tensor, train_N: Indices) -> dict[str, Tensor]:
+    """Mean and std of each feature, (E) float64, over the training samples of all views; 1 for a std of 0."""
     train = x_VN[:, train_N].double().flatten(0, -2)
     mean_E, std_E = train.mean(dim=0), train.std(dim=0, correction=0)
     std_E = torch.where(std_E > 0, std_E, torch.ones_like(std_E))
-    scale = {"feature_mean": mean_E, "feature_std": std_E}
-    return rescale(x_VN, scale), scale
+    return {"feature_mean": mean_E, "feature_std": std_E}
 
 
 def rescale(x_VN: Tensor, scale: Mapping[str, Tensor]) -> Tensor:

@@ -13,6 +13,7 @@ from octjob.errors import AccessError
 from octjob.leaderboard.collect import collect
 from octjob.models.checkpoint import read_checkpoint
 from octjob.models.fingerprint import relative_distance
+from octjob.records.feature_map import read_feature_map
 from octjob.records.layout import read_result
 from octjob.run.job import run_job
 from octjob.spec.run import Run
@@ -104,3 +105,38 @@ def test_checkpoints_are_as_far_apart_as_their_weights(carried_out: Any) -> None
     (pair,) = found.pairs
     assert pair.distance == pytest.approx(exact, rel=0.15)
     assert pair.num_configs >= 1
+
+
+def test_features_are_mapped_where_there_are_any(carried_out: Any) -> None:
+    store, runs = carried_out
+    for name, run in runs.items():
+        said = result_of(carried_out, name).data["feature_map"]
+        if run.config_name == "finetune":
+            assert said == {
+                "key": None,
+                "reason": "the encoder was fine-tuned, and its features are not kept",
+            }
+            assert not store.exists(f"runs/{run.run_id}/feature_map.json")
+            continue
+        made = read_feature_map(store, run.run_id)
+        assert (made.num_volumes, made.num_features) == (12, 32)
+        assert sorted(made.label) == sorted([0, 1, 2, 3] * 3)
+        assert (made.devices, made.sites) == (("topcon_triton",), ("UAB", "UCSD", "UW"))
+        assert 0 < made.axes[1] <= made.axes[0] < 1
+        assert made.explained["device"].share == 0
+        # The classes differ in brightness, which any encoder passes on.
+        assert made.explained["class"].share > 0.5 > made.explained["site"].share
+    assert {one.checkpoint for one in collect(store).feature_maps if not one.missing} == {"a", "b"}
+
+
+def test_the_map_is_of_what_the_head_saw(carried_out: Any) -> None:
+    store, runs = carried_out
+    raw, scaled, tokens = (
+        read_feature_map(store, runs[f"a.{name}"].run_id) for name in ("lbfgs", "adamw", "attentive")
+    )
+    assert raw.features == "mean over the tokens"
+    assert scaled.features == "mean over the tokens, standardised"
+    # Means over a grid of means of equal parts are means over all tokens.
+    assert tokens.features == "mean of the tokens"
+    assert tokens.explained["class"].share == pytest.approx(raw.explained["class"].share, abs=1e-4)
+    assert raw.explained["class"].share != scaled.explained["class"].share
