@@ -38,6 +38,7 @@ SCRIPTS = (
     "finetune_waiting",
     "attention",
     "headline",
+    "report",
     "growth",
     "whole_dataset",
 )
