@@ -33,8 +33,18 @@ _FORMATS = ("html", "pdf", "md", "tex", "csv")
     type=click.Path(path_type=Path, dir_okay=False),
     help="Also write methods and checklists, TRIPOD+AI and CLAIM, as Markdown to this file.",
 )
+@click.option(
+    "--with-images", is_flag=True, help="Show example B-scans, which runs with log.images left; html and pdf."
+)
 @click.option("--wandb", is_flag=True, help="Also log the file to W&B, in the project of the sweep's runs.")
-def report(sweep: str, output: Path | None, form: str | None, checklist: Path | None, wandb: bool) -> None:
+def report(
+    sweep: str,
+    output: Path | None,
+    form: str | None,
+    checklist: Path | None,
+    with_images: bool,
+    wandb: bool,
+) -> None:
     """Draw the leaderboard of SWEEP as one file to look at.
 
     SWEEP is a sweep's URI or directory, or its YAML file; `octjob collect` must have seen its last result. The page
@@ -42,13 +52,15 @@ def report(sweep: str, output: Path | None, form: str | None, checklist: Path | 
     anything, so it can be mailed, archived and printed. md and csv are what collect stored, tex is a table for
     booktabs, and pdf is the page, printed by a Chromium of this machine. --checklist writes what a paper's supplement
     needs: methods in words, digests, configurations whole, and what the records answer of two reporting guidelines.
-    --wandb needs octjob[train], and a config of the sweep with log.wandb.
+    --with-images shows B-scans of participants: mind where such a page travels. --wandb needs octjob[train], and a
+    config of the sweep with log.wandb.
 
     \b
     Example:
       octjob report sweeps/phase3.yaml -o phase3.html
       octjob report gs://bucket/octjob/phase3 --format tex
       octjob report sweeps/phase3.yaml -o phase3.pdf --checklist supplement.md
+      octjob report gs://bucket/octjob/phase3 --with-images -o with-scans.html
       octjob report gs://bucket/octjob/phase3 --wandb
     """
     from octjob.leaderboard.stored import read_leaderboard, sentence
@@ -59,7 +71,7 @@ def report(sweep: str, output: Path | None, form: str | None, checklist: Path | 
     document = read_leaderboard(store)
     form = form or _form_of(output)
     path = output or Path(f"{document['sweep']}.{form}")
-    content = _content(store, document, form)
+    content = _content(store, document, form, with_images)
     _write(path, content, "-o")
     if checklist is not None:
         from octjob.report.supplement import to_supplement
@@ -112,7 +124,9 @@ def _form_of(output: Path | None) -> str:
     return ending
 
 
-def _content(store: ObjectStore, document: dict[str, Any], form: str) -> bytes:
+def _content(store: ObjectStore, document: dict[str, Any], form: str, with_images: bool) -> bytes:
+    if with_images and form not in ("html", "pdf"):
+        raise SpecError(f"--with-images: {form} has no pictures", "Write html or pdf, or leave it out.")
     if form in ("md", "csv"):
         from octjob.leaderboard.stored import read_beside
 
@@ -123,9 +137,22 @@ def _content(store: ObjectStore, document: dict[str, Any], form: str) -> bytes:
         return to_latex(document).encode()
     from octjob.report.page import to_html
 
-    page = to_html(document).encode()
+    page = to_html(document, _images(store, document) if with_images else None).encode()
     if form == "html":
         return page
     from octjob.report.pdf import to_pdf
 
     return to_pdf(page)
+
+
+def _images(store: ObjectStore, document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The examples of the runs that have some. Raises `SpecError` where none has."""
+    from octjob.leaderboard.stored import read_images
+
+    images = read_images(store, document)
+    if not images:
+        raise SpecError(
+            "--with-images: no run of the sweep stored any",
+            "Set `log.images` to how many participants to show, and carry the runs out under a new sweep name.",
+        )
+    return images

@@ -18,6 +18,7 @@ from octjob.leaderboard.caveats import caveats
 from octjob.leaderboard.checkpoints import NO_CHECKPOINTS, Checkpoints, checkpoints
 from octjob.leaderboard.comparison import Compared, Family, Material, compare, pairs_of
 from octjob.leaderboard.details import Detail, detailed, details
+from octjob.leaderboard.examples import CheckpointExamples, examples
 from octjob.leaderboard.feature_maps import CheckpointMap, ReadMap, feature_maps
 from octjob.leaderboard.flat import class_labels, flat_fields, flat_row
 from octjob.leaderboard.flow import ParticipantFlow, flows
@@ -56,6 +57,7 @@ class Leaderboard:
     details: of the first rows with a result, in their order. methods: how all of it was made, from the records.
     checkpoints: what they say of themselves, and how far they are from each other.
     feature_maps: the held-out volumes on two axes, for the best run of each checkpoint that recorded it.
+    examples: which runs left B-scans for `octjob report --with-images`.
     flows: from what the data set lists to who was scored; none where no run recorded it.
     """
 
@@ -77,6 +79,7 @@ class Leaderboard:
     details: tuple[Detail, ...] = ()
     checkpoints: Checkpoints = NO_CHECKPOINTS
     feature_maps: tuple[CheckpointMap, ...] = ()
+    examples: tuple[CheckpointExamples, ...] = ()
     flows: tuple[ParticipantFlow, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
@@ -166,6 +169,7 @@ def build_leaderboard(
         details=found,
         checkpoints=checkpoints(rows, finished),
         feature_maps=feature_maps(rows, finished, read_map),
+        examples=examples(rows, finished),
         flows=flows(rows, finished),
     )
 

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from octjob.errors import AccessError, DataError
 from octjob.leaderboard.board import Leaderboard
 from octjob.leaderboard.export import LEADERBOARD_SCHEMA
+from octjob.records.examples import read_examples
 from octjob.records.layout import LEADERBOARD, finished_runs, read_sweep
 from octjob.storage.base import ObjectNotFoundError, ObjectStore
 
@@ -19,7 +20,8 @@ KEY = f"{LEADERBOARD}/leaderboard.json"
 
 # Keys that came within the schema's version; a document of before lacks them.
 _NEEDED = {
-    "headline", "details", "class_short_names", "checkpoints", "feature_maps", "flows", "methods", "next_steps",
+    "headline", "details", "class_short_names", "checkpoints", "examples", "feature_maps", "flows", "methods",
+    "next_steps",
 }  # fmt: skip
 
 
@@ -73,6 +75,16 @@ def read_beside(store: ObjectStore, document: Mapping[str, Any], ending: str) ->
             f"{store.uri(key)}: not the file that {store.uri(KEY)} was stored with", _again(store)
         )
     return data
+
+
+def read_images(store: ObjectStore, document: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The examples that the document names, by run id, as `examples.json` has them. Raises as `read_examples`."""
+    return {
+        one["run_id"]: read_examples(store, one["run_id"], one["sha256"]).model_dump(
+            mode="json", by_alias=True
+        )
+        for one in document["examples"]
+    }
 
 
 def sentence(document: Mapping[str, Any]) -> str:

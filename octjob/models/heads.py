@@ -1,6 +1,6 @@
 """Classification heads on encoder features.
 
-Shapes: B batch, E input features, K classes, T tokens, M attention heads, F features per attention head.
+Shapes: B batch, E input features, K classes, T tokens, M attention heads, F features per attention head, q queries.
 """
 
 from __future__ import annotations
@@ -74,6 +74,16 @@ class AttentiveHead(nn.Module):
         self.norm = nn.LayerNorm(in_dim)
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(in_dim, num_classes)
+
+    def attention(self, tokens_BTE: Tensor) -> Tensor:
+        """How much the query attends to each token, mean over the heads: (B, T, E) -> (B, T), which sum to one."""
+        B, T, E = tokens_BTE.shape
+        split = (self.num_heads, E // self.num_heads)
+        q_M1F = self.to_q(self.query).unflatten(2, split)[0].transpose(0, 1)
+        k_BTMF = self.to_kv(self.norm_tokens(tokens_BTE)).reshape(B, T, 2, *split)[:, :, 0]
+        scores_BMT = torch.einsum("mqf,btmf->bmt", q_M1F, k_BTMF) / split[1] ** 0.5
+        mean_BT: Tensor = scores_BMT.softmax(dim=-1).mean(dim=1)
+        return mean_BT
 
     def forward(self, tokens_BTE: Tensor) -> Tensor:
         """(B, T, E) -> logits (B, K)."""

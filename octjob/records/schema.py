@@ -94,7 +94,7 @@ class Result(Record):
     evaluation: metrics, intervals, constant baseline and collapse verdict on the evaluated participants.
     train: the same metrics on the training samples.
     data: counts after filtering, coverage by site and split, quarantined volumes; `flow`, from listed to used;
-    `groups` of the scored participants; `feature_map`, its key, or why there is none.
+    `groups` of the scored participants; `feature_map` and `examples`, their keys, or why there are none.
     checkpoint_report: what was loaded and how completely, with fingerprint, digests and sketch.
     training: every value really used: class weights, learning rates, epochs, samples.
     environment: versions, device, threads.

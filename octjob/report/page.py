@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -18,14 +19,18 @@ from octjob.report.facts import facts_of
 from octjob.report.flow import flows_of
 from octjob.report.maps import KEYS, maps_of
 from octjob.report.methods import config_texts, paragraphs, run_texts
+from octjob.report.scans import scans_of
 from octjob.report.steps import steps_of
 from octjob.report.view import Json
 
 STYLES = ("page.css", "sections.css", "methods.css")
 
 
-def to_html(document: Json) -> str:
-    """A whole page, a function of the document alone. document: `leaderboard.json`."""
+def to_html(document: Json, images: Mapping[str, Json] | None = None) -> str:
+    """A whole page, a function of the document alone. document: `leaderboard.json`.
+
+    images: `examples.json` by run id, which a page with pictures shows besides.
+    """
     style, script = "".join(map(_asset, STYLES)), _asset("page.js")
     lines = view.lines_of(document)
     ranked = [line for line in lines if line.ranked]
@@ -43,7 +48,8 @@ def to_html(document: Json) -> str:
         "signed_tick": lambda value: view.signed(value, 2).rstrip("0").rstrip(".") if value else "0",
         "style": style,
         "script": script,
-        "policy": f"default-src 'none'; style-src {_source(style)}; script-src {_source(script)}",
+        "policy": f"default-src 'none'; style-src {_source(style)}; script-src {_source(script)}"
+        + ("; img-src data:" if images else ""),
         "facts": facts_of(document),
         "first": (ranked + unranked)[: view.FIRST_ROWS],
         "tail": (ranked + unranked)[view.FIRST_ROWS :],
@@ -69,6 +75,7 @@ def to_html(document: Json) -> str:
         "flows": flows_of(document),
         "maps": maps_of(document),
         "keys": KEYS,
+        "scans": scans_of(document, images or {}),
         "steps": steps_of(document),
         "methods": paragraphs(document),
         "repeats": run_texts(document),

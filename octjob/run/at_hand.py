@@ -12,6 +12,7 @@ from octjob.data.quarantine import Quarantine
 from octjob.evaluate import Predictions
 from octjob.models.arrange import Arrangement
 from octjob.models.checkpoint import LoadedEncoder
+from octjob.records.examples import EXAMPLES, Examples, write_examples
 from octjob.records.feature_map import FEATURE_MAP, write_feature_map
 from octjob.run.feature_map import FINE_TUNED, make_feature_map
 from octjob.run.session import Session
@@ -26,7 +27,7 @@ from octjob.train.units import Unit
 @dataclass(frozen=True)
 class AtHand:
     """inputs: what was trained on. seen: ids of the participants that the checkpoint saw in pretraining; None where
-    nothing says it."""
+    nothing says it. examples: None where none are asked for."""
 
     loaded: LoadedEncoder
     arrangement: Arrangement
@@ -36,13 +37,22 @@ class AtHand:
     units: Sequence[Unit]
     inputs: Inputs
     seen: frozenset[str] | None
+    examples: Examples | None
 
-    def groups(self, predictions: Predictions) -> dict[str, Any]:
+    def describe(self, session: Session, predictions: Predictions) -> dict[str, Any]:
+        """What `data` of the result says beyond counts; writes what lies beside the predictions."""
+        return {
+            "groups": self._groups(predictions),
+            "feature_map": self._write_feature_map(session),
+            "examples": self._write_examples(session),
+        }
+
+    def _groups(self, predictions: Predictions) -> dict[str, Any]:
         """The groups of whoever is scored."""
         scored = set(predictions.participant.tolist())
         return groups_facts([p for p in self.cohort.participants if p.id in scored], self.seen)
 
-    def write_feature_map(self, session: Session) -> dict[str, Any]:
+    def _write_feature_map(self, session: Session) -> dict[str, Any]:
         """Store the map beside the predictions; what the result says of it: its key, or why there is none."""
         run = session.run
         made = make_feature_map(run.config, self.scorer, self.units, self.inputs)
@@ -50,6 +60,13 @@ class AtHand:
             return {"key": None, "reason": FINE_TUNED}
         write_feature_map(session.store, run.run_id, made)
         return {"key": FEATURE_MAP, "reason": ""}
+
+    def _write_examples(self, session: Session) -> dict[str, Any]:
+        """Store the examples beside the predictions; what the result says of them."""
+        if self.examples is None:
+            return {"key": None, "sha256": "", "count": 0, "reason": "log.images is 0"}
+        sha256 = write_examples(session.store, session.run.run_id, self.examples)
+        return {"key": EXAMPLES, "sha256": sha256, "count": len(self.examples.examples), "reason": ""}
 
 
 def participants_seen(run: Run, loaded: LoadedEncoder) -> frozenset[str] | None:

@@ -34,6 +34,7 @@ from octjob.records.schema import Result
 from octjob.run.alone import only_attempt
 from octjob.run.at_hand import AtHand, participants_seen
 from octjob.run.attempt import attempt
+from octjob.run.examples import make_examples
 from octjob.run.facts import data_facts, training_facts
 from octjob.run.hosts import Host, OnProgress
 from octjob.run.inputs import arrange_encoder, load_cohort, load_encoder, read_inputs
@@ -108,7 +109,8 @@ def _carry_out(session: Session, shared: Shared) -> Result:
     for done in trainer.train([unit for unit in units if unit.name not in session.done], session):
         session.finish({unit.name: _keep(session, unit, trained) for unit, trained in done})
     heartbeat.stage("evaluating")
-    at_hand = AtHand(loaded, arrangement, cohort, quarantine, scorer, units, inputs, seen)
+    examples = make_examples(session, loaded, scorer, units[0]) if run.config.log.images else None
+    at_hand = AtHand(loaded, arrangement, cohort, quarantine, scorer, units, inputs, seen, examples)
     return session.runtime.share(lambda: _finish(session, at_hand))
 
 
@@ -190,7 +192,7 @@ def _finish(session: Session, at_hand: AtHand) -> Result:
     )
     session.require_spec()
     write_predictions(session.store, run.run_id, predictions)
-    described = {"groups": at_hand.groups(predictions), "feature_map": at_hand.write_feature_map(session)}
+    described = at_hand.describe(session, predictions)
     progress, now = session.heartbeat.progress, time.time()
     result = Result(
         run_id=run.run_id,

@@ -335,6 +335,13 @@ class Log(Section):
     ckpt_dir: str | None = None
     save_best: bool = True
     save_last: bool = True
+    images: int = Field(
+        0,
+        ge=0,
+        le=16,
+        description="Held-out participants whose central B-scan is stored, with a map over its patches, for `octjob "
+        "report --with-images`.",
+    )
 
 
 class Experiment(Section):

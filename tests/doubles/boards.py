@@ -194,6 +194,7 @@ def recorded(made: Outcome) -> Outcome:
         "flow": FLOW,
         "groups": groups(made.entry.checkpoint),
         "feature_map": {"key": "feature_map.json", "reason": ""},
+        "examples": {"key": "examples.json", "sha256": "0" * 64, "count": 3, "reason": ""},
     }
     report = {**made.scored.result.checkpoint_report, **checkpoint_report(made.entry.checkpoint)}
     result = made.scored.result.model_copy(update={"data": data, "checkpoint_report": report})
@@ -205,3 +206,39 @@ def record(
 ) -> SweepRecord:
     """The sweep of these runs."""
     return SweepRecord(name=name, baseline=baseline, class_names=tuple(class_names), runs=tuple(entries))
+
+
+def images(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """`examples.json` of the runs that the document names, by run id: layers under noise; the last has no map."""
+    rng = np.random.default_rng(0)
+    depth = np.linspace(0, 1, 96)[:, None]
+    layers = 60 + 120 * (np.abs(depth - 0.5) < 0.15) + 60 * (np.abs(depth - 0.55) < 0.03)
+    found = {}
+    for one in document["examples"]:
+        made = []
+        for number in range(3):
+            scan = np.clip(layers + 25 * rng.normal(size=(96, 96)), 0, 255).astype(np.uint8)
+            relevance = [0.1, 0.2, -0.1, 1.0, 0.3, 0.0] if number == 0 else [0.1, 0.2, -1.0, 0.4, 0.3, 0.0]
+            made.append(
+                {
+                    "participant": str(1000 + number),
+                    "eye": "LR"[number % 2],
+                    "device": "Maestro2",
+                    "label": number,
+                    "predicted": 1,
+                    "probability": 0.61,
+                    "rows": 96,
+                    "columns": 96,
+                    "pixels": base64.b64encode(scan.tobytes()).decode(),
+                    "kind": "contribution" if number < 2 else "none",
+                    "map_rows": 2 if number < 2 else 0,
+                    "map_columns": 3 if number < 2 else 0,
+                    "relevance": relevance if number < 2 else [],
+                    "share": 0.12 if number < 2 else 0.0,
+                }
+            )
+        unit = "seed0-repeat0-fold0"
+        found[one["run_id"]] = {
+            "schema": "octjob.examples/1", "unit": unit, "examples": made, "reason": "",
+        }  # fmt: skip
+    return found

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from doubles.boards import CHECKPOINTS, CONFIGS, document
+from doubles.boards import CHECKPOINTS, CONFIGS, document, images
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from octjob.report.page import to_html
@@ -200,4 +200,26 @@ def test_filter_and_sort_by_keyboard(browser: Browser, report: tuple[int, Path])
         "[...document.querySelectorAll('#table tbody tr:not(.rule)')].map(r => +r.dataset.lift)"
     )
     assert values == sorted(values, reverse=True)
+    opened.close()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_page_with_images_shows_them_and_breaks_no_rule(
+    browser: Browser, tmp_path: Path, mode: str
+) -> None:
+    board = document(CHECKPOINTS, CONFIGS)
+    path = tmp_path / "report.html"
+    path.write_text(to_html(board, images(board)))
+    assert path.stat().st_size < 5_000_000
+    opened = browser.new_page(**MODES[mode])
+    heard: list[str] = []
+    opened.on("console", lambda message: heard.append(message.text))
+    opened.goto(path.as_uri())
+    assert heard == []
+    drawn = opened.evaluate("[...document.images].map(i => [i.complete, i.naturalWidth > 0, i.width > 20])")
+    assert len(drawn) == 3 * (3 + 2)
+    assert all(all(one) for one in drawn)
+    assert opened.evaluate("document.documentElement.scrollWidth") == MODES[mode]["viewport"]["width"]  # type: ignore[index]
+    found = Axe().run(opened).response["violations"]
+    assert [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in found] == []
     opened.close()

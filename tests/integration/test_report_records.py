@@ -5,17 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from doubles.tiny_sweep import fill_bucket, prepared, save_checkpoint, uri_of
 
+from octjob.cli import run as octjob
 from octjob.errors import AccessError
-from octjob.leaderboard.collect import collect
+from octjob.leaderboard.collect import collect, publish
 from octjob.models.checkpoint import read_checkpoint
 from octjob.models.fingerprint import relative_distance
+from octjob.records.examples import Examples, read_examples
 from octjob.records.feature_map import read_feature_map
 from octjob.records.layout import read_result
+from octjob.records.predictions import read_predictions
+from octjob.run.inputs import load_cohort, make_reader
 from octjob.run.job import run_job
+from octjob.run.relevance import HeadWeights
+from octjob.run.shared import Shared
 from octjob.spec.run import Run
 from octjob.storage import ObjectStore
 
@@ -23,6 +31,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "adamw": {"train.epochs": 2, "train.standardize": True},
     "lbfgs": {"train.optimizer": "LBFGS", "train.l2": 1.0},
     "attentive": {"train.epochs": 2, "model.pool_method": "attentive"},
+    "hidden": {"train.epochs": 1, "model.head.hidden": 8},
     "finetune": {"train.epochs": 1, "model.freeze_encoder": False, "train.lr_encoder": 1e-3},
 }
 
@@ -46,7 +55,8 @@ def carried_out(tmp_path_factory: pytest.TempPathFactory) -> tuple[ObjectStore, 
         "b": {"uri": f"{folder}/b.pt", "num_heads": 2, "pretraining_participants": f"{folder}/seen.txt"},
     }
     data = {"source": f"{folder}/bucket", "devices": ["topcon_triton"]}
-    store, runs = prepared(folder, CONFIGS, checkpoints=checkpoints, data=data)
+    configs = {name: {**overrides, "log.images": 3} for name, overrides in CONFIGS.items()}
+    store, runs = prepared(folder, configs, checkpoints=checkpoints, data=data)
     for run in runs:
         run_job(uri_of(run), lambda progress: None)
     return store, {f"{run.checkpoint_name}.{run.config_name}": run for run in runs}
@@ -140,3 +150,96 @@ def test_the_map_is_of_what_the_head_saw(carried_out: Any) -> None:
     assert tokens.features == "mean of the tokens"
     assert tokens.explained["class"].share == pytest.approx(raw.explained["class"].share, abs=1e-4)
     assert raw.explained["class"].share != scaled.explained["class"].share
+
+
+def stored_examples(carried_out: Any, name: str) -> Examples:
+    store, runs = carried_out
+    said = result_of(carried_out, name).data["examples"]
+    assert (said["key"], said["count"]) == ("examples.json", 3)
+    return read_examples(store, runs[name].run_id, said["sha256"])
+
+
+def test_all_runs_show_the_same_participants_each_with_its_own_answer(carried_out: Any) -> None:
+    store, runs = carried_out
+    found = {name: stored_examples(carried_out, name) for name in runs}
+    people = {tuple((one.participant, one.label) for one in made.examples) for made in found.values()}
+    ((first, second, third),) = people
+    assert {label for _, label in (first, second, third)} == {0, 1, 2}
+    assert len({one.pixels for made in found.values() for one in made.examples}) == 3
+    for name, made in found.items():
+        predictions = read_predictions(store, runs[name].run_id)
+        for one in made.examples:
+            (row,) = np.flatnonzero(predictions.participant == one.participant)
+            assert one.predicted == predictions.logits_NK[row].argmax()
+            assert one.label == predictions.label[row]
+
+
+def test_maps_are_of_the_kind_that_the_head_allows(carried_out: Any) -> None:
+    kinds = {
+        "adamw": "contribution",
+        "lbfgs": "contribution",
+        "finetune": "contribution",
+        "attentive": "attention",
+    }
+    for name, kind in kinds.items():
+        for one in stored_examples(carried_out, f"a.{name}").examples:
+            assert (one.kind, one.map_rows, one.map_columns) == (kind, 2, 2)
+            assert max(map(abs, one.relevance)) == 1.0
+            assert 0 < one.share <= 1
+            assert kind == "contribution" or min(one.relevance) >= 0
+    hidden = stored_examples(carried_out, "a.hidden")
+    assert {one.kind for one in hidden.examples} == {"none"}
+    assert "hidden layer" in hidden.reason
+
+
+@pytest.mark.parametrize("name", ["a.lbfgs", "a.adamw", "b.finetune"])
+def test_the_parts_of_all_patches_sum_to_the_stored_logit(carried_out: Any, name: str) -> None:
+    store, runs = carried_out
+    run = runs[name]
+    weights = safetensors.torch.load(
+        store.get(f"runs/{run.run_id}/checkpoint/best-seed42-repeat0-fold0.safetensors")
+    )
+    encoder = read_checkpoint(
+        Path(run.checkpoint.uri.removeprefix("file://")), encoder="auto", uri=name, num_heads=2
+    )
+    own = {n.removeprefix("encoder."): x for n, x in weights.items() if n.startswith("encoder.")}
+    encoder.encoder.load_state_dict(own or encoder.encoder.state_dict())
+    cohort = load_cohort(run, Shared())
+    reader = make_reader(run, encoder, store)
+    predictions = read_predictions(store, run.run_id)
+    bias_K = next(
+        x for n, x in weights.items() if n.endswith("bias") and not n.startswith("encoder.")
+    ).double()
+    for one in stored_examples(carried_out, name).examples:
+        (volume,) = (v for v in cohort.volumes if v.participant.id == one.participant)
+        with torch.no_grad():
+            tokens_TE = encoder.encoder(torch.from_numpy(reader.read(volume))[None, None])[0]
+        parts_T = HeadWeights(run.config, weights).map(tokens_TE, one.predicted)
+        (row,) = np.flatnonzero(predictions.participant == one.participant)
+        margin_K = torch.from_numpy(predictions.logits_NK[row]) - bias_K
+        expected = margin_K[one.predicted] - margin_K.mean()
+        assert float(parts_T.sum()) == pytest.approx(float(expected), rel=1e-4, abs=1e-5)
+        layer = parts_T.reshape(encoder.report.geometry.grid)[1].flatten()
+        np.testing.assert_allclose(one.relevance, layer / layer.abs().max(), atol=2e-3)
+
+
+def test_the_report_shows_them_only_where_it_is_asked_to(carried_out: Any, tmp_path: Path) -> None:
+    store, _ = carried_out
+    publish(store, collect(store))
+    plain, pictured = tmp_path / "plain.html", tmp_path / "pictured.html"
+    assert octjob(["report", store.root, "-o", str(plain)]) == 0
+    assert octjob(["report", store.root, "-o", str(pictured), "--with-images"]) == 0
+    assert "<img" not in plain.read_text()
+    assert pictured.read_text().count('<div class="scan"') == 2 * 3
+    assert octjob(["report", store.root, "-o", str(tmp_path / "x.tex"), "--with-images"]) == 2
+
+
+def test_without_log_images_nothing_is_stored_and_asking_for_it_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, runs = prepared(tmp_path, {"lbfgs": CONFIGS["lbfgs"]})
+    run_job(uri_of(runs[0]), lambda progress: None)
+    assert not store.exists(f"runs/{runs[0].run_id}/examples.json")
+    publish(store, collect(store))
+    assert octjob(["report", store.root, "-o", str(tmp_path / "x.html"), "--with-images"]) == 2
+    assert "log.images" in capsys.readouterr().err

@@ -110,6 +110,7 @@ TABLE: dict[str, tuple[Any, tuple[str, str, str, str]]] = {
     "log.ckpt_dir": ("/ckpt", NOWHERE),
     "log.save_best": (False, EVERYWHERE),
     "log.save_last": (False, EVERYWHERE),
+    "log.images": (4, EVERYWHERE),
 }
 
 
