@@ -13,7 +13,7 @@ PYTHON ?= 3.11
 # Trust what the machine trusts: behind a company's proxy uv's own certificates do not reach anything.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: help setup demo replay test test-fast test-attack programs chart-programs test-cluster test-e2e test-tpu test-tpu-full image test-image sbom peers bench phase3 cluster cluster-down lint types imports check lock docs site base-check test-launcher release-check release-notes dist chart-package workflows clean
+.PHONY: help setup demo pictures replay test test-fast test-attack programs chart-programs test-cluster test-e2e test-tpu test-tpu-full image test-image sbom peers bench phase3 cluster cluster-down lint types imports check lock docs site base-check test-launcher release-check release-notes dist chart-package workflows clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s $$'\t'
@@ -33,6 +33,10 @@ setup: $(VENV)/.installed ## install everything into .venv, pinned by hash
 
 demo: setup ## run the whole story on synthetic data and print the leaderboard
 	$(VENV)/bin/octjob demo --dir $(DEMO_DIR)
+
+pictures: setup ## run the demo, or take what is in DEMO_DIR, and draw the README's pictures of its report (Chromium)
+	$(VENV)/bin/octjob demo --dir $(DEMO_DIR)
+	$(PY) -m docs.report_pictures $(DEMO_DIR)
 
 replay: setup ## run the original's situation on synthetic data, 30 seeds, and print what they report
 	$(VENV)/bin/octjob demo --sweep seed_replay --dir $(REPLAY_DIR)

@@ -42,6 +42,7 @@ SCRIPTS = (
     "rematerialisation",
     "attention",
     "headline",
+    "report",
     "growth",
     "whole_dataset",
 )

@@ -188,7 +188,14 @@ def _value(row: Row, metric: str) -> str:
 
 
 def _told(lead: Lead) -> str:
-    return f"{lead.difference:.2f} [{lead.low:.2f}, {lead.high:.2f}]".replace("-", "\u2212")
+    numbers = (_seen(number) for number in (lead.difference, lead.low, lead.high))
+    return "{} [{}, {}]".format(*numbers)
+
+
+def _seen(number: float) -> str:
+    """Two digits, or as many as show on which side of zero it lies."""
+    digits = next((digits for digits in (2, 3, 4) if round(number, digits) != 0), 2)
+    return f"{number:.{digits}f}".replace("-", "\u2212")
 
 
 def _label(metric: str) -> str:

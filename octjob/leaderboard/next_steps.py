@@ -123,12 +123,18 @@ def _tell_apart(known: Known) -> list[NextStep]:
     ]
     rival = min(own, key=lambda name: leads.behind[name].difference)
     step = _participants(known, leads, rival, [rival])
-    names = " or ".join([leader.config, *(by_run[name].config for name in own[:3])])
-    return [
-        NextStep(
-            "choose", f"Either of {names} will do for {leader.checkpoint}: take the cheaper. {step.text}"
-        )
-    ]
+    names = [leader.config, *(by_run[name].config for name in own)]
+    return [NextStep("choose", f"{_cheaper(known, leader.checkpoint, names)} {step.text}")]
+
+
+def _cheaper(known: Known, checkpoint: str, names: Sequence[str]) -> str:
+    """Which of the tied configurations to take."""
+    modes = {one.name: one.mode for one in known.methods.configurations}
+    probes = [name for name in names if modes.get(name) == "probe"]
+    shown = " or ".join(names[:4]) + (f" or {len(names) - 4} more" if len(names) > 4 else "")
+    if probes and len(probes) < len(names):
+        return f"Any of {shown} will do for {checkpoint}: take {probes[0]}, which trains no encoder."
+    return f"Any of {shown} will do for {checkpoint}: take the cheapest."
 
 
 def _participants(known: Known, leads: Leads, rival: str, others: Sequence[str]) -> NextStep:
@@ -148,9 +154,19 @@ def _participants(known: Known, leads: Leads, rival: str, others: Sequence[str])
     return NextStep(
         "participants",
         f"Score about {needed} participants instead of {n}: so many show {seen} as real 4 times in 5. More"
-        " configurations would not help.",
+        f" configurations would not help.{_folds_would_score(known, n, needed)}",
         number=needed,
     )
+
+
+def _folds_would_score(known: Known, n: int, needed: int) -> str:
+    """What scoring train and val in folds would bring, where only a part of them was scored."""
+    data = known.methods.data[0] if known.methods.data else None
+    total = sum(sum(split.participants) for split in data.splits if split.name != "test") if data else 0
+    if data is None or data.unit != "participant" or data.scored == "cv" or total <= n:
+        return ""
+    enough = "enough" if total >= needed else "nearer, if not enough"
+    return f" `evaluate: {{protocol: folds}}` in the sweep scores all {total} of train and val: {enough}."
 
 
 def _rounded_up(value: float) -> int:

@@ -45,7 +45,10 @@ def answers(document: Json) -> dict[str, str]:
         "no updating": lambda _: "No model was updated or recalibrated after its training.",
         "no assessors": lambda _: "Voxels are read as the scanner wrote them; nobody interprets them.",
         "no annotation": lambda _: "Labels are the data set's own; none was added.",
-        "no explanation": lambda _: "No explanation of single answers was computed.",
+        "no explanation": lambda _: (
+            "Where runs stored it, octjob report --with-images shows each patch's part in the answer; nothing else of"
+            " the kind was computed."
+        ),
         "no other data": lambda _: "No other data set was scored.",
         "test split": _test_split,
     }

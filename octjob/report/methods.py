@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from octjob.catalog import METRICS, RANKING
+from octjob.evaluate.signal import num_permutations
 from octjob.report.training import counted, preprocessing_of, training_of, weights_of
 from octjob.report.view import Json
 
@@ -228,7 +229,8 @@ def uncertainty(document: Json) -> Lines:
         f"Signal: {made['num_permutations']} permutations of each run's labels within site, one-sided.",
     ]
     if any(compared):
-        num = max(2000, 40 * sum(made["num_compared"].values()))
+        counts = [count for count in made["num_compared"].values() if count]
+        num = num_permutations(len(counts) * min(counts))
         parts.append(
             f"Comparisons with a reference: {test}{'' if folds else f', at least {num} permutations'}."
         )

@@ -15,7 +15,7 @@ _SHORT = {
     "training sets": "deal the folds {number} times",
     "seeds": "train with {number} seeds",
     "folds": "train on several training sets",
-    "choose": "take the cheaper configuration",
+    "choose": "take the cheapest of the tied configurations",
     "leave out": "leave out what collapsed",
     "test split": "score the one run on the test split, once",
     "baseline": "name a baseline",

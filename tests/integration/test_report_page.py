@@ -142,6 +142,49 @@ def test_the_first_screen_holds_sentence_facts_and_twelve_runs(
     opened.close()
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_what_is_folded_fits_and_breaks_no_rule_of_access_either(
+    browser: Browser, report: tuple[int, Path], mode: str
+) -> None:
+    opened = browser.new_page(**MODES[mode])
+    opened.goto(report[1].as_uri())
+    opened.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
+    width = MODES[mode]["viewport"]["width"]  # type: ignore[index]
+    assert opened.evaluate("document.documentElement.scrollWidth") == width
+    found = Axe().run(opened).response["violations"]
+    assert [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in found] == []
+    opened.close()
+
+
+def test_paper_says_where_digests_and_checklists_are(browser: Browser, report: tuple[int, Path]) -> None:
+    opened = browser.new_page()
+    opened.goto(report[1].as_uri())
+    pointer = opened.locator(".print-only")
+    folded = opened.locator("details.more, section[aria-labelledby=checklists]")
+    assert not pointer.is_visible()
+    assert folded.count() > 5
+    assert all(one.is_visible() for one in folded.all())
+    opened.emulate_media(media="print")
+    assert pointer.is_visible()
+    assert "octjob report SWEEP --checklist FILE" in pointer.inner_text()
+    assert not any(one.is_visible() for one in folded.all())
+    assert opened.locator(".prose").is_visible()
+    opened.close()
+
+
+def test_the_first_screen_leads_to_what_to_do_next(browser: Browser, report: tuple[int, Path]) -> None:
+    opened = browser.new_page(viewport={"width": 1280, "height": 800})
+    opened.goto(report[1].as_uri())
+    link = opened.locator(".next a")
+    box = link.bounding_box()
+    assert box is not None
+    assert box["y"] < 800
+    link.click()
+    assert opened.evaluate("document.querySelector('#next').getBoundingClientRect().top") < 800
+    assert opened.locator(".steps li").count() >= 1
+    opened.close()
+
+
 def test_filter_and_sort_by_keyboard(browser: Browser, report: tuple[int, Path]) -> None:
     opened = browser.new_page()
     opened.goto(report[1].as_uri())

@@ -10,7 +10,9 @@ from doubles.boards import predictions
 from doubles.sweep_results import constant, entry, labels, outcome, sweep
 
 from octjob.evaluate import Predictions
+from octjob.evaluate.lead import Lead
 from octjob.leaderboard.board import Leaderboard, build_leaderboard
+from octjob.leaderboard.headline import _told
 
 
 def board(runs: Sequence[tuple[str, str, Predictions]], baseline: str | None = None) -> Leaderboard:
@@ -50,6 +52,14 @@ def test_checkpoints_tied() -> None:
     assert tied.vs_leader is not None
     assert tied.vs_leader.tied
     assert tied.vs_leader.low <= 0 < tied.vs_leader.high
+
+
+def test_a_bound_near_zero_shows_its_side() -> None:
+    lead = Lead(0.13, -0.0004, 0.27, tied=True)
+    assert _told(lead) == "0.13 [\u22120.0004, 0.27]"
+    assert _told(Lead(0.13, -0.004, 0.27, tied=True)) == "0.13 [\u22120.004, 0.27]"
+    assert _told(Lead(0.13, 0.002, 0.27, tied=False)) == "0.13 [0.002, 0.27]"
+    assert _told(Lead(0.0, 0.0, 0.0, tied=True)) == "0.00 [0.00, 0.00]"
 
 
 def test_tied_means_what_the_ranks_say() -> None:

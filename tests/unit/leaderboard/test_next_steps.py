@@ -114,8 +114,34 @@ def test_tied_configurations_are_a_matter_of_cost() -> None:
          made_of("b", "x", predictions(0.6, 2)), made_of("b", "y", predictions(0.5, 6))]
     )  # fmt: skip
     assert made.headline.certainty == "configurations tied"
-    assert "Either of y or x will do for a: take the cheaper." in steps(made)["choose"].text
+    assert "Any of y or x will do for a: take the cheapest." in steps(made)["choose"].text
     assert steps(made)["test split"].text.startswith("When you have decided")
+
+
+def test_of_tied_configurations_a_probe_is_the_cheaper() -> None:
+    tuned = {"model": {"freeze_encoder": False}}
+    made_up = (("a", "x", 2.5, 1), ("a", "y", 2.4, 5), ("b", "x", 0.6, 2))
+    outcomes = [
+        made_of(checkpoint, config, predictions(skill, k)) for checkpoint, config, skill, k in made_up
+    ]
+    leading = next(one for one in outcomes if one.entry.config == "y")
+    spec = StoredSpec("0" * 64, spec_of(leading.entry, "gs://bucket/octjob/demo", tuned))
+    made = board([replace(one, spec=spec) if one is leading else one for one in outcomes])
+    assert "take x, which trains no encoder." in steps(made)["choose"].text
+
+
+def test_folds_that_would_score_enough_are_named() -> None:
+    def told(train: list[int]) -> str:
+        data = {"participants": {"train": train, "val": [17, 17, 20, 11]}}
+        made = board(
+            [made_of("a", "x", predictions(1.0, 1), data), made_of("b", "x", predictions(0.9, 2), data)]
+        )
+        return steps(made)["participants"].text
+
+    assert told([50, 40, 40, 20]).endswith(
+        "`evaluate: {protocol: folds}` in the sweep scores all 215 of train and val: enough."
+    )
+    assert told([5, 5, 5, 5]).endswith("scores all 85 of train and val: nearer, if not enough.")
 
 
 def test_where_nothing_is_above_chance_the_checkpoints_are_looked_at() -> None:

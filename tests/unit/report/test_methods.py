@@ -88,6 +88,11 @@ def test_intervals_tests_and_their_numbers_have_names(board: dict[str, Any]) -> 
     assert "participant bootstrap stratified by class, logit, 300 draws" in text
     assert "in 500 draws of the participants" in text
     assert "2000 permutations of each run's labels within site" in text
+    assert "two-sided, with a paired bootstrap interval, at least 2000 permutations" in text
+    many = copy.deepcopy(board)
+    many["methods"]["num_compared"] = {"checkpoint": 100, "config": 120}
+    # 40 for each of the smaller family's comparisons, for both families.
+    assert "at least 8000 permutations" in text_of(many, "uncertainty")
     multiplicity = text_of(board, "multiplicity")
     assert "max-T" in multiplicity
     assert "Holm-adjusted over 6 runs" in multiplicity
