@@ -10,7 +10,7 @@ from typing import Any
 
 from octjob.data.cohort import Volume
 from octjob.errors import DataError
-from octjob.records.layout import read_spec, split_run_uri
+from octjob.records.layout import read_spec, run_uri
 from octjob.spec.run import Run
 from octjob.storage.base import ObjectNotFoundError, ObjectStore
 from octjob.train.company import Guest, Stay
@@ -68,8 +68,8 @@ class Later:
 
     def runs(self, store: ObjectStore) -> list[Run]:
         """Those in this store, each read once. One that cannot be read says so itself when its turn comes."""
-        parts = [split_run_uri(uri) for uri in self.uris]
-        ids = [run_id for root, run_id in parts if root == store.root]
+        folder = run_uri(store.root, "")
+        ids = [uri.rstrip("/").removeprefix(folder) for uri in self.uris if uri.startswith(folder)]
         new = [run_id for run_id in ids if run_id not in self._specs]
         with ThreadPoolExecutor(_NUM_READERS) as pool:
             self._specs.update(zip(new, pool.map(lambda run_id: _spec(store, run_id), new), strict=True))
