@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 from pydantic import Field, ValidationError
 
 from octjob.leaderboard.outcome import Scored
@@ -94,7 +93,5 @@ def _scored(one: Scored) -> Sizes:
     """Of the first pass: every pass scores the same."""
     predictions = one.predictions
     first_N = (predictions.seed == predictions.seed[0]) & (predictions.repeat == predictions.repeat[0])
-    rows = predictions.rows(first_N)
-    eyes = set(zip(rows.participant.tolist(), rows.eye.tolist(), strict=True))
-    sizes = len(np.unique(rows.participant)), len(eyes), len(rows.label)
-    return {one.evaluation.split: sizes}
+    people, eyes = predictions.participant[first_N].tolist(), predictions.eye[first_N].tolist()
+    return {one.evaluation.split: (len(set(people)), len(set(zip(people, eyes, strict=True))), len(people))}

@@ -77,7 +77,7 @@ class CheckpointUsed:
     sha256: str
     weights_digest: str
     encoder_taken: str
-    geometry: Mapping[str, Any]
+    geometry: Mapping[str, int | float | tuple[int, ...]]
     num_parameters: int | None
     epoch: int | None
     weights: str
@@ -233,13 +233,24 @@ def _checkpoints(finished: Iterable[Scored]) -> tuple[CheckpointUsed, ...]:
             sha256=str(said.get("sha256", "")),
             weights_digest=str(said.get("weights_digest", "")),
             encoder_taken=str(said.get("encoder_taken", "")),
-            geometry=_mapping(said, "geometry"),
+            geometry=_geometry(_mapping(said, "geometry")),
             num_parameters=_whole(said, "num_parameters"),
             epoch=_whole(said, "epoch"),
             weights=one.weights_verdict,
         )
         found.setdefault((used.name, used.weights_digest), used)
     return tuple(found.values())
+
+
+def _geometry(said: Mapping[str, Any]) -> dict[str, int | float | tuple[int, ...]]:
+    """Its numbers and sizes; what is neither is left out."""
+    found: dict[str, int | float | tuple[int, ...]] = {}
+    for key, value in said.items():
+        if isinstance(value, int | float):
+            found[key] = value
+        elif isinstance(value, list) and all(isinstance(size, int) for size in value):
+            found[key] = tuple(value)
+    return found
 
 
 def _configurations(outcomes: Sequence[Outcome]) -> tuple[ConfigurationUsed, ...]:

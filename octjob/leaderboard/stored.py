@@ -14,6 +14,7 @@ from octjob.leaderboard.board import Leaderboard
 from octjob.leaderboard.export import LEADERBOARD_SCHEMA
 from octjob.records.examples import read_examples
 from octjob.records.layout import LEADERBOARD, finished_runs, read_sweep
+from octjob.spec.experiment import Experiment
 from octjob.storage.base import ObjectNotFoundError, ObjectStore
 
 KEY = f"{LEADERBOARD}/leaderboard.json"
@@ -100,12 +101,44 @@ def _fault(document: Mapping[str, Any]) -> str:
     """What is not as the schema has it, where anything is: everything that draws the document relies on it."""
     if not isinstance(document.get("sha256"), dict) or not document["sha256"].keys() >= {"md", "csv"}:
         return "sha256 lacks the other files"
+    schema = TypeAdapter(Leaderboard)
+    where: tuple[str, ...] = ()
     try:
-        TypeAdapter(Leaderboard).validate_python(document)
+        whole = schema.dump_python(schema.validate_python(document), mode="json")
+        for number, one in enumerate(document["methods"]["configurations"]):
+            where = ("methods", "configurations", str(number), "config")
+            Experiment.model_validate(one["config"])
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-    return ""
+        return f"{'.'.join(map(str, (*where, *first['loc'])))}: {first['msg']}"
+    # A key that has a default is written all the same, and relied on.
+    return _lacking(document, whole) or _dangling(document)
+
+
+def _lacking(there: Any, wanted: Any, where: str = "") -> str:
+    """The first key that a document lacks."""
+    if isinstance(wanted, dict):
+        if missing := [key for key in wanted if key not in there]:
+            return f"{where}{missing[0]} is missing"
+        inside = ((str(key), there[key], value) for key, value in wanted.items())
+    elif isinstance(wanted, list):
+        inside = ((str(k), there[k], value) for k, value in enumerate(wanted))
+    else:
+        return ""
+    return next(
+        (found for key, one, value in inside if (found := _lacking(one, value, f"{where}{key}."))), ""
+    )
+
+
+def _dangling(document: Mapping[str, Any]) -> str:
+    """A run that is spoken of without a row, or without what the methods say of each."""
+    rows = {row["run_id"] for row in document["rows"]}
+    told = {one["run_id"] for one in document["methods"]["runs"]}
+    named = {one["run_id"] for one in document["details"]}
+    named |= {document["headline"][key] for key in ("leader", "rival")} - {None}
+    if stray := sorted(named - rows):
+        return f"{stray[0]} is named, and has no row"
+    return f"methods.runs lacks {min(rows - told)}" if rows - told else ""
 
 
 def _parsed(data: bytes) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ from octjob.catalog import METRICS, RANKING
 from octjob.evaluate.signal import num_permutations
 from octjob.report.training import counted, preprocessing_of, training_of, weights_of
 from octjob.report.view import Json
+from octjob.spec.experiment import Experiment
 
 NOT_RECORDED = "not recorded"
 # The line of a paragraph that no record has anything for.
@@ -70,7 +71,18 @@ def paragraphs(document: Json) -> list[Paragraph]:
         ("multiplicity", "Multiplicity", multiplicity),
         ("software", "Software", software),
     )
-    return [Paragraph(key, title, tuple(lines_of(document)) or UNKNOWN) for key, title, lines_of in written]
+    whole = _with_defaults(document)
+    return [Paragraph(key, title, tuple(lines_of(whole)) or UNKNOWN) for key, title, lines_of in written]
+
+
+def _with_defaults(document: Json) -> Json:
+    """The document with every key in its configurations: one that came later had no effect then."""
+    made = document["methods"]
+    filled = [
+        {**one, "config": Experiment.model_validate(one["config"]).model_dump(mode="json")}
+        for one in made["configurations"]
+    ]
+    return {**document, "methods": {**made, "configurations": filled}}
 
 
 def participants(document: Json) -> Lines:
@@ -230,7 +242,7 @@ def uncertainty(document: Json) -> Lines:
     ]
     if any(compared):
         counts = [count for count in made["num_compared"].values() if count]
-        num = num_permutations(len(counts) * min(counts))
+        num = num_permutations(len(counts) * min(counts, default=0))
         parts.append(
             f"Comparisons with a reference: {test}{'' if folds else f', at least {num} permutations'}."
         )

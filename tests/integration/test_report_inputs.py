@@ -37,6 +37,7 @@ def store(folder: Path) -> ObjectStore:
     submit(store, [entry("base"), entry("winner")], baseline="base")
     finish(store, entry("base"), skilled(LABEL_P, 1.0, seed=1))
     finish(store, entry("winner"), skilled(LABEL_P, 4.0, seed=2))
+    give_spec(store, entry("base"))
     publish(store, collect(store))
     return store
 
@@ -212,7 +213,19 @@ def damage(name: str) -> Callable[[dict[str, Any]], Any]:
     def older(found: dict[str, Any]) -> None:
         del found["details"]
 
-    changes = {"rows": rows, "headline": headline, "version": version, "older": older}
+    def verdict(found: dict[str, Any]) -> None:
+        del found["rows"][1]["vs_leader"]
+
+    def stray(found: dict[str, Any]) -> None:
+        found["headline"]["leader"] = "nobody"
+
+    def config(found: dict[str, Any]) -> None:
+        found["methods"]["configurations"][0]["config"]["train"] = None
+
+    changes = {
+        "rows": rows, "headline": headline, "version": version, "older": older, "verdict": verdict, "stray": stray,
+        "config": config,
+    }  # fmt: skip
     return changes[name]
 
 
@@ -223,6 +236,9 @@ def damage(name: str) -> Callable[[dict[str, Any]], Any]:
         ("list", "damaged: it is no JSON object"),
         ("rows", "damaged: rows: "),
         ("headline", "damaged: headline.certainty: "),
+        ("verdict", "damaged: rows.1.vs_leader is missing"),
+        ("stray", "damaged: nobody is named, and has no row"),
+        ("config", "damaged: methods.configurations.0.config.train: "),
         ("version", "written by another version of octjob (octjob.leaderboard/2)"),
         ("older", "written by another version of octjob"),
     ],
@@ -277,8 +293,6 @@ def test_outputs_that_cannot_be_written(store: ObjectStore, capfd: pytest.Captur
     Path("file").write_text("")
     for output in ("nowhere/page.html", "file/page.html"):
         for args in (["report", store.root], ["card", store.root, "base.linear"]):
-            if args[0] == "card":
-                give_spec(store, entry("base"))
             error, hint = refused([*args, "-o", output], 4, capfd)
             assert error.startswith(f"{output}: cannot be written: No")
             assert hint == "Give another file with -o."

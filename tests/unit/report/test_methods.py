@@ -72,6 +72,14 @@ def test_training_is_said_configuration_by_configuration(board: dict[str, Any]) 
     assert "finetune: nothing was done about it." in weights
 
 
+def test_a_key_that_came_later_has_its_default(board: dict[str, Any]) -> None:
+    older = copy.deepcopy(board)
+    for one in older["methods"]["configurations"]:
+        del one["config"]["train"]["accumulate"]
+        del one["config"]["data"]["laterality"]
+    assert paragraphs(older) == paragraphs(board)
+
+
 def test_folds_and_openings_are_said(board: dict[str, Any]) -> None:
     changed = copy.deepcopy(board)
     for one in changed["methods"]["configurations"]:
