@@ -167,7 +167,7 @@ def _grouping(one: Json, apart: Set[str]) -> str:
         return f"{one['field'].capitalize()}: {one['unknown']}."
     small = [name for name in one["sizes"] if name not in apart]
     sizes = ", ".join(f"{count} {name}" for name, count in one["sizes"].items())
-    return f"{one['field'].capitalize()}: {sizes}." if small else ""
+    return f"Too few to score apart, or all alike: {sizes}." if small else ""
 
 
 def _source(variance: Json, key: str) -> str:

@@ -10,6 +10,8 @@ from octjob.report.view import Json, colours_of
 # Maps of more checkpoints are in leaderboard.json only.
 MAX_MAPS = 6
 NUM_STYLES = 6
+# How many times what chance gives a share has to be to be spoken of.
+_SEEN = 2
 _KINDS = ("class", "device", "site")
 
 
@@ -98,15 +100,15 @@ def _percent(share: float) -> str:
 
 
 def _reading(explained: Json) -> str:
-    """Which of the groups is seen most, beyond what chance gives."""
-    excess = {
-        kind: explained[kind]["share"] - explained[kind]["expected"]
-        for kind in _KINDS
-        if kind in explained and explained[kind]["num_groups"] > 1
-    }
-    if "class" not in excess:
+    """Which of the groups is seen most, beyond what chance gives; less than twice that is nothing to speak of."""
+    known = {kind: one for kind, one in explained.items() if one["num_groups"] > 1}
+    if "class" not in known:
         return ""
-    ahead = [kind for kind in ("device", "site") if excess.get(kind, 0.0) > max(0.0, excess["class"])]
+    excess = {
+        kind: one["share"] - one["expected"] if one["share"] >= _SEEN * one["expected"] else 0.0
+        for kind, one in known.items()
+    }
+    ahead = [kind for kind in ("device", "site") if excess.get(kind, 0.0) > excess["class"]]
     if ahead:
         seen = " and ".join(
             {"device": "what the eye was scanned with", "site": "where"}[kind] for kind in ahead
@@ -115,7 +117,7 @@ def _reading(explained: Json) -> str:
         return f"{separate} these features more than the class does: what is seen first is {seen}, not the disease."
     if excess["class"] > 0:
         return "The class separates these features more than device or site do."
-    return "Neither class, device nor site separates these features more than chance would."
+    return "Neither class, device nor site separates these features much more than chance would."
 
 
 def _place(x: float, y: float) -> tuple[float, float]:

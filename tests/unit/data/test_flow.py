@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from octjob.data.cohort import find_cohort
@@ -69,6 +69,7 @@ def test_what_cannot_be_read_is_the_last_step_of_the_splits_used(tmp_path: Path)
     assert stored["used"] == {"train": [2, 4, 4], "val": [1, 1, 1]}
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.data())
 def test_listed_less_every_step_is_what_is_left(tmp_path_factory, data: st.DataObject) -> None:
     bucket = Bucket(tmp_path_factory.mktemp("flow"))

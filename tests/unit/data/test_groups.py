@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from octjob.data.groups import age_thirds, groups_facts, ids_of, read_ids
@@ -27,6 +27,7 @@ def test_thirds_are_named_by_the_ages_in_them() -> None:
     assert Counter(age_thirds(ages).values()) == {"age 40 to 53": 3, "age 54 to 64": 3, "age 65 to 88": 3}
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text("0123456789", min_size=1, max_size=4), st.integers(40, 90), min_size=1))
 def test_who_is_as_old_is_in_the_same_group_and_groups_do_not_overlap(ages: dict[str, int]) -> None:
     group_of = age_thirds(ages)

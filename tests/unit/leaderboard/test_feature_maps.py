@@ -86,6 +86,8 @@ def test_it_says_so_where_the_scanner_is_seen_before_the_disease() -> None:
     )
     assert "scanned with and where, not the disease" in explained(board, site=0.2)
     assert explained(board, device=0.01) == "The class separates these features more than device or site do."
+    # Less than twice what chance gives is not spoken of.
+    assert "site" not in explained(board, site=0.03, **{"class": 0.02})
     assert explained(board, **{"class": 0.01}, device=0.0, site=0.0).startswith(
         "Neither class, device nor site"
     )
