@@ -176,8 +176,8 @@ def concurrent(counts: Sequence[int]) -> tuple[list[Figure], list[str]]:
         figures += found
     return figures, [
         f"Concurrent runs, in simulated time: {counts[-1]} of them reach {efficiency:.0%} of the encoding divided "
-        f"with 400 volumes of 50 ms, six for each, and {slow:.0%} with 4,000 of a second. Each run fetches what every "
-        "other wrote, so that requests grow with their number."
+        f"with 400 volumes of 50 ms, six for each, and {slow:.0%} with 4,000 of a second. Each run fetches what "
+        "every other wrote, so that requests grow with their number."
     ]
 
 
