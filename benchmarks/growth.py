@@ -4,8 +4,8 @@
 
 Volumes: a probe (`octjob train`'s own code, five epochs, batches of 32) on cached features of 16 numbers, one
 participant for ten volumes; CPU seconds by the stage of the run, and the most memory of its process. Runs: `plan` and
-`collect` of a made sweep. Concurrent runs: threads that divide encoding on a store in memory, requests a volume; some
-of several hosts each, and some whose volumes take a second each, as a large encoder's do.
+`collect` of a made sweep. Concurrent runs, in simulated time (`benchmarks.simulated_time`): runs that divide the
+encoding, some of several hosts each, and some with more volumes that take a second each, as a large encoder's do.
 The exponent is that of time against number between the last two sizes: 1 is linear.
 """
 
@@ -164,7 +164,7 @@ def runs(sizes: Sequence[int]) -> tuple[list[Figure], list[str]]:
 
 
 def concurrent(counts: Sequence[int]) -> tuple[list[Figure], list[str]]:
-    """Runs that divide 400 volumes, a request to the store taking 10 ms."""
+    """Runs that divide 400 volumes of 50 ms or 4,000 of a second, a request to the store taking 10 ms."""
     figures, efficiency = [], 1.0
     for count in counts:
         found, efficiency = dividing(count)
@@ -172,21 +172,23 @@ def concurrent(counts: Sequence[int]) -> tuple[list[Figure], list[str]]:
     for count in counts[1:-1]:
         figures += dividing(count, num_hosts=4)[0]
     for count in counts[-2:]:
-        found, slow = dividing(count, encode_s=1.0)
+        found, slow = dividing(count, num_volumes=4_000, encode_s=1.0)
         figures += found
     return figures, [
-        f"Concurrent runs: {counts[-1]} of them reach {efficiency:.0%} of the encoding divided, {slow:.0%} where a "
-        "volume takes a second. Every run fetches what every other wrote, so that requests grow with their number."
+        f"Concurrent runs, in simulated time: {counts[-1]} of them reach {efficiency:.0%} of the encoding divided "
+        f"with 400 volumes of 50 ms, six for each, and {slow:.0%} with 4,000 of a second. Each run fetches what "
+        "every other wrote, so that requests grow with their number."
     ]
 
 
-def dividing(count: int, encode_s: float = 0.05, num_hosts: int = 1) -> tuple[list[Figure], float]:
+def dividing(
+    count: int, num_volumes: int = 400, encode_s: float = 0.05, num_hosts: int = 1
+) -> tuple[list[Figure], float]:
     """What `count` runs of so many hosts take, and which share of the encoding divided that is."""
-    num_volumes, latency_s = 400, 0.01
-    wall_s, shares, requests = together(count, num_volumes, encode_s, latency_s, num_hosts)
+    wall_s, shares, requests = together(count, num_volumes, encode_s, 0.01, num_hosts)
     limit_s = num_volumes * encode_s / (count * num_hosts)
     runs = f"{count} runs" if num_hosts == 1 else f"{count} runs of {num_hosts} hosts"
-    what = f"{runs} encode {num_volumes} volumes" + ("" if encode_s < 1 else f" of {encode_s:g} s")
+    what = f"{runs} encode {num_volumes:,} volumes" + ("" if encode_s < 1 else f" of {encode_s:g} s")
     return [
         Figure(what, "s", wall_s, limit=limit_s, limit_name="encoding divided"),
         Figure(f"{what}: requests to the store a volume", "", requests / num_volumes),

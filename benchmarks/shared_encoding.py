@@ -1,58 +1,24 @@
-"""What several runs gain by encoding the same volumes together: wall time of 1, 2 and 4 of them.
+"""What several runs gain by encoding the same volumes together: time of 1, 2 and 4 of them.
 
     python -m benchmarks.shared_encoding [--volumes 400] [--encode 0.05] [--latency 0.05]
 
-The runs are threads, encoding a volume is a pause of `--encode` seconds, and each request to the store, in memory,
-one of `--latency`. Printed: the time until the last run has all features, and the time of one run beside it.
+In simulated time (`benchmarks.simulated_time`): encoding a volume takes `--encode` seconds, and each request to the
+store `--latency`. Printed: the time until the last run has all features, and the time of one run beside it.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from doubles.interleaved import MemoryStore
-from doubles.peers import Meeting, Peer
 from doubles.simulated_encoding import encoded
 
-from octjob.storage.base import ObjectInfo
-
-
-class Slow(MemoryStore):
-    """Takes its time for every request."""
-
-    def __init__(self, latency_s: float) -> None:
-        super().__init__()
-        self.latency_s = latency_s
-        self.requests = 0
-
-    def _wait(self) -> None:
-        self.requests += 1
-        time.sleep(self.latency_s)
-
-    def get(self, key: str) -> bytes:
-        self._wait()
-        return super().get(key)
-
-    def head(self, key: str) -> ObjectInfo:
-        self._wait()
-        return super().head(key)
-
-    def put(self, key: str, data: bytes, *, if_absent: bool = False, if_version: str | None = None) -> str:
-        self._wait()
-        return super().put(key, data, if_absent=if_absent, if_version=if_version)
-
-    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        self._wait()
-        for key in sorted(self._objects):
-            if key.startswith(prefix):
-                yield super().head(key)
+from benchmarks.simulated_time import Bucket, Host, Meeting, SimulatedTime
 
 
 def together(
@@ -62,24 +28,23 @@ def together(
 
     num_hosts: of each run, which encode a share of its volumes each and meet after every step.
     """
-    store = Slow(latency_s)
-    shares = [0] * num_runs * num_hosts
-    meetings = [Meeting(num_hosts) for _ in range(num_runs)]
+    time = SimulatedTime()
+    store = Bucket(time, latency_s)
+    shares = [0] * num_runs
 
-    def host(index: int) -> None:
+    def host(run: int, number: int, meeting: Meeting) -> None:
         def step(numbers: Sequence[int]) -> None:
-            time.sleep(encode_s)
-            shares[index] += len(numbers)
+            shares[run] += len(numbers)
+            time.elapse(encode_s)
 
-        run, number = divmod(index, num_hosts)
-        peer = Peer(number, meetings[run])
+        peer = Host(number, meeting)
         assert len(encoded(store, range(num_volumes), f"run-{run}", step, peer)) == num_volumes
 
-    began = time.monotonic()
-    with ThreadPoolExecutor(num_runs * num_hosts) as pool:
-        list(pool.map(host, range(num_runs * num_hosts)))
-    of_runs = [sum(shares[first : first + num_hosts]) for first in range(0, len(shares), num_hosts)]
-    return time.monotonic() - began, of_runs, store.requests
+    for run in range(num_runs):
+        meeting = Meeting(time, num_hosts)
+        for number in range(num_hosts):
+            time.add(f"{run}/{number}", partial(host, run, number, meeting))
+    return time.play(), shares, store.requests
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ from octjob.storage.base import ObjectStore
 from octjob.tick import Tick
 
 # While others hold what is missing: a look costs a request or two, and among many runs most of them wait.
-_LEAST_WAIT_S, _MOST_WAIT_S = 0.1, 1.0
+_LEAST_WAIT_S, _MOST_WAIT_S = 0.1, 0.5
 
 
 def encode_views(

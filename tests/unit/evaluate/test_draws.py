@@ -55,6 +55,20 @@ def test_differences_of_swaps_are_linear_in_the_choice(metric: str, num_seeds: i
     assert (from_a_BP - 0.5) @ swap_contributions(a, b, metric) == pytest.approx(expected_B, abs=1e-12)
 
 
+@pytest.mark.parametrize("num_rows", [40, 3000])
+@pytest.mark.parametrize("metric", sorted(RATIOS))
+def test_differences_of_swaps_by_ratios_are_the_plain_ones_however_many_are_scored(
+    metric: str, num_rows: int
+) -> None:
+    """Of many the counts are too large for single precision."""
+    rng = np.random.default_rng(num_rows)
+    ids, label_P = np.array([f"{i:04d}" for i in range(num_rows)]), rng.integers(0, 4, num_rows)
+    a, b = (ParticipantScores(ids, label_P, rng.dirichlet(np.ones(4), (2, num_rows))) for _ in "ab")
+    from_a_BP = rng.integers(0, 2, (20, num_rows)).astype(np.float64)
+    ours_B = swapped_ratios([(a, b)], metric).differences(from_a_BP - 0.5)[:, 0]
+    assert ours_B == pytest.approx(swapped_difference(a, b, from_a_BP, metric), abs=1e-12)
+
+
 @st.composite
 def pairs_of_runs(draw: st.DrawFn) -> tuple[ParticipantScores, ParticipantScores]:
     """Two runs on the same rows, volumes of participants, some classes perhaps without any."""
