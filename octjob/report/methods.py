@@ -268,7 +268,7 @@ def multiplicity(document: Json) -> Lines:
     if counts:
         times = f" and multiplied by {len(counts)}, for the families" if len(counts) > 1 else ""
         parts.append(f"p-values are Holm-adjusted within each family ({'; '.join(counts)}){times}.")
-    return [" ".join([*parts, "Sites, devices and eyes are looks: nothing is adjusted for them."])]
+    return [" ".join([*parts, "Subgroups are looks: nothing is adjusted for them."])]
 
 
 def software(document: Json) -> Lines:
