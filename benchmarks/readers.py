@@ -106,7 +106,7 @@ def floor(connections: int, indices: list[int]) -> Iterator[object]:
             memory = Memory(size)
             memory.write(0, bytes(size))
             room = mmap.mmap(memory.descriptor, size, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
-            files[room] = MemoryFile(size, memory=memory)
+            files[room] = MemoryFile(size, take=lambda _, memory=memory: memory)
             empty.put(room)
 
         def receive(index: int) -> None:

@@ -26,8 +26,8 @@ log = logging.getLogger(__name__)
 RANGE_BYTES = 32 << 20
 # What one connection brings of the first object, while the others have nothing else to do.
 LEAST_RANGE_BYTES = 1 << 20
-# Memory that is used again holds at most so many times what is wanted.
-_MOST_TOO_LARGE = 2
+# Memory that is used again holds at most so many times what is wanted, and so does all of it together.
+_MOST_TOO_LARGE = 1.25
 
 
 class Downloads:
@@ -48,17 +48,17 @@ class Downloads:
         Their number is verified; `verified` sees to the rest.
         Raises `CancelledError` after `close`; the future raises what the store raises.
         """
-        info = wanted.info
-        memory = self._room.take(wanted.num_bytes)
-        file = MemoryFile(info.size, wanted.held, memory, partial(self._room.give, memory))
+        info, num_bytes = wanted.info, wanted.num_bytes
+        self._room.reserve(num_bytes)
+        file = MemoryFile(info.size, wanted.held, self._room.take, partial(self._room.give, num_bytes))
         if wanted.spans is None:
             ranges = split(info.size, self._connections.num_free)
         else:
-            file.write(0, wanted.head)
             ranges = [(start, end - start) for start, end in wanted.spans]
         whole = _Object(file, len(ranges))
-        for start, length in ranges:
-            part = self._connections.submit(self._fetch, info, start, length, whole)
+        for number, (start, length) in enumerate(ranges):
+            head = b"" if number else wanted.head
+            part = self._connections.submit(self._fetch, info, start, length, whole, head)
             part.add_done_callback(whole.ended)
         return whole.done
 
@@ -67,7 +67,7 @@ class Downloads:
         self._room.close()
         self._connections.close()
 
-    def _fetch(self, info: ObjectInfo, start: int, length: int, whole: _Object) -> None:
+    def _fetch(self, info: ObjectInfo, start: int, length: int, whole: _Object, head: bytes) -> None:
         def require_wanted() -> None:
             if whole.is_over or self._room.is_closed:
                 raise CancelledError
@@ -77,6 +77,8 @@ class Downloads:
             whole.file.write(at, piece)
 
         require_wanted()
+        if head:
+            whole.file.write(0, head)
         self._store.copy_range(info.key, start, length, write)
 
 
@@ -141,61 +143,58 @@ class _Object:
 
 
 class _Room:
-    """At most so many bytes of memory, or one piece however large, given out in the order asked for.
+    """At most so many bytes of memory, or one piece however large, reserved in the order asked for.
 
-    What is given back is given out again, where it fits, until nothing is out any more: then all of it is freed.
+    Memory is taken when it is needed. What is given back is given out again, where it fits, until nothing is reserved
+    any more: then all of it is freed.
     """
 
     def __init__(self, most: int) -> None:
         self._most = most
+        self._reserved = 0
+        # Of memory that is given out, and of that which waits for it.
         self._taken = 0
-        self._num_out = 0
         self._idle: list[Memory] = []
         self._change = threading.Condition()
         self.is_closed = False
 
-    def take(self, number: int) -> Memory:
-        """Room for `number` bytes; waits for it. Raises `CancelledError` after `close`."""
+    def reserve(self, number: int) -> None:
+        """Wait until there is room for `number` bytes. Raises `CancelledError` after `close`."""
         with self._change:
-            while not self.is_closed:
-                memory = self._again(number) or self._fresh(number)
-                if memory is not None:
-                    self._num_out += 1
-                    return memory
+            while self._reserved and self._reserved + number > self._most and not self.is_closed:
                 self._change.wait()
-            raise CancelledError
+            if self.is_closed:
+                raise CancelledError
+            self._reserved += number
 
-    def _again(self, number: int) -> Memory | None:
-        """The smallest that will do; one much larger is left to those that need it."""
-        fitting = [one for one in self._idle if number <= one.capacity <= _MOST_TOO_LARGE * number]
-        if not fitting:
-            return None
-        memory = min(fitting, key=lambda one: one.capacity)
-        self._idle.remove(memory)
-        memory.use_again()
-        return memory
-
-    def _fresh(self, number: int) -> Memory | None:
-        """None where there is no room, not even in place of what is idle."""
-        while self._idle and self._taken + number > self._most:
-            self._free(self._idle.pop(0))
-        if self._num_out and self._taken + number > self._most:
-            return None
-        memory = Memory(number)
-        self._taken += number
-        return memory
-
-    def give(self, memory: Memory) -> None:
-        """It is not used any more."""
+    def take(self, number: int) -> Memory:
+        """Memory for `number` bytes that are reserved."""
         with self._change:
-            self._num_out -= 1
-            self._idle.append(memory)
-            if not self._num_out or self.is_closed:
+            # The smallest that will do; one much larger is left to those that need it.
+            fitting = [one for one in self._idle if number <= one.capacity <= _MOST_TOO_LARGE * number]
+            if fitting:
+                memory = min(fitting, key=lambda one: one.capacity)
+                self._idle.remove(memory)
+                memory.use_again()
+                return memory
+            while self._idle and self._taken + number > self._most:
+                self._free(self._idle.pop(0))
+            memory = Memory(number)
+            self._taken += number
+            return memory
+
+    def give(self, number: int, memory: Memory | None) -> None:
+        """`number` bytes are not needed any more, nor the memory that was taken for them."""
+        with self._change:
+            self._reserved -= number
+            if memory is not None:
+                self._idle.append(memory)
+            if not self._reserved or self.is_closed:
                 self._free_idle()
             self._change.notify_all()
 
     def close(self) -> None:
-        """Nothing is given out any more."""
+        """Nothing is reserved any more."""
         with self._change:
             self.is_closed = True
             self._free_idle()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import mmap
 import os
+import threading
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from operator import itemgetter
@@ -62,20 +63,26 @@ class Memory:
         os.close(self.descriptor)
 
 
+def close_memory(memory: Memory | None) -> None:
+    """What becomes of memory that nobody uses again."""
+    if memory is not None:
+        memory.close()
+
+
 class MemoryFile:
     """A file of `size` bytes, or as much of it as is held. As a context manager it is closed at the end.
 
     held: the spans (first byte, the one behind the last) that are to be written, ascending and disjoint, None for all
-    of it; they lie one behind the other. memory: room for at least as many bytes. on_close: called once, when it is
-    closed; it, and not the file, closes a `memory` that was given.
+    of it; they lie one behind the other. take: gives memory of at least so many bytes, once, when the first are
+    written. give: takes it back when the file is closed, None where none was needed.
     """
 
     def __init__(
         self,
         size: int,
         held: tuple[tuple[int, int], ...] | None = None,
-        memory: Memory | None = None,
-        on_close: Callable[[], object] | None = None,
+        take: Callable[[int], Memory] = Memory,
+        give: Callable[[Memory | None], object] = close_memory,
     ) -> None:
         self._closed = True
         self.size = size
@@ -83,8 +90,9 @@ class MemoryFile:
         spans = ((0, size),) if held is None else held
         self._starts = list(itertools.accumulate((end - start for start, end in spans), initial=0))
         self._spans = spans
-        self._memory = Memory(self.num_bytes) if memory is None else memory
-        self._on_close = self._memory.close if memory is None else on_close
+        self._take, self._give = take, give
+        self._taken: Memory | None = None
+        self._lock = threading.Lock()
         self._closed = False
 
     @classmethod
@@ -98,6 +106,13 @@ class MemoryFile:
     def num_bytes(self) -> int:
         """Bytes that are held."""
         return self._starts[-1]
+
+    @property
+    def _memory(self) -> Memory:
+        with self._lock:
+            if self._taken is None:
+                self._taken = self._take(self.num_bytes)
+            return self._taken
 
     @property
     def descriptor(self) -> int:
@@ -125,8 +140,8 @@ class MemoryFile:
         """Give its memory back; what others have received of it stays."""
         if not self._closed:
             self._closed = True
-            if self._on_close is not None:
-                self._on_close()
+            self._give(self._taken)
+            self._taken = None
 
     def __del__(self) -> None:
         # One that nobody waits for any more, after the reading was broken off.
