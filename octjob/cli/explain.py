@@ -81,12 +81,19 @@ def _wanted(what: str) -> tuple[list[Wanted], str | None, str | None]:
     file, name = split_sweep_file(what)
     if not file and not is_sweep_file(what):
         root, run_id = split_run_uri(what)
-        return [_of(read_spec(open_store(root), run_id))], None, None
+        run = read_spec(open_store(root), run_id)
+        if run.control is not None:
+            raise SpecError(
+                f"run {run_id} is a control: it has no encoder, and a chip has nothing to hold",
+                f"`octjob status {root}` shows the runs.",
+            )
+        return [_of(run)], None, None
     path = Path(file or what)
     if not file and "checkpoints" not in load(path).data:
         return [("", path.stem, load_experiment(path), None)], None, None
     planned = plan_sweep(path)
-    runs = list(planned.runs)
+    # A control has no encoder that a chip would have to hold.
+    runs = [run for run in planned.runs if run.control is None]
     if name:
         runs = matching_runs(
             name,

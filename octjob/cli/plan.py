@@ -57,7 +57,7 @@ class _Known:
 @click.option("--offline", is_flag=True, help="Ask neither store nor cluster where the runs stand.")
 @cluster_options
 def plan(matrix: Path, output: str, offline: bool, context: str | None, namespace: str | None) -> None:
-    """Expand a sweep into its runs, one per checkpoint and configuration, and submit nothing.
+    """Expand a sweep into its runs, one per checkpoint and configuration and one per control, and submit nothing.
 
     Shows what is finished, and names every key that is set without any effect. For target kubernetes also what is
     submitted, queued, running or failed there, the quota of its queue, chip-hours, and every batch size that leaves
@@ -178,7 +178,7 @@ def slice_notes(planned: Plan) -> list[str]:
     where = _slice(planned)
     if where is None:
         return []
-    num_configs = len({run.config_name for run in planned.runs})
+    num_configs = _num_configs(planned)
     lines = [f"{one} ({_where(one.configs, num_configs)})" for one in idle(planned)]
     return [f"note: {line}" for line in (*lines, *parts_notes(planned.runs, where))]
 
@@ -192,6 +192,10 @@ def _slice(planned: Plan) -> Slice | None:
     return parse_accelerator(compute.accelerator, compute.machine_type)
 
 
+def _num_configs(planned: Plan) -> int:
+    return len({run.config_name for run in planned.runs if run.control is None})
+
+
 def _where(configs: Sequence[str], num_configs: int) -> str:
     return "every config" if len(configs) == num_configs else ", ".join(configs)
 
@@ -203,7 +207,7 @@ def _print_table(planned: Plan, known: _Known) -> None:
         (
             run.checkpoint_name,
             run.config_name,
-            run.config.mode,
+            "control" if run.control else run.config.mode,
             run.config.train.optimizer,
             f"{len(run.passes)}x{max(1, run.folds)}",
             known.state(run.run_id) or "?",
@@ -247,7 +251,7 @@ def _print_notes(planned: Plan) -> None:
             notes.setdefault(note, [])
             if run.config_name not in notes[note]:
                 notes[note].append(run.config_name)
-    num_configs = len({run.config_name for run in planned.runs})
+    num_configs = _num_configs(planned)
     for note, configs in notes.items():
         click.echo(f"note: {note} ({_where(configs, num_configs)})")
     for line in slice_notes(planned):

@@ -40,8 +40,10 @@ class Leads:
     critical: float
 
 
-def leads(values: Mapping[str, float], errors: PairErrors, smallest_class: int) -> Leads:
-    """The run with the highest value, and its lead over each other.
+def leads(
+    values: Mapping[str, float], errors: PairErrors, smallest_class: int, leader: str | None = None
+) -> Leads:
+    """The run with the highest value, or the one that is named, and its lead over each other.
 
     A lead is told apart from none exactly where `rank_ranges` says that the leader beats the run: the multiple of the
     standard error holds for all pairs at once, and so for those with a leader that these very data chose.
@@ -49,7 +51,7 @@ def leads(values: Mapping[str, float], errors: PairErrors, smallest_class: int) 
     values: as for `rank_ranges`; at least one run. errors: of the differences, in the order of `values`.
     """
     names = list(values)
-    first = max(range(len(names)), key=lambda r: values[names[r]])
+    first = max(range(len(names)), key=lambda r: values[names[r]]) if leader is None else names.index(leader)
     critical = critical_value(errors, smallest_class)
     behind = {
         name: _lead(values[names[first]] - values[name], errors.between(first, r), critical)

@@ -17,6 +17,7 @@ from octjob.leaderboard.caption import caption
 from octjob.leaderboard.caveats import caveats
 from octjob.leaderboard.checkpoints import NO_CHECKPOINTS, Checkpoints, checkpoints
 from octjob.leaderboard.comparison import Compared, Family, Material, compare, pairs_of
+from octjob.leaderboard.controls import beside_leader, control_rows, footnote, with_controls
 from octjob.leaderboard.details import Detail, detailed, details
 from octjob.leaderboard.examples import CheckpointExamples, examples
 from octjob.leaderboard.feature_maps import CheckpointMap, ReadMap, feature_maps
@@ -131,8 +132,12 @@ def build_leaderboard(
         raise SpecError(
             f"{metric!r} is not a metric of the leaderboard", f"Choose one of {', '.join(RANKING)}."
         )
-    finished = {one.entry.run_id: one.scored for one in outcomes if one.scored is not None}
-    material = _material(finished, metric, num_draws, seed)
+    controls = [one for one in outcomes if one.entry.control is not None]
+    outcomes = [one for one in outcomes if one.entry.control is None]
+    finished = _finished(outcomes)
+    # Runs first: their draws are those that they have without controls.
+    of_all = _material(finished | _finished(controls), metric, num_draws, seed)
+    material = replace(of_all, scores={run_id: of_all.scores[run_id] for run_id in finished})
     has_signal = signals(material.scores, {run: one.site_P for run, one in finished.items()}, metric, seed)
     identical = identical_predictions(material.scores)
     rows = [make_row(one, metric, has_signal.get(one.entry.run_id)) for one in outcomes]
@@ -148,7 +153,9 @@ def build_leaderboard(
     rows = sorted(rows, key=lambda row: _order(row, metric))
     draws = {run_id: drawn.in_bag_B for run_id, drawn in material.draws.items()}
     said = headline(rows, metric, stands.leads, draws)
-    made = methods(outcomes, rows, num_draws, openings)
+    of_controls = beside_leader(control_rows(controls, metric), rows, of_all)
+    table = sorted([*rows, *of_controls], key=lambda row: _order(row, metric))
+    made = methods(outcomes, rows, num_draws, openings, controls)
     found = details(rows, finished, metric, read_histories([row.run_id for row in detailed(rows)]))
     return Leaderboard(
         sweep=sweep.name,
@@ -157,13 +164,16 @@ def build_leaderboard(
         baseline_config=references["config"],
         class_names=sweep.class_names,
         class_short_names=sweep.shown_classes,
-        rows=tuple(rows),
+        rows=tuple(table),
         caption=caption(rows, metric, stands.winner),
-        headline=said,
+        headline=with_controls(said, table, metric),
         next_steps=next_steps(Known(rows, said, made, stands.leads, draws, found, sweep.baseline)),
         methods=made,
         warnings=tuple(caveats(sweep, rows, finished, identical, metric, stands)),
-        footnotes=tuple(footnotes(rows, finished, metric, references, num_draws, openings)),
+        footnotes=(
+            *footnotes(rows, finished, metric, references, num_draws, openings),
+            *footnote(of_controls),
+        ),
         selection_corrected=stands.winner,
         detectable=stands.detectable,
         details=found,
@@ -172,6 +182,10 @@ def build_leaderboard(
         examples=examples(rows, finished),
         flows=flows(rows, finished),
     )
+
+
+def _finished(outcomes: Sequence[Outcome]) -> dict[str, Scored]:
+    return {one.entry.run_id: one.scored for one in outcomes if one.scored is not None}
 
 
 def _material(finished: Mapping[str, Scored], metric: str, num_draws: int, seed: int) -> Material:

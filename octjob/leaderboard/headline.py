@@ -33,6 +33,7 @@ class Headline:
     leader: the ranked run with the highest value. rival: the best run of another checkpoint, of those that are tied
     with the leader where there are any. detectable: the lead over every run of the other checkpoints at which they
     would be told apart with 80 % power. order: whether the leader's checkpoint is first under every configuration.
+    control: the run of the best control that the leader is not ahead of, or that is above chance where no run is.
     """
 
     certainty: Certainty
@@ -41,6 +42,7 @@ class Headline:
     rival: str | None = None
     detectable: float | None = None
     order: str = ""
+    control: str | None = None
 
     @property
     def text(self) -> str:
@@ -63,7 +65,7 @@ def headline(
         return Headline("no signal", (Part(none, True),))
     by_run = {row.run_id: row for row in finished}
     leader = by_run[leads.leader]
-    value = _value(leader, metric)
+    value = value_text(leader, metric)
     ranked = [by_run[leads.leader], *(by_run[name] for name in leads.behind)]
     others = [row for row in ranked if row.checkpoint != leader.checkpoint]
     order = _order(finished, leader, metric)
@@ -76,11 +78,11 @@ def headline(
     if len({row.checkpoint for row in finished}) == 1:
         return Headline("one checkpoint", _one_checkpoint(leader, value, leads), leader.run_id, order=order)
     if not others:
-        told = (
+        only = (
             Part(f"Only {leader.checkpoint}", True),
             Part(f" has a signal: {value} with {leader.config}. No run of another checkpoint is ranked."),
         )
-        return Headline("clear", told, leader.run_id, order=order)
+        return Headline("clear", only, leader.run_id, order=order)
     tied = [row for row in others if leads.behind[row.run_id].tied]
     rival = max(tied or others, key=lambda row: row.value(metric) or 0.0)
     detectable = recognisable_lead(leads.leader, [row.run_id for row in others], draws, leads.critical)
@@ -108,7 +110,7 @@ def headline(
 
 def _clear(leader: Row, rival: Row, value: str, lead: Lead, tied: Sequence[Row]) -> tuple[Part, ...]:
     best = f"{rival.name}, the best run of any other checkpoint"
-    ahead = f"{value} with {leader.config}, ahead of {best}, by {_told(lead)}"
+    ahead = f"{value} with {leader.config}, ahead of {best}, by {told(lead)}"
     if not tied:
         return (Part(leader.checkpoint, True), Part(" is best, and these data can tell: "), Part(f"{ahead}."))
     which = _listed([row.config for row in tied])
@@ -127,7 +129,7 @@ def _tied(leader: Row, rival: Row, value: str, lead: Lead) -> tuple[Part, ...]:
         Part(" "),
         Part(leader.checkpoint, True),
         Part(
-            f" leads with {value} under {leader.config}, but its lead over {rival.name} is {_told(lead)}, which "
+            f" leads with {value} under {leader.config}, but its lead over {rival.name} is {told(lead)}, which "
             "includes none at all."
         ),
     )
@@ -177,7 +179,8 @@ def _order(finished: Sequence[Row], leader: Row, metric: str) -> str:
     return "; ".join(parts) + "."
 
 
-def _value(row: Row, metric: str) -> str:
+def value_text(row: Row, metric: str) -> str:
+    """The metric and its interval."""
     estimate = row.metric(metric)
     if estimate is None or estimate.value is None:
         raise ValueError(f"{row.name} is ranked without a value of {metric}")
@@ -187,7 +190,10 @@ def _value(row: Row, metric: str) -> str:
     return text
 
 
-def _told(lead: Lead) -> str:
+def told(lead: Lead | None) -> str:
+    """The difference and its interval."""
+    if lead is None:
+        return "not known"
     numbers = (_seen(number) for number in (lead.difference, lead.low, lead.high))
     return "{} [{}, {}]".format(*numbers)
 

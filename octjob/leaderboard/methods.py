@@ -148,8 +148,9 @@ def methods(
     rows: Sequence[Row],
     num_draws: int,
     openings: Sequence[Opening] = (),
+    controls: Sequence[Outcome] = (),
 ) -> Methods:
-    """outcomes: in the order of the sweep. rows: with their comparisons."""
+    """outcomes: in the order of the sweep. rows: with their comparisons. controls: only `runs` speaks of them."""
     finished = [(one, one.scored) for one in outcomes if one.scored is not None]
     specs = [one.spec.run for one in outcomes if one.spec is not None]
     return Methods(
@@ -157,7 +158,7 @@ def methods(
         data=_data(finished),
         checkpoints=_checkpoints(scored for _, scored in finished),
         configurations=_configurations(outcomes),
-        runs=tuple(map(_run, outcomes)),
+        runs=tuple(map(_run, (*outcomes, *controls))),
         num_draws=num_draws,
         num_permutations=num_permutations(len(finished)),
         num_compared={

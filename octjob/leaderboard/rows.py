@@ -17,10 +17,10 @@ from octjob.records.schema import Progress
 from octjob.records.state import RunState, state_at
 
 # What a result is worth; empty where there is none.
-RowVerdict = Literal["ok", "no_signal", "collapsed", ""]
+RowVerdict = Literal["ok", "control", "no_signal", "collapsed", ""]
 # Unranked rows follow the ranked ones in this order: by verdict, then by where the run stands that has none.
 ORDER: tuple[RowVerdict | RunState, ...] = (
-    "ok", "no_signal", "collapsed", "Unreadable", "Interrupted", "Running", "Failed", "Pending",
+    "ok", "control", "no_signal", "collapsed", "Unreadable", "Interrupted", "Running", "Failed", "Pending",
 )  # fmt: skip
 SIGNIFICANT = 0.05
 # A fine-tuned encoder that moved less than this, relative to its own length, is the checkpoint's.
@@ -42,6 +42,7 @@ class Row:
     """One run.
 
     rank: the ranks it may have at one 95 % level for all pairs; only rows whose verdict is `ok` have one.
+    verdict: `control` for one with a result, whatever it predicts.
     state: where the run stands by its records; Succeeded wherever there is a verdict.
     weights: what the checkpoint's own weights say of their training.
     num_models: trained models behind the numbers, one for each seed and repeat (and fold of it).
@@ -55,11 +56,13 @@ class Row:
     best_constant_accuracy: of always predicting the most frequent class.
     prior_corrected_balanced_accuracy: of the same probabilities with the training prior divided out.
     vs_leader: how far the ranked run with the highest value is ahead of this one; None for itself and without a rank.
+        For a control at the level of all pairs of the ranked runs and the controls.
     per_class_f1, per_class_auprc, prevalence, prediction_counts: one per class. confusion: rows truth, columns
         prediction, summed over passes.
     vs_checkpoint: against the baseline checkpoint under the same configuration, in the metric ranked by.
     vs_config: against the baseline configuration for the same checkpoint.
     reasons: the flags, and anything that kept the row from a rank or a comparison, in words.
+    control: which of the sweep's `controls` this is; None for a checkpoint's run.
     """
 
     rank: RankRange | None
@@ -87,6 +90,7 @@ class Row:
     confusion: tuple[tuple[int, ...], ...] = ()
     reasons: tuple[str, ...] = ()
     error: str = ""
+    control: str | None = None
 
     @property
     def name(self) -> str:

@@ -29,6 +29,7 @@ _STATE = 4
 _MAX_REMARKS = 12
 _STYLES: dict[RowVerdict | RunState, str] = {
     "ok": "green",
+    "control": "blue",
     "no_signal": "yellow",
     "collapsed": "bold red",
     "Unreadable": "bold red",

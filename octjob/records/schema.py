@@ -22,11 +22,12 @@ class Record(BaseModel):
 
 
 class RunEntry(Record):
-    """One run of a submitted sweep."""
+    """One run of a submitted sweep. control: which one it is, where it is one."""
 
     run_id: str
     checkpoint: str
     config: str
+    control: str | None = None
 
 
 class SweepRecord(Record):
@@ -95,7 +96,8 @@ class Result(Record):
     train: the same metrics on the training samples.
     data: counts after filtering, coverage by site and split, quarantined volumes; `flow`, from listed to used;
     `groups` of the scored participants; `feature_map` and `examples`, their keys, or why there are none.
-    checkpoint_report: what was loaded and how completely, with fingerprint, digests and sketch.
+    control: which one this is; None for a checkpoint's run.
+    checkpoint_report: what was loaded and how completely, with fingerprint, digests and sketch; empty for a control.
     training: every value really used: class weights, learning rates, epochs, samples.
     environment: versions, device, threads.
     """
@@ -106,6 +108,7 @@ class Result(Record):
     checkpoint: str
     config: str
     mode: Literal["probe", "finetune"]
+    control: str | None = None
     evaluation: dict[str, Any]
     train: dict[str, Any]
     data: dict[str, Any]
@@ -124,7 +127,9 @@ _CONSTANT_FLAGS = {"dominant_class", "equals_constant", "low_entropy", "constant
 
 
 def is_constant(result: Result) -> bool:
-    """Whether the run answers one class whatever it sees; people read *collapsed*."""
+    """Whether the run answers one class whatever it sees; people read *collapsed*. Of a control it says nothing."""
+    if result.control is not None:
+        return False
     verdict = result.evaluation.get("verdict")
     if not isinstance(verdict, dict):
         return False

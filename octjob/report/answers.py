@@ -10,7 +10,7 @@ from octjob.report.methods import (
     paragraphs,
 )
 from octjob.report.training import counted
-from octjob.report.view import Json, number, scope_of
+from octjob.report.view import Json, number, runs_of, scope_of
 
 
 def answers(document: Json) -> dict[str, str]:
@@ -92,7 +92,7 @@ def _outcome(document: Json) -> str:
 
 
 def _sample_size(document: Json) -> str:
-    n = max((row["n"] or 0 for row in document["rows"]), default=0)
+    n = max((row["n"] or 0 for row in runs_of(document)), default=0)
     if not n:
         return ""
     parts = [f"What the data set has: {n} scored."]
@@ -132,7 +132,7 @@ def _initial_weights(document: Json) -> str:
 
 def _training(document: Json) -> str:
     used = document["methods"]["configurations"]
-    models = sum(row["num_models"] or 0 for row in document["rows"])
+    models = sum(row["num_models"] or 0 for row in runs_of(document))
     if not used:
         return ""
     return (
@@ -161,7 +161,7 @@ def _chosen_run(document: Json) -> str:
 
 
 def _ensembles(document: Json) -> str:
-    if not any(row["metrics"] for row in document["rows"]):
+    if not any(row["metrics"] for row in runs_of(document)):
         return ""
     return "None: a run's value is the mean over its trained models, whose predictions are not pooled."
 
@@ -196,16 +196,16 @@ def _variance(document: Json) -> str:
 
 
 def _table(document: Json) -> str:
-    ranked = sum(row["rank"] is not None for row in document["rows"])
+    ranked = sum(row["rank"] is not None for row in runs_of(document))
     if not ranked:
         return ""
-    return f"Every run with its 95 % interval: the table of {len(document['rows'])} runs, {ranked} of them ranked."
+    return f"Every run with its 95 % interval: the table of {len(runs_of(document))} runs, {ranked} of them ranked."
 
 
 def _failures(document: Json) -> str:
-    if not any(row["confusion"] for row in document["rows"]):
+    if not any(row["confusion"] for row in runs_of(document)):
         return ""
-    unranked = sum(row["rank"] is None for row in document["rows"])
+    unranked = sum(row["rank"] is None for row in runs_of(document))
     return f"Confusion of every run; {counted(unranked, 'run')} without a rank, each with its reason."
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from octjob.report.view import Fact, Json, number, signed
+from octjob.report.view import Fact, Json, number, runs_of, signed
 
 
 def facts_of(document: Json) -> list[Fact]:
@@ -46,7 +46,7 @@ def _detectable(document: Json) -> Fact:
 
 
 def _unranked(document: Json) -> Fact:
-    rows = document["rows"]
+    rows = runs_of(document)
     counts = Counter(row["verdict"].replace("_", " ") or row["state"] for row in rows if row["rank"] is None)
     text = ", ".join(f"{count} {word}" for word, count in counts.items())
     total = sum(counts.values())

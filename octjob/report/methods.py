@@ -13,7 +13,7 @@ import yaml
 from octjob.catalog import METRICS, RANKING
 from octjob.evaluate.signal import num_permutations
 from octjob.report.training import counted, preprocessing_of, training_of, weights_of
-from octjob.report.view import Json
+from octjob.report.view import Json, runs_of
 from octjob.spec.experiment import Experiment
 
 NOT_RECORDED = "not recorded"
@@ -251,7 +251,7 @@ def uncertainty(document: Json) -> Lines:
 
 def multiplicity(document: Json) -> Lines:
     made = document["methods"]
-    finished = sum(bool(row["metrics"]) for row in document["rows"])
+    finished = sum(bool(row["metrics"]) for row in runs_of(document))
     if not finished:
         return []
     asked = {

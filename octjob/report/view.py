@@ -106,6 +106,11 @@ def signed(value: float, digits: int = 2) -> str:
     return f"{value:+.{digits}f}".replace("-", MINUS)
 
 
+def runs_of(document: Json) -> list[Json]:
+    """The rows of checkpoints' runs; those of controls are the others."""
+    return [row for row in document["rows"] if not row.get("control")]
+
+
 def lines_of(document: Json) -> list[Line]:
     """Every run with a result, in the order of the table."""
     rows = [row for row in document["rows"] if row["metrics"]]
@@ -115,11 +120,12 @@ def lines_of(document: Json) -> list[Line]:
 
 
 def colours_of(document: Json) -> dict[str, int]:
-    """A colour a checkpoint; the baseline, if there is one, is grey (the last)."""
-    names = list(dict.fromkeys(row["checkpoint"] for row in document["rows"]))
+    """A colour a checkpoint; the baseline, if there is one, is grey (the last), and so are controls."""
+    names = list(dict.fromkeys(row["checkpoint"] for row in runs_of(document)))
+    controls = {row["checkpoint"]: NUM_COLOURS - 1 for row in document["rows"] if row.get("control")}
     others = [name for name in names if name != document["baseline"]]
     colours = {name: min(index, NUM_COLOURS - 2) for index, name in enumerate(others)}
-    return colours | ({document["baseline"]: NUM_COLOURS - 1} if document["baseline"] else {})
+    return colours | ({document["baseline"]: NUM_COLOURS - 1} if document["baseline"] else {}) | controls
 
 
 def chance_of(document: Json) -> float | None:
@@ -248,6 +254,8 @@ def _lift(against: Json, scale: Scale) -> Mark:
 def panels_of(document: Json, lines: Sequence[Line]) -> list[Panel]:
     """A panel a configuration, in the order of their best runs."""
     checkpoints = list(colours_of(document))
+    controls = {row["run_id"] for row in document["rows"] if row.get("control")}
+    lines = [line for line in lines if line.run_id not in controls]
     configs = list(dict.fromkeys(line.config for line in lines))
     return [
         Panel(
@@ -334,13 +342,13 @@ def class_scores_of(document: Json, lines: Sequence[Line]) -> list[ClassScores]:
 
 def prevalence_of(document: Json) -> list[float]:
     """Share of each class among the scored, by the first run with a result."""
-    row = next((row for row in document["rows"] if row["metrics"]), None)
+    row = next((row for row in runs_of(document) if row["metrics"]), None)
     return list(row["prevalence"]) if row else []
 
 
 def scope_of(document: Json) -> str:
     """`3 checkpoints x 4 configurations, 65 participants (17 / 17 / 20 / 11)`."""
-    rows = document["rows"]
+    rows = runs_of(document)
     checkpoints = len({row["checkpoint"] for row in rows})
     configs = len({row["config"] for row in rows})
     text = f"{_counted(checkpoints, 'checkpoint')} \u00d7 {_counted(configs, 'configuration')}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from octjob.data.cohort import Cohort
@@ -23,21 +23,38 @@ from octjob.train.scoring import Scorer
 from octjob.train.trainers import Inputs
 from octjob.train.units import Unit
 
+_NO_VOLUME = "a control looks at no volume"
+
 
 @dataclass(frozen=True)
-class AtHand:
-    """inputs: what was trained on. seen: ids of the participants that the checkpoint saw in pretraining; None where
-    nothing says it. examples: None where none are asked for."""
+class Encoded:
+    """A checkpoint's part. inputs: what was trained on. seen: ids of the participants that the checkpoint saw in
+    pretraining; None where nothing says it. examples: None where none are asked for."""
 
     loaded: LoadedEncoder
     arrangement: Arrangement
+    inputs: Inputs
+    seen: frozenset[str] | None
+    examples: Examples | None
+
+
+@dataclass(frozen=True)
+class AtHand:
+    """encoded: None for a control, which has no checkpoint."""
+
     cohort: Cohort
     quarantine: Quarantine
     scorer: Scorer
     units: Sequence[Unit]
-    inputs: Inputs
-    seen: frozenset[str] | None
-    examples: Examples | None
+    encoded: Encoded | None = None
+
+    def checkpoint_report(self) -> dict[str, Any]:
+        """What was loaded; empty for a control."""
+        return self.encoded.loaded.report.to_dict() if self.encoded else {}
+
+    def arrangement_facts(self) -> dict[str, Any]:
+        """How the encoder was computed; empty for a control."""
+        return asdict(self.encoded.arrangement) if self.encoded else {}
 
     def describe(self, session: Session, predictions: Predictions) -> dict[str, Any]:
         """What `data` of the result says beyond counts; writes what lies beside the predictions."""
@@ -49,13 +66,16 @@ class AtHand:
 
     def _groups(self, predictions: Predictions) -> dict[str, Any]:
         """The groups of whoever is scored."""
+        seen = self.encoded.seen if self.encoded else None
         scored = set(predictions.participant.tolist())
-        return groups_facts([p for p in self.cohort.participants if p.id in scored], self.seen)
+        return groups_facts([p for p in self.cohort.participants if p.id in scored], seen)
 
     def _write_feature_map(self, session: Session) -> dict[str, Any]:
         """Store the map beside the predictions; what the result says of it: its key, or why there is none."""
         run = session.run
-        made = make_feature_map(run.config, self.scorer, self.units, self.inputs)
+        if self.encoded is None:
+            return {"key": None, "reason": _NO_VOLUME}
+        made = make_feature_map(run.config, self.scorer, self.units, self.encoded.inputs)
         if made is None:
             return {"key": None, "reason": FINE_TUNED}
         write_feature_map(session.store, run.run_id, made)
@@ -63,10 +83,12 @@ class AtHand:
 
     def _write_examples(self, session: Session) -> dict[str, Any]:
         """Store the examples beside the predictions; what the result says of them."""
-        if self.examples is None:
-            return {"key": None, "sha256": "", "count": 0, "reason": "log.images is 0"}
-        sha256 = write_examples(session.store, session.run.run_id, self.examples)
-        return {"key": EXAMPLES, "sha256": sha256, "count": len(self.examples.examples), "reason": ""}
+        examples = self.encoded.examples if self.encoded else None
+        if examples is None:
+            reason = "log.images is 0" if self.encoded else _NO_VOLUME
+            return {"key": None, "sha256": "", "count": 0, "reason": reason}
+        sha256 = write_examples(session.store, session.run.run_id, examples)
+        return {"key": EXAMPLES, "sha256": sha256, "count": len(examples.examples), "reason": ""}
 
 
 def participants_seen(run: Run, loaded: LoadedEncoder) -> frozenset[str] | None:

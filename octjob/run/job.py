@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -32,7 +32,7 @@ from octjob.records.layout import run_uri as uri_of_run
 from octjob.records.predictions import write_predictions
 from octjob.records.schema import Result
 from octjob.run.alone import only_attempt
-from octjob.run.at_hand import AtHand, participants_seen
+from octjob.run.at_hand import AtHand, Encoded, participants_seen
 from octjob.run.attempt import attempt
 from octjob.run.company import Beside, MadeFrom
 from octjob.run.examples import make_examples
@@ -48,6 +48,7 @@ from octjob.runtime.isolation import isolated
 from octjob.spec.experiment import Experiment
 from octjob.storage.base import AlreadyExistsError, ObjectNotFoundError
 from octjob.storage.open import open_store
+from octjob.train.controls import make_control_trainer
 from octjob.train.scoring import Scorer, concatenate
 from octjob.train.trained import Done, Trained
 from octjob.train.trainers import Inputs, make_trainer
@@ -89,7 +90,8 @@ def run_job(
             log.info("run %s is finished; nothing to do", run_id)
             return result
         with isolated(), attempt(run, store, listener, here, stop or Stop()) as session:
-            return _carry_out(session, shared or Shared())
+            carry_out = _carry_out if run.control is None else _carry_out_control
+            return carry_out(session, shared or Shared())
 
 
 def _carry_out(session: Session, shared: Shared) -> Result:
@@ -121,7 +123,25 @@ def _carry_out(session: Session, shared: Shared) -> Result:
         _finish_units(session, done)
     heartbeat.stage("evaluating")
     examples = make_examples(session, loaded, scorer, units[0]) if run.config.log.images else None
-    at_hand = AtHand(loaded, arrangement, cohort, quarantine, scorer, units, inputs, seen, examples)
+    at_hand = AtHand(cohort, quarantine, scorer, units, Encoded(loaded, arrangement, inputs, seen, examples))
+    return session.runtime.share(lambda: _finish(session, at_hand))
+
+
+def _carry_out_control(session: Session, shared: Shared) -> Result:
+    """No checkpoint is loaded and no volume is read: who takes part with which volumes is all that is known."""
+    run, heartbeat = session.run, session.heartbeat
+    session.continue_from_saved()
+    heartbeat.stage("data")
+    cohort = session.runtime.share(lambda: load_cohort(run, shared))
+    session.require_same("cohort", _cohort_digest(cohort.volumes))
+    scorer = Scorer(cohort.volumes, run.config)
+    units = make_units(cohort.volumes, run.config, run.passes, run.folds, run.fold_seed)
+    heartbeat.stage("training")
+    trainer = make_control_trainer(run, scorer)
+    for done in trainer.train([unit for unit in units if unit.name not in session.done], session):
+        _finish_units(session, done)
+    heartbeat.stage("evaluating")
+    at_hand = AtHand(cohort, Quarantine(), scorer, units)
     return session.runtime.share(lambda: _finish(session, at_hand))
 
 
@@ -218,9 +238,10 @@ def _finish(session: Session, at_hand: AtHand) -> Result:
         evaluation=evaluation.to_dict(),
         train={name: float(np.mean([m[name] for m in train])) for name in METRICS},
         data=data_facts(cohort, at_hand.quarantine, num_classes) | described,
-        checkpoint_report=at_hand.loaded.report.to_dict(),
+        control=run.control,
+        checkpoint_report=at_hand.checkpoint_report(),
         training=training_facts(config.train, [outcome["used"] for outcome in outcomes]),
-        environment=environment(session.runtime) | asdict(at_hand.arrangement),
+        environment=environment(session.runtime) | at_hand.arrangement_facts(),
         notes=run.notes,
         started_at=progress.started_at,
         finished_at=now,

@@ -14,7 +14,7 @@ import numpy as np
 from octjob import __version__
 from octjob.data.coverage import Coverage
 from octjob.data.quarantine import Quarantine
-from octjob.errors import AccessError, DataError
+from octjob.errors import AccessError, DataError, SpecError
 from octjob.evaluate import Evaluation, Predictions, evaluate
 from octjob.models.checkpoint import LoadedEncoder
 from octjob.records.layout import read_result, read_spec
@@ -118,6 +118,11 @@ def evaluate_units(predictions: Predictions, run: Run, train_counts: Sequence[in
 
 def _finished(store: ObjectStore, run_id: str) -> tuple[Run, Result]:
     run, result = read_spec(store, run_id), read_result(store, run_id)
+    if run.control is not None:
+        raise SpecError(
+            f"run {run_id} is a control, and the test split is opened for a checkpoint's run only",
+            f"`octjob status {store.root}` shows the runs.",
+        )
     if result is None:
         raise AccessError(
             f"run {run_id} has no result yet, so there is nothing to score on the test split",

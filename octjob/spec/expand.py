@@ -8,11 +8,12 @@ from pathlib import Path
 from octjob.errors import SpecError
 from octjob.spec.accelerator import parse_accelerator
 from octjob.spec.configs import Expansion, NamedConfig
+from octjob.spec.controls import NO_CHECKPOINT, control_configs
 from octjob.spec.places import absolute_uri, located
 from octjob.spec.run import Run, make_run_id
 from octjob.spec.seeding import seeding, seeding_notes
 from octjob.spec.show import elided, shown
-from octjob.spec.sweep import Checkpoint, Compute, Sweep
+from octjob.spec.sweep import CONTROL, Checkpoint, Compute, ControlName, Sweep
 from octjob.spec.unique import MAX_RUN_ID, PlannedRun, check_unique
 from octjob.spec.uri import join_uri
 from octjob.spec.validate import validate
@@ -79,12 +80,20 @@ def plan_sweep(path: Path, base: Path | None = None) -> Plan:
             with located(document, ("checkpoints", name, "pretraining_participants")):
                 update["pretraining_participants"] = absolute_uri(ids, base)
         checkpoints[name] = checkpoint.model_copy(update=update)
-    planned = tuple(
-        PlannedRun(_run(sweep, config, name, checkpoints[name], output, cache), config.origin, config.place)
-        for config, name in Expansion(sweep, document, path, base).pairs()
-    )
-    if not planned:
+    _check_control(sweep, document)
+    pairs = Expansion(sweep, document, path, base).pairs()
+    if not pairs:
         raise SpecError(f"{path}: every pair is excluded", "Loosen `exclude`.")
+    place = f"{document.mark(('controls',))}: controls"
+    planned = [
+        PlannedRun(_run(sweep, config, name, checkpoints[name], output, cache), config.origin, config.place)
+        for config, name in pairs
+    ] + [
+        PlannedRun(
+            _run(sweep, config, CONTROL, NO_CHECKPOINT, output, cache, control), config.origin, config.place
+        )
+        for control, config in control_configs(sweep.controls, (config for config, _ in pairs), place)
+    ]
     check_unique(planned)
     runs = tuple(one.run for one in planned)
     _check_baseline_config(sweep, document, runs)
@@ -92,7 +101,13 @@ def plan_sweep(path: Path, base: Path | None = None) -> Plan:
 
 
 def _run(
-    sweep: Sweep, config: NamedConfig, name: str, checkpoint: Checkpoint, output: str, cache: str
+    sweep: Sweep,
+    config: NamedConfig,
+    name: str,
+    checkpoint: Checkpoint,
+    output: str,
+    cache: str,
+    control: ControlName | None = None,
 ) -> Run:
     evaluate = sweep.resampling
     folds = evaluate if evaluate.protocol == "folds" else None
@@ -102,6 +117,7 @@ def _run(
         run_id="",
         checkpoint_name=name,
         checkpoint=checkpoint,
+        control=control,
         config_name=config.name,
         config=config.config,
         seeds=seeds.seeds,
@@ -130,6 +146,14 @@ def _check_accelerator(compute: Compute, document: Document) -> None:
         raise SpecError(f"{document.mark(('compute', 'accelerator'))}: {error.message}", error.hint) from None
 
 
+def _check_control(sweep: Sweep, document: Document) -> None:
+    if sweep.controls and CONTROL in sweep.checkpoints:
+        raise SpecError(
+            f"{document.mark(('checkpoints', CONTROL))}: checkpoints.{CONTROL}: so are the runs of `controls` called",
+            "Give the checkpoint another name.",
+        )
+
+
 def _check_baseline(sweep: Sweep, document: Document) -> None:
     if sweep.baseline is not None and sweep.baseline not in sweep.checkpoints:
         raise SpecError(
@@ -139,7 +163,7 @@ def _check_baseline(sweep: Sweep, document: Document) -> None:
 
 
 def _check_baseline_config(sweep: Sweep, document: Document, runs: tuple[Run, ...]) -> None:
-    names = dict.fromkeys(run.config_name for run in runs)
+    names = dict.fromkeys(run.config_name for run in runs if run.control is None)
     if sweep.baseline_config is not None and sweep.baseline_config not in names:
         raise SpecError(
             f"{document.mark(('baseline_config',))}: baseline_config: no configuration named"

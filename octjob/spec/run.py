@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator
 
 from octjob.spec.experiment import Count, Experiment, Section, _as_tuple
-from octjob.spec.sweep import Checkpoint
+from octjob.spec.sweep import Checkpoint, ControlName
 
 # Raise it when a change of code changes results: old results then no longer count as the same run.
 RESULT_VERSION = 2
@@ -40,8 +40,9 @@ Pass = tuple[int, int]
 
 
 class Run(Section):
-    """One checkpoint under one configuration: `spec.json`.
+    """One checkpoint under one configuration, or a control: `spec.json`.
 
+    control: what is trained on in place of a checkpoint's features or volumes; there is no `checkpoint` then.
     folds: 0 trains on one split and scores another; else train and val are dealt to so many folds, `repeats` times,
     by `fold_seed`. seed_per_repeat: repeat r trains with the r-th seed alone, else with every seed.
     """
@@ -52,6 +53,7 @@ class Run(Section):
     run_id: str
     checkpoint_name: str
     checkpoint: Checkpoint
+    control: ControlName | None = None
     config_name: str
     config: Experiment
     seeds: Annotated[tuple[int, ...], BeforeValidator(_as_tuple)]
@@ -88,7 +90,10 @@ def run_identity(run: Run) -> dict[str, Any]:
     if run.config.data.volume_dtype == "float32":
         # Rounds nothing, so it matters as little as any other place to keep volumes in.
         data["data"].pop("shared_cache", None)
+    # Runs that are none keep the ids that they had before there were controls.
+    control = {} if run.control is None else {"control": run.control}
     return {
+        **control,
         "result_version": run.result_version,
         # Whom the checkpoint saw in pretraining describes a result, and changes none.
         "checkpoint": run.checkpoint.model_dump(mode="json", exclude={"pretraining_participants"}),

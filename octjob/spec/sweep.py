@@ -55,6 +55,10 @@ Pairs = Annotated[tuple[Pair, ...], Field(max_length=200), BeforeValidator(_as_t
 
 MAX_FOLDS = 1000
 
+# What a control's run has in place of a checkpoint's name; a checkpoint is not called so where there are controls.
+CONTROL = "control"
+ControlName = Literal["prior", "clinical", "site_device"]
+
 # Secrets whose keys need not be listed: what octjob itself reads, under the names its documentation uses.
 KNOWN_SECRETS = {
     "octjob-b2": ("B2_APPLICATION_KEY_ID", "B2_APPLICATION_KEY"),
@@ -326,6 +330,11 @@ class Sweep(Section):
     baseline_config: str | None = Field(
         None, description="Configuration that the others are compared with; default the first."
     )
+    controls: Annotated[tuple[ControlName, ...], BeforeValidator(_as_tuple)] = Field(
+        (),
+        description="Further runs that look at no volume, for what a checkpoint must be better than. prior: class "
+        "shares of the training participants. clinical: age. site_device: site, device, region and age.",
+    )
     data: dict[str, Any] = Field(default_factory=dict, description="Overrides of every config's `data`.")
     compute: Compute = Compute()
 
@@ -369,6 +378,13 @@ class Sweep(Section):
     def _distinct_seeds(cls, value: tuple[int, ...]) -> tuple[int, ...]:
         if len(set(value)) != len(value):
             raise ValueError("seeds must be distinct")
+        return value
+
+    @field_validator("controls")
+    @classmethod
+    def _each_control_once(cls, value: tuple[ControlName, ...]) -> tuple[ControlName, ...]:
+        if len(set(value)) != len(value):
+            raise ValueError("controls must be distinct")
         return value
 
     @field_validator("folds")

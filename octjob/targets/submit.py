@@ -34,7 +34,12 @@ def record_of(plan: Plan) -> SweepRecord:
         class_names=classes.names,
         class_short_names=classes.short,
         runs=tuple(
-            RunEntry(run_id=run.run_id, checkpoint=run.checkpoint_name, config=run.config_name)
+            RunEntry(
+                run_id=run.run_id,
+                checkpoint=run.checkpoint_name,
+                config=run.config_name,
+                control=run.control,
+            )
             for run in plan.runs
         ),
     )

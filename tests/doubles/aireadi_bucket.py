@@ -122,13 +122,19 @@ class Bucket:
         return FileStore(self.root.as_uri())
 
     def person(
-        self, identity: str, label: int = 0, split: str = "train", site: str = "UW", has_oct: bool = True
+        self,
+        identity: str,
+        label: int = 0,
+        split: str = "train",
+        site: str = "UW",
+        has_oct: bool = True,
+        age: str = "60",
     ) -> Bucket:
         row = {
             self.id_column: identity,
             "clinical_site": site,
             "study_group": CLASS_NAMES[label],
-            "age": "60",
+            "age": age,
             "recommended_split": split,
             "retinal_oct": str(has_oct).upper(),
         }

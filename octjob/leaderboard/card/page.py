@@ -8,7 +8,7 @@ import yaml
 
 from octjob import __version__
 from octjob.catalog import METRICS, RANKING
-from octjob.errors import AccessError
+from octjob.errors import AccessError, SpecError
 from octjob.leaderboard.card.loading import loading
 from octjob.leaderboard.card.metadata import front_matter
 from octjob.leaderboard.card.words import NOT_RECORDED, Json, fenced, interval, number, plain, table
@@ -38,7 +38,7 @@ def card_of(store: ObjectStore, name: str) -> str:
         SpecError: several runs begin so.
         DataError: a record that is damaged.
     """
-    run_id = find_run(store, name)
+    run_id, run = _run_of(store, name)
     result = read_result(store, run_id)
     if result is None:
         raise AccessError(
@@ -52,7 +52,18 @@ def card_of(store: ObjectStore, name: str) -> str:
             f"run {run_id}: {row['reasons'][0] if row['reasons'] else 'its result cannot be read'}",
             f"Restore it, then `octjob collect {store.root}`.",
         )
-    return to_card(document, row, result, read_spec(store, run_id))
+    return to_card(document, row, result, run)
+
+
+def _run_of(store: ObjectStore, name: str) -> tuple[str, Run]:
+    run_id = find_run(store, name)
+    run = read_spec(store, run_id)
+    if run.control is not None:
+        raise SpecError(
+            f"run {run_id} is a control: without a checkpoint there is no model to make a card of",
+            f"`octjob status {store.root}` shows the runs.",
+        )
+    return run_id, run
 
 
 def to_card(document: Json, row: Json, result: Result, run: Run) -> str:

@@ -12,7 +12,7 @@ from doubles.sweep_results import constant, entry, labels, outcome, sweep
 from octjob.evaluate import Predictions
 from octjob.evaluate.lead import Lead
 from octjob.leaderboard.board import Leaderboard, build_leaderboard
-from octjob.leaderboard.headline import _told
+from octjob.leaderboard.headline import told
 
 
 def board(runs: Sequence[tuple[str, str, Predictions]], baseline: str | None = None) -> Leaderboard:
@@ -56,10 +56,10 @@ def test_checkpoints_tied() -> None:
 
 def test_a_bound_near_zero_shows_its_side() -> None:
     lead = Lead(0.13, -0.0004, 0.27, tied=True)
-    assert _told(lead) == "0.13 [\u22120.0004, 0.27]"
-    assert _told(Lead(0.13, -0.004, 0.27, tied=True)) == "0.13 [\u22120.004, 0.27]"
-    assert _told(Lead(0.13, 0.002, 0.27, tied=False)) == "0.13 [0.002, 0.27]"
-    assert _told(Lead(0.0, 0.0, 0.0, tied=True)) == "0.00 [0.00, 0.00]"
+    assert told(lead) == "0.13 [\u22120.0004, 0.27]"
+    assert told(Lead(0.13, -0.004, 0.27, tied=True)) == "0.13 [\u22120.004, 0.27]"
+    assert told(Lead(0.13, 0.002, 0.27, tied=False)) == "0.13 [0.002, 0.27]"
+    assert told(Lead(0.0, 0.0, 0.0, tied=True)) == "0.00 [0.00, 0.00]"
 
 
 def test_tied_means_what_the_ranks_say() -> None:

@@ -1,0 +1,105 @@
+"""Controls on the table: what they reach beside the runs, and where the leader is not ahead of one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from octjob.catalog import METRICS
+from octjob.evaluate.intervals import participant_groups, smallest_class
+from octjob.evaluate.lead import Lead, leads
+from octjob.evaluate.simultaneous import PairErrors
+from octjob.leaderboard.comparison import Material
+from octjob.leaderboard.headline import Headline, Part, told, value_text
+from octjob.leaderboard.outcome import Outcome
+from octjob.leaderboard.ranking import comparable_groups
+from octjob.leaderboard.rows import Row, make_row
+
+
+def control_rows(outcomes: Sequence[Outcome], metric: str) -> list[Row]:
+    """The rows of controls by themselves. A finished one is `control`, even a constant."""
+    return [_as_control(make_row(one, metric, None), one.entry.control) for one in outcomes]
+
+
+def _as_control(row: Row, control: str | None) -> Row:
+    if row.metrics is None:
+        return replace(row, control=control)
+    flags = tuple(flag for flag in row.flags if flag in ("inconsistent", "reevaluated"))
+    reasons = row.reasons if flags else ()
+    return replace(row, verdict="control", control=control, weights="", flags=flags, reasons=reasons)
+
+
+def beside_leader(controls: Sequence[Row], rows: Sequence[Row], material: Material) -> list[Row]:
+    """The rows of controls with the leader's lead over them, or why there is none; unchanged where no run leads.
+
+    rows: of the runs. material: of the runs and of the controls. Intervals are at the level of all pairs of the
+    ranked runs and the controls together, from the draws that the runs share.
+    """
+    observed = material.observed
+    ranked = sorted(
+        (row.run_id for row in rows if row.rank is not None), key=lambda run_id: -observed[run_id]
+    )
+    if not ranked:
+        return list(controls)
+    leader, there = ranked[0], [row.run_id for row in controls if row.metrics is not None]
+    members = comparable_groups({run_id: material.scores[run_id] for run_id in (leader, *there)})[0]
+    compared = {
+        run_id: observed[run_id] for run_id in (*ranked, *members[1:]) if np.isfinite(observed[run_id])
+    }
+    errors = PairErrors(np.stack([material.draws[run_id].in_bag_B for run_id in compared]))
+    label_G, _ = participant_groups(material.scores[leader])
+    found = leads(compared, errors, smallest_class(label_G), leader).behind
+    return [_with_lead(row, found, members) for row in controls]
+
+
+def _with_lead(row: Row, found: Mapping[str, Lead], members: Sequence[str]) -> Row:
+    if row.metrics is not None and row.run_id not in members:
+        reason = "not compared: it scored other participants than the leader, as where volumes are unreadable"
+        return replace(row, flags=(*row.flags, "unpaired"), reasons=(*row.reasons, reason))
+    return replace(row, vs_leader=found.get(row.run_id))
+
+
+def with_controls(said: Headline, rows: Sequence[Row], metric: str) -> Headline:
+    """The headline, and which control, the best, the leader is not ahead of; or where no run has a signal, the best
+    that is above chance.
+
+    rows: of all, those of controls with the leader's lead over them.
+    """
+    leader = next((row for row in rows if row.run_id == said.leader), None)
+    if leader is None:
+        near = [row for row in rows if row.verdict == "control" and _above_chance(row, metric)]
+    else:
+        near = [row for row in rows if row.verdict == "control" and row.vs_leader and row.vs_leader.tied]
+    if not near or said.certainty == "no result":
+        return said
+    best = max(near, key=lambda row: row.value(metric) or 0.0)
+    more = (
+        (Part(f"; {best.config}, which sees no image, is", True), Part(f": {value_text(best, metric)}."))
+        if leader is None
+        else (
+            Part("; but "),
+            Part(f"{leader.checkpoint} is not ahead of {best.config}, which sees no image", True),
+            Part(f": its lead over it is {told(best.vs_leader)}."),
+        )
+    )
+    last = said.parts[-1]
+    open_end = replace(last, text=last.text.removesuffix("."))
+    return replace(said, parts=(*said.parts[:-1], open_end, *more), control=best.run_id)
+
+
+def _above_chance(row: Row, metric: str) -> bool:
+    estimate, chance = row.metric(metric), METRICS[metric].chance(len(row.per_class_f1))
+    return bool(estimate and estimate.low is not None and chance is not None and estimate.low > chance)
+
+
+def footnote(controls: Sequence[Row]) -> list[str]:
+    """How the controls were made; none without them."""
+    if not controls:
+        return []
+    return [
+        "control: looks at no volume, and is trained and scored on the same participants as the runs. prior: the"
+        " class shares of the training participants. clinical: logistic regression on age. site_device: on site,"
+        " device, region and age. A control has no rank, and no run's numbers depend on it."
+    ]
