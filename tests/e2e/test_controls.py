@@ -26,8 +26,12 @@ from octjob.records.layout import read_result
 from octjob.records.predictions import read_predictions
 from octjob.records.schema import Result
 from octjob.run.job import run_job
+from octjob.spec.expand import plan_sweep
 from octjob.spec.run import Run
 from octjob.storage.base import ObjectStore
+from octjob.targets.estimate import check_fit
+from octjob.targets.kubernetes.documents.manifest import render_jobset
+from octjob.targets.kubernetes.documents.settings import resolve_settings
 
 NUM_CLASSES = 4
 ALL = ["prior", "clinical", "site_device"]
@@ -198,7 +202,9 @@ def test_from_submit_to_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "(3 control, 2 no signal)" in said
     document = json.loads((Path(output) / "leaderboard" / "leaderboard.json").read_text())
     table = [(row["checkpoint"], row["config"], row["verdict"], row["rank"]) for row in document["rows"]]
-    assert [one[:2] for one in table[:3]] == [("control", name) for name in ("site_device", "clinical", "prior")]
+    assert [one[:2] for one in table[:3]] == [
+        ("control", name) for name in ("site_device", "clinical", "prior")
+    ]
     assert {one[2:] for one in table[:3]} == {("control", None)}
     assert {row["n"] for row in document["rows"]} == {24}
     page = (Path(output) / "leaderboard" / "report.html").read_text()
@@ -207,8 +213,42 @@ def test_from_submit_to_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert octjob(["status", output]) == 0
     assert octjob(["plan", "--matrix", str(path)]) == 0
     assert "control     site_device  control" in capsys.readouterr().out
-    assert octjob(["card", output, "control.prior"]) == 2
-    assert "is a control: without a checkpoint" in capsys.readouterr().err
+
+
+def test_commands_about_a_checkpoint_refuse_a_control(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(tmp_path / "bucket")
+    store, runs = swept(tmp_path)
+    carried_out(store, runs["prior"])
+    for args, said in (
+        (["card", store.root, "control.prior"], "without a checkpoint there is no model to make a card of"),
+        (
+            ["open-test", store.root, "control.prior", "--reason", "r"],
+            "the test split is opened for a checkpoint",
+        ),
+        (["explain", uri_of(runs["prior"]), "--accelerator", "v4-32"], "it has no encoder"),
+    ):
+        assert octjob(args) == 2
+        told = capsys.readouterr().err
+        assert f"run {runs['prior'].run_id} is a control" in told
+        assert said in told
+
+
+def test_a_cluster_carries_them_out_as_it_does_every_run(tmp_path: Path) -> None:
+    compute = {"target": "kubernetes", "accelerator": "v4-32", "image": "registry/octjob@sha256:" + "0" * 64}
+    plan = plan_sweep(sweep_file(tmp_path, CONFIGS, controls=ALL, compute=compute))
+    settings = resolve_settings(plan.compute)
+    control = next(run for run in plan.runs if run.control == "site_device")
+    document, other = (render_jobset(run, settings) for run in (control, plan.runs[0]))
+    labels = document["metadata"]["labels"]
+    assert (labels["octjob.dev/checkpoint"], labels["octjob.dev/config"]) == ("control", "site_device")
+    job, other_job = (one["spec"]["replicatedJobs"][0]["template"]["spec"] for one in (document, other))
+    assert job["completions"] == other_job["completions"] == 4
+    pod, other_pod = (one["template"]["spec"]["containers"][0] for one in (job, other_job))
+    assert pod["resources"] == other_pod["resources"]
+    assert uri_of(control) in json.dumps(pod)
+    check_fit(plan.runs, settings.slice)
 
 
 def test_controls_change_nothing_of_the_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -35,15 +35,20 @@ def card_of(store: ObjectStore, name: str) -> str:
 
     Raises:
         AccessError: no such run, no result of it, or a leaderboard that is missing or older than its result.
-        SpecError: several runs begin so.
+        SpecError: several runs begin so, or it is a control.
         DataError: a record that is damaged.
     """
-    run_id, run = _run_of(store, name)
+    run_id = find_run(store, name)
     result = read_result(store, run_id)
     if result is None:
         raise AccessError(
             f"run {run_id} has no result yet, so there is nothing to say of it",
             f"`octjob status {store.root}` shows where it stands.",
+        )
+    if result.control is not None:
+        raise SpecError(
+            f"run {run_id} is a control: without a checkpoint there is no model to make a card of",
+            f"`octjob status {store.root}` shows the runs.",
         )
     document = read_leaderboard(store)
     row = next(row for row in document["rows"] if row["run_id"] == run_id)
@@ -52,18 +57,7 @@ def card_of(store: ObjectStore, name: str) -> str:
             f"run {run_id}: {row['reasons'][0] if row['reasons'] else 'its result cannot be read'}",
             f"Restore it, then `octjob collect {store.root}`.",
         )
-    return to_card(document, row, result, run)
-
-
-def _run_of(store: ObjectStore, name: str) -> tuple[str, Run]:
-    run_id = find_run(store, name)
-    run = read_spec(store, run_id)
-    if run.control is not None:
-        raise SpecError(
-            f"run {run_id} is a control: without a checkpoint there is no model to make a card of",
-            f"`octjob status {store.root}` shows the runs.",
-        )
-    return run_id, run
+    return to_card(document, row, result, read_spec(store, run_id))
 
 
 def to_card(document: Json, row: Json, result: Result, run: Run) -> str:
