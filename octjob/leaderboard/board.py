@@ -17,7 +17,7 @@ from octjob.leaderboard.caption import caption
 from octjob.leaderboard.caveats import caveats
 from octjob.leaderboard.checkpoints import NO_CHECKPOINTS, Checkpoints, checkpoints
 from octjob.leaderboard.comparison import Compared, Family, Material, compare, pairs_of
-from octjob.leaderboard.controls import beside_leader, control_rows, footnote, with_controls
+from octjob.leaderboard.controls import beside_leader, control_rows, footnote, scored_with, with_controls
 from octjob.leaderboard.details import Detail, detailed, details
 from octjob.leaderboard.examples import CheckpointExamples, examples
 from octjob.leaderboard.feature_maps import CheckpointMap, ReadMap, feature_maps
@@ -28,7 +28,7 @@ from octjob.leaderboard.headline import Headline, headline
 from octjob.leaderboard.methods import Methods, methods
 from octjob.leaderboard.next_steps import Known, NextStep, next_steps
 from octjob.leaderboard.outcome import Outcome, Scored
-from octjob.leaderboard.ranking import Ranking, comparable_groups, draw_all, signals, standing
+from octjob.leaderboard.ranking import Ranking, draw_all, main_group, signals, standing
 from octjob.leaderboard.rows import ORDER, Row, make_row
 from octjob.records.feature_map import FeatureMap
 from octjob.records.openings import Opening
@@ -135,6 +135,8 @@ def build_leaderboard(
     controls = [one for one in outcomes if one.entry.control is not None]
     outcomes = [one for one in outcomes if one.entry.control is None]
     finished = _finished(outcomes)
+    main = _main(outcomes, sweep.baseline)
+    controls = [scored_with(one, finished[main[0]], sweep.shown_classes) if main else one for one in controls]
     # Runs first: their draws are those that they have without controls.
     of_all = _material(finished | _finished(controls), metric, num_draws, seed)
     material = replace(of_all, scores={run_id: of_all.scores[run_id] for run_id in finished})
@@ -149,7 +151,7 @@ def build_leaderboard(
     asked = {family: reference for family, reference in references.items() if reference is not None}
     for family, reference in asked.items():
         rows = _compared(rows, family, reference, material, seed, len(asked))
-    rows, stands = _ranked(rows, material, metric, sweep.baseline)
+    rows, stands = _ranked(rows, material, metric, main)
     rows = sorted(rows, key=lambda row: _order(row, metric))
     draws = {run_id: drawn.in_bag_B for run_id, drawn in material.draws.items()}
     said = headline(rows, metric, stands.leads, draws)
@@ -186,6 +188,11 @@ def build_leaderboard(
 
 def _finished(outcomes: Sequence[Outcome]) -> dict[str, Scored]:
     return {one.entry.run_id: one.scored for one in outcomes if one.scored is not None}
+
+
+def _main(outcomes: Sequence[Outcome], baseline: str | None) -> list[str]:
+    of_baseline = {one.entry.run_id for one in outcomes if one.entry.checkpoint == baseline}
+    return main_group({run_id: one.scores for run_id, one in _finished(outcomes).items()}, of_baseline)
 
 
 def _material(finished: Mapping[str, Scored], metric: str, num_draws: int, seed: int) -> Material:
@@ -265,12 +272,9 @@ def _with_comparison(row: Row, family: Family, compared: Compared, refused: Mapp
 
 
 def _ranked(
-    rows: list[Row], material: Material, metric: str, baseline: str | None
+    rows: list[Row], material: Material, metric: str, main: Sequence[str]
 ) -> tuple[list[Row], Ranking]:
-    """Ranks for the `ok` rows of the largest comparable group; with a tie for it, the baseline's."""
-    of_baseline = {row.run_id for row in rows if row.checkpoint == baseline}
-    groups = comparable_groups(material.scores)
-    main = max(groups, key=lambda names: (len(names), bool(of_baseline & set(names))), default=[])
+    """Ranks for the `ok` rows of the main group."""
     members = set(main)
     fit = [
         row.run_id

@@ -8,14 +8,35 @@ from dataclasses import replace
 import numpy as np
 
 from octjob.catalog import METRICS
+from octjob.evaluate import by_participant, evaluate
 from octjob.evaluate.intervals import participant_groups, smallest_class
 from octjob.evaluate.lead import Lead, leads
 from octjob.evaluate.simultaneous import PairErrors
 from octjob.leaderboard.comparison import Material
 from octjob.leaderboard.headline import Headline, Part, told, value_text
-from octjob.leaderboard.outcome import Outcome
+from octjob.leaderboard.outcome import EvaluationRecord, Outcome, Scored
 from octjob.leaderboard.ranking import comparable_groups
 from octjob.leaderboard.rows import Row, make_row
+
+
+def scored_with(control: Outcome, run: Scored, class_names: Sequence[str]) -> Outcome:
+    """The control, scored on the participants that `run` scored; as it is where that would leave nobody.
+
+    A run leaves out whose volumes are all unreadable, which a control, that reads none, cannot know.
+    """
+    one = control.scored
+    if one is None:
+        return control
+    shared_N = np.isin(one.predictions.participant, run.predictions.participant)
+    if shared_N.all() or not shared_N.any():
+        return control
+    rows = one.predictions.rows(shared_N)
+    again = evaluate(
+        rows, rows.num_classes, one.evaluation.unit, class_names=class_names, train_prior=one.prior
+    ).to_dict()
+    result = one.result.model_copy(update={"evaluation": again})
+    scores = by_participant(rows, one.how)
+    return replace(control, scored=Scored(result, EvaluationRecord.model_validate(again), rows, scores))
 
 
 def control_rows(outcomes: Sequence[Outcome], metric: str) -> list[Row]:
@@ -56,7 +77,7 @@ def beside_leader(controls: Sequence[Row], rows: Sequence[Row], material: Materi
 
 def _with_lead(row: Row, found: Mapping[str, Lead], members: Sequence[str]) -> Row:
     if row.metrics is not None and row.run_id not in members:
-        reason = "not compared: it scored other participants than the leader, as where volumes are unreadable"
+        reason = "not compared: it did not score all whom the leader scored, or with other labels"
         return replace(row, flags=(*row.flags, "unpaired"), reasons=(*row.reasons, reason))
     return replace(row, vs_leader=found.get(row.run_id))
 
@@ -99,7 +120,7 @@ def footnote(controls: Sequence[Row]) -> list[str]:
     if not controls:
         return []
     return [
-        "control: looks at no volume, and is trained and scored on the same participants as the runs. prior: the"
-        " class shares of the training participants. clinical: logistic regression on age. site_device: on site,"
-        " device, region and age. A control has no rank, and no run's numbers depend on it."
+        "control: looks at no volume; trained in the runs' splits or folds, and scored on whom the ranked runs"
+        " scored. prior: the class shares of the training participants. clinical: logistic regression on age."
+        " site_device: on site, device, region and age. A control has no rank, and no run's numbers depend on it."
     ]

@@ -6,7 +6,7 @@ Suffixes: P rows (participants or volumes), G participants.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 
@@ -38,6 +38,12 @@ def comparable_groups(scores: Mapping[str, ParticipantScores]) -> list[list[str]
         key = (tuple(rows.row_keys()), rows.label_P.tobytes(), rows.num_classes)
         groups.setdefault(key, []).append(name)
     return list(groups.values())
+
+
+def main_group(scores: Mapping[str, ParticipantScores], of_baseline: Set[str]) -> list[str]:
+    """The largest comparable group, the one that is ranked; with a tie for it, one that has a run `of_baseline`."""
+    groups = comparable_groups(scores)
+    return max(groups, key=lambda names: (len(names), bool(of_baseline & set(names))), default=[])
 
 
 def draw_all(

@@ -11,6 +11,7 @@ import pytest
 from doubles.boards import predictions
 from doubles.sweep_results import constant, entry, labels, outcome, skilled, sweep
 
+from octjob.catalog import RANKING
 from octjob.evaluate import Predictions
 from octjob.leaderboard.board import Leaderboard, build_leaderboard
 from octjob.leaderboard.export import to_json
@@ -106,12 +107,26 @@ def test_where_no_run_has_a_signal_the_sentence_names_a_control_that_has() -> No
     assert board({"prior": constant(labels())}, blind).headline == board({}, blind).headline
 
 
-def test_one_that_scored_others_says_so() -> None:
+def test_it_is_scored_on_whom_the_runs_scored() -> None:
+    """A run leaves out whose volumes are unreadable; a control cannot know."""
     label_P = labels((17, 17, 20, 12))
-    made = board({"site_device": skilled(label_P, 3.0, 5)})
+    more = skilled(label_P, 3.0, 5)
+    same = more.rows(np.arange(len(label_P)) < len(label_P) - 1)
+    made, plain = board({"site_device": more}), board({"site_device": same})
+    assert row_of(made, "site_device").n == 65
+    assert row_of(made, "site_device").flags == ()
+    assert row_of(made, "site_device").vs_leader == row_of(plain, "site_device").vs_leader
+    for metric in RANKING:
+        assert row_of(made, "site_device").value(metric) == row_of(plain, "site_device").value(metric)
+    assert "not ahead of site_device" in made.headline.text
+
+
+def test_one_that_lacks_someone_is_not_compared() -> None:
+    made = board({"site_device": skilled(labels((17, 17, 20, 10)), 3.0, 5)})
     row = row_of(made, "site_device")
     assert row.flags == ("unpaired",)
-    assert row.reasons[0].startswith("not compared: it scored other participants")
+    assert row.reasons == ("not compared: it did not score all whom the leader scored, or with other labels",)
+    assert row.vs_leader is None
     assert made.headline == board({}).headline
 
 
