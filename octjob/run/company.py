@@ -89,8 +89,9 @@ class Beside:
     def invite(self, room: int) -> list[Guest]:
         """In their order, those that train alike and have not trained."""
         guests: list[Guest] = []
+        fixed = _fixed(self.run)
         for run in self.later.runs(self.store):
-            if run.run_id in self.later.ahead or _fixed(run) != _fixed(self.run):
+            if run.run_id in self.later.ahead or _fixed(run) != fixed:
                 continue
             if run.num_units > room:
                 break
