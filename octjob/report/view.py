@@ -41,6 +41,7 @@ class Line:
     colour: int
     standing: str
     ranked: bool
+    is_control: bool
     reason: str
     value: Mark | None
     lift: Mark | None
@@ -174,10 +175,11 @@ def _line(document: Json, row: Json, values: Scale, lifts: Scale, colours: Mappi
         colour=colours[row["checkpoint"]],
         standing=standing_of(document, row),
         ranked=ranked,
+        is_control=bool(row.get("control")),
         reason="" if ranked else reason_of(document, row),
         value=whole_mark(estimate, values),
         lift=lift,
-        lift_text="" if lift else "reference" if is_reference else "not compared",
+        lift_text="" if lift or row.get("control") else "reference" if is_reference else "not compared",
         value_key=-9.0 if estimate["value"] is None else estimate["value"],
         lift_key=-9.0 if lift is None else against["difference"],
     )
@@ -193,7 +195,11 @@ def standing_of(document: Json, row: Json) -> str:
 
 
 def reason_of(document: Json, row: Json) -> str:
-    """Why a run has no rank, short: the state, and what comes first in its reasons."""
+    """Why a run has no rank, short: the state, and what comes first in its reasons; how far a control is behind the
+    leader."""
+    if row.get("control") and (lead := row["vs_leader"]):
+        value, low, high = (signed(lead[key], 2) for key in ("difference", "low", "high"))
+        return f"sees no image; leader {'not ' if lead['low'] <= 0 else ''}ahead: {value} [{low}, {high}]"
     words: str = row["verdict"].replace("_", " ") or row["state"]
     if row["verdict"] == "no_signal":
         return f"{words}: permuted labels do as well (p = {row['signal']['p_holm']:.2g})"

@@ -151,3 +151,13 @@ def test_every_form_shows_them_below_the_ranked(form: str) -> None:
     if form == "page":
         assert "2 checkpoints \u00d7 1 configuration" in shown
         assert np.all([one["control"] is None for one in document["rows"][:2]])
+
+
+def test_the_page_says_of_each_control_how_far_the_leader_is_ahead() -> None:
+    made = board({"clinical": predictions(0.1, 5), "site_device": predictions(3.0, 7)})
+    page = to_html(json.loads(to_json(made)))
+    for name, words in (("clinical", "ahead: +"), ("site_device", "not ahead: \u2212")):
+        lead = row_of(made, name).vs_leader
+        assert lead is not None
+        said = f'<span class="reason control">sees no image; leader {words}{abs(lead.difference):.2f} ['
+        assert said in page
