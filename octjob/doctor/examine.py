@@ -1,0 +1,119 @@
+"""The doctor's visit: what finished runs left, past every gate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from octjob.doctor import case
+from octjob.doctor.cached import Likeness, likeness
+from octjob.doctor.case import Finished, History
+from octjob.doctor.finding import Diagnosis, Finding, diagnosis
+from octjob.doctor.gates.control import control
+from octjob.doctor.gates.coverage import coverage
+from octjob.doctor.gates.features import features
+from octjob.doctor.gates.keys import keys
+from octjob.doctor.gates.labels import labels
+from octjob.doctor.gates.optimum import optimum
+from octjob.doctor.gates.preprocessing import preprocessing
+from octjob.doctor.gates.prior import prior
+from octjob.doctor.gates.training import training
+from octjob.doctor.gates.weights import weights
+from octjob.errors import AccessError, DataError
+from octjob.evaluate.threads import plain_linear_algebra
+from octjob.leaderboard.board import Leaderboard, build_leaderboard
+from octjob.leaderboard.collect import NUM_THREADS, read_outcomes
+from octjob.leaderboard.outcome import Outcome
+from octjob.records.feature_map import FeatureMap, read_feature_map
+from octjob.records.find import find_run
+from octjob.records.history import read_history
+from octjob.records.layout import read_sweep
+from octjob.storage.base import ObjectNotFoundError, ObjectStore
+
+
+def examine(store: ObjectStore, run: str | None = None, matrix: str = "sweep.yaml") -> Diagnosis:
+    """Diagnose the sweep at the store's root, or one run of it beside the baseline's under the same configuration.
+
+    run: an id, CHECKPOINT.CONFIG or the beginning of an id. matrix: the sweep's file, for
+    the commands that are named.
+    Nothing is encoded, trained or written.
+
+    Raises:
+        AccessError: no sweep here, no such run, or none that has finished.
+        DataError: naming the URI of a sweep record or history that is damaged.
+    """
+    sweep = read_sweep(store)
+    chosen = None if run is None else find_run(store, run)
+    outcomes = [one for one in read_outcomes(store, sweep) if one.scored is not None]
+    target = store.root if chosen is None else f"{store.root}/runs/{chosen}"
+    if chosen is not None:
+        outcomes = _beside_baseline(outcomes, chosen, sweep.baseline)
+    if not outcomes:
+        raise AccessError(
+            f"{target}: no finished run to diagnose", f"`octjob status {store.root}` shows where runs stand."
+        )
+    with plain_linear_algebra():
+        board = build_leaderboard(sweep, outcomes, read_map=lambda run_id: _map(store, run_id))
+        runs = _finished(store, outcomes)
+        return diagnosis(target, len(runs), _findings(board, runs, chosen, matrix))
+
+
+def _findings(
+    board: Leaderboard, runs: Sequence[Finished], chosen: str | None, matrix: str
+) -> list[tuple[Finding, bool]]:
+    """Every gate's, in the order in which causes hide each other, with whether its evidence stands by itself."""
+    own = [run for run in runs if chosen is None or run.scored.result.run_id == chosen]
+    names = {run.checkpoint for run in own}
+    untrained = case.untrained_baseline(runs, board.baseline)
+    near = Likeness() if untrained is None else likeness(runs, untrained)
+    return [
+        (coverage(case.populations(own), matrix), True),
+        (labels(case.scorings(own)), True),
+        (weights(case.loaded(own, board.baseline), case.apart(board)), True),
+        (preprocessing(case.prepared(own)), True),
+        (
+            features(untrained, case.lifts(board, own), case.spreads(board, names), near.found, near.note),
+            False,
+        ),
+        (control(case.planes(board, names - {untrained})), False),
+        (keys(case.num_comparable(own), case.same(own), case.unused(own)), True),
+        (training(case.trained(own)), True),
+        (optimum(case.pairs(own, board.metric)), False),
+        (prior(case.gains(own)), False),
+    ]
+
+
+def _beside_baseline(outcomes: Sequence[Outcome], chosen: str, baseline: str | None) -> list[Outcome]:
+    """The chosen run, and what it is compared with; nothing where it has no result."""
+    own = next((one for one in outcomes if one.entry.run_id == chosen), None)
+    if own is None:
+        return []
+    beside = [
+        one
+        for one in outcomes
+        if one is not own and one.entry.checkpoint == baseline and one.entry.config == own.entry.config
+    ]
+    return [own, *beside]
+
+
+def _finished(store: ObjectStore, outcomes: Sequence[Outcome]) -> list[Finished]:
+    with ThreadPoolExecutor(NUM_THREADS) as pool:
+        histories: list[History] = list(pool.map(lambda one: read_history(store, one.entry.run_id), outcomes))
+    return [
+        Finished(
+            f"{one.entry.checkpoint}.{one.entry.config}",
+            one.scored,
+            None if one.spec is None else one.spec.run,
+            history,
+        )
+        for one, history in zip(outcomes, histories, strict=True)
+        if one.scored is not None
+    ]
+
+
+def _map(store: ObjectStore, run_id: str) -> FeatureMap | None:
+    """None where it is gone or damaged; the gate then says that it is not recorded."""
+    try:
+        return read_feature_map(store, run_id)
+    except (DataError, ObjectNotFoundError):
+        return None
