@@ -132,6 +132,7 @@ def _scoring(run: Finished) -> Scoring:
         fold_N=table.fold,
         label_N=table.label,
         logits_NK=table.logits_NK,
+        coding="" if run.spec is None else str(sorted(run.spec.config.classes.mapping.items())),
         pretrained_on=sum(map(bool, seen.values())) if isinstance(seen, dict) else None,
     )
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from octjob.doctor.finding import Finding
 
 GATE = "features"
-# An interval that includes zero is taken for no lift only where it could have shown one as small as this.
-_PRECISE = 0.1
+# A lift below it is none: an interval that ends here shows that features carry no more, one beyond shows nothing.
+_WORTH = 0.05
 _SIGNIFICANT = 0.05
 # Of metrics that end at 1: from here on, an untrained encoder leaves no room for a better one.
 _CEILING = 0.98
@@ -74,11 +74,11 @@ def features(
         best = max(above, key=lambda one: one.low)
         said = f"{best.run} is above the untrained encoder by {best.difference:.2f}"
         return Finding(GATE, "passed", said, evidence)
-    if all(one.reference >= _CEILING for one in lifts):
+    room = [one for one in lifts if one.reference < _CEILING]
+    if not room:
         said = f"an untrained encoder solves this already ({lifts[0].metric} {lifts[0].reference:.2f})"
         return Finding(GATE, "not judged", said, evidence)
-    none = [one for one in lifts if one.high <= 0 or one.high - one.low <= 2 * _PRECISE]
-    if len(none) == len(lifts):
+    if all(one.high < _WORTH for one in room):
         said = "features carry no more than an untrained encoder's"
         cure = (
             "other weights, not another head: `octjob checkpoint inspect --help` shows how to look at a file"
@@ -93,4 +93,7 @@ def _is_above(one: Lift) -> bool:
 
 
 def _told(one: Lift, untrained: str) -> str:
-    return f"{one.run} over {untrained}: {one.metric} {one.difference:+.3f} [{one.low:.3f}, {one.high:.3f}]"
+    return (
+        f"{one.run} over {untrained} ({one.reference:.3f}): {one.metric} {one.difference:+.3f}"
+        f" [{one.low:.3f}, {one.high:.3f}]"
+    )

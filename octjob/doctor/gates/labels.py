@@ -22,7 +22,8 @@ Pair = tuple[str, str]
 @dataclass(frozen=True, eq=False)
 class Scoring:
     """What a run scored: a row per volume and pass. pass_N: which pass. pretrained_on: scored participants whose
-    scans the checkpoint saw before, None where not recorded."""
+    scans the checkpoint saw before, None where not recorded. coding: what a label means; labels are compared between
+    runs of the same."""
 
     name: str
     participant_N: StrArray
@@ -31,6 +32,7 @@ class Scoring:
     label_N: IntArray
     logits_NK: FloatArray
     pretrained_on: int | None = None
+    coding: str = ""
 
 
 def labels(scorings: Sequence[Scoring]) -> Finding:
@@ -70,11 +72,11 @@ def _crossing(one: Scoring) -> list[str]:
 
 
 def _several_labels(scorings: Sequence[Scoring]) -> list[str]:
-    found: dict[str, set[int]] = defaultdict(set)
+    found: dict[tuple[str, str], set[int]] = defaultdict(set)
     for one in scorings:
         for name, label in zip(one.participant_N.tolist(), one.label_N.tolist(), strict=True):
-            found[name].add(label)
-    return sorted(name for name, its in found.items() if len(its) > 1)
+            found[one.coding, name].add(label)
+    return sorted({name for (_, name), its in found.items() if len(its) > 1})
 
 
 def _duplicates(scorings: Sequence[Scoring]) -> set[Pair]:
