@@ -133,7 +133,7 @@ def _never_unfrozen() -> Plant:
         "train.lr_head": 0.01,
         "train.early_stopping": stopping,
     }
-    return Plant(configs={"logistic": LOGISTIC, "finetune": finetune})
+    return Plant(configs={"finetune": finetune})
 
 
 FAULTS = (
