@@ -111,8 +111,8 @@ def _learning_rate_zero() -> Plant:
 
 
 def _unweighted() -> Plant:
-    counts = {"train": (36, 12, 12, 3), "val": (10, 10, 10, 10)}
-    return Plant(counts=counts, gain=14, configs={"head": HEAD | {"train.epochs": 12}})
+    counts = {"train": (120, 10, 10, 10), "val": (20, 20, 20, 20)}
+    return Plant(counts=counts, gain=20, configs={"head": HEAD | {"train.lr_head": 0.005}})
 
 
 def _two_names() -> Plant:

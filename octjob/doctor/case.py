@@ -22,6 +22,7 @@ from octjob.doctor.gates.training import Trained, Unit
 from octjob.doctor.gates.weights import Apart, Loaded
 from octjob.errors import DataError
 from octjob.evaluate import identical_predictions, paired_difference
+from octjob.evaluate.feature_map import Explained
 from octjob.leaderboard.board import Leaderboard
 from octjob.leaderboard.outcome import Scored
 from octjob.records.layout import differing_keys
@@ -214,11 +215,16 @@ def planes(board: Leaderboard, names: Iterable[str]) -> list[Plane]:
             np.stack([np.array(one.x), np.array(one.y)], axis=1),
             np.array(one.label, np.int64),
             np.array(one.device, np.int64),
-            one.devices,
+            _times(one.explained.get("device")),
+            _times(one.explained.get("class")),
         )
         for one in board.feature_maps
         if not one.missing and one.checkpoint in wanted and one.x
     ]
+
+
+def _times(one: Explained | None) -> float:
+    return one.share / one.expected if one is not None and one.expected > 0 else 0.0
 
 
 def same(runs: Sequence[Finished]) -> list[Same]:

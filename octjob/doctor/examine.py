@@ -64,6 +64,7 @@ def _findings(
     """Every gate's, in the order in which causes hide each other, with whether its evidence stands by itself."""
     own = [run for run in runs if chosen is None or run.scored.result.run_id == chosen]
     names = {run.checkpoint for run in own}
+    pretrained = [run for run in own if run.checkpoint != board.baseline]
     untrained = case.untrained_baseline(runs, board.baseline)
     near = Likeness() if untrained is None else likeness(runs, untrained)
     return [
@@ -79,7 +80,7 @@ def _findings(
         (keys(case.num_comparable(own), case.same(own), case.unused(own)), True),
         (training(case.trained(own)), True),
         (optimum(case.pairs(own, board.metric)), False),
-        (prior(case.gains(own)), False),
+        (prior(case.gains(pretrained or own)), False),
     ]
 
 

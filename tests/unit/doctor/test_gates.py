@@ -182,12 +182,13 @@ def test_features_that_do_not_vary_are_named_without_any_baseline() -> None:
 def plane(shift: float) -> Plane:
     device_N = np.repeat([0, 1], 30)
     at_N2 = np.random.default_rng(3).normal(size=(60, 2)) + shift * device_N[:, None]
-    return Plane("a", at_N2, np.arange(60) % 4, device_N, ("A", "B"))
+    return Plane("a", at_N2, np.arange(60) % 4, device_N, 1.0, 1.0)
 
 
 def test_the_positive_control_needs_devices_or_classes_in_the_features() -> None:
     said(control([plane(3.0)]), "passed")
     said(control([plane(0.0)]), "failed", "tell neither devices nor classes")
+    said(control([replace(plane(0.0), device_times=2.0)]), "passed")
     said(control([replace(plane(0.0), device_N=np.zeros(60, np.int64))]), "not judged", "two devices")
     said(control([]), "not judged", "recorded")
 
