@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from octjob.doctor import case
+from octjob.doctor import cohorts, encoders, heads
 from octjob.doctor.cached import Likeness, likeness
 from octjob.doctor.case import Finished, History
 from octjob.doctor.finding import Diagnosis, Finding, diagnosis
@@ -17,7 +17,7 @@ from octjob.doctor.gates.labels import labels
 from octjob.doctor.gates.optimum import optimum
 from octjob.doctor.gates.preprocessing import preprocessing
 from octjob.doctor.gates.prior import prior
-from octjob.doctor.gates.training import training
+from octjob.doctor.gates.training import moves, training
 from octjob.doctor.gates.weights import weights
 from octjob.errors import AccessError, DataError
 from octjob.evaluate.threads import plain_linear_algebra
@@ -64,23 +64,29 @@ def _findings(
     """Every gate's, in the order in which causes hide each other, with whether its evidence stands by itself."""
     own = [run for run in runs if chosen is None or run.scored.result.run_id == chosen]
     names = {run.checkpoint for run in own}
+    trained = heads.trained(own)
+    # A run that never moved predicts what its initial weights do, whatever its keys say.
+    stuck = {one.name for one in trained if not moves(one)}
+    moved = [run for run in own if run.name not in stuck]
     pretrained = [run for run in own if run.checkpoint != board.baseline]
-    untrained = case.untrained_baseline(runs, board.baseline)
+    untrained = encoders.untrained_baseline(runs, board.baseline)
     near = Likeness() if untrained is None else likeness(runs, untrained)
     return [
-        (coverage(case.populations(own), matrix), True),
-        (labels(case.scorings(own)), True),
-        (weights(case.loaded(own, board.baseline), case.apart(board)), True),
-        (preprocessing(case.prepared(own)), True),
+        (coverage(cohorts.populations(own), matrix), True),
+        (labels(cohorts.scorings(own)), True),
+        (weights(encoders.loaded(own, board.baseline), encoders.apart(board)), True),
+        (preprocessing(cohorts.prepared(own)), True),
         (
-            features(untrained, case.lifts(board, own), case.spreads(board, names), near.found, near.note),
+            features(
+                untrained, encoders.lifts(board, own), encoders.spreads(board, names), near.found, near.note
+            ),
             False,
         ),
-        (control(case.planes(board, names - {untrained})), False),
-        (keys(case.num_comparable(own), case.same(own), case.unused(own)), True),
-        (training(case.trained(own)), True),
-        (optimum(case.pairs(own, board.metric)), False),
-        (prior(case.gains(pretrained or own)), False),
+        (control(encoders.planes(board, names - {untrained})), False),
+        (keys(heads.num_comparable(own), heads.same(moved), heads.unused(own)), True),
+        (training(trained), True),
+        (optimum(heads.pairs(own, board.metric)), False),
+        (prior(heads.gains(pretrained or own)), False),
     ]
 
 

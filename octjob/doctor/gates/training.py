@@ -57,6 +57,11 @@ def training(trained: Sequence[Trained]) -> Finding:
     return Finding(GATE, "passed", "the loss fell wherever a run was trained by steps", evidence)
 
 
+def moves(one: Trained) -> bool:
+    """Whether this run's encoder and loss moved as they were to; also where that is not recorded."""
+    return _encoder(one) is None and _loss(one) is None
+
+
 def _encoder(one: Trained) -> tuple[str, str] | None:
     """What is wrong with a fine-tuned encoder, and what mends it."""
     if one.unfreeze_at is None:

@@ -17,7 +17,7 @@ from octjob.doctor.gates.labels import Scoring, labels, passes
 from octjob.doctor.gates.optimum import Pair, optimum
 from octjob.doctor.gates.preprocessing import Prepared, preprocessing
 from octjob.doctor.gates.prior import Gain, gain, prior
-from octjob.doctor.gates.training import Trained, Unit, training
+from octjob.doctor.gates.training import Trained, Unit, moves, training
 from octjob.doctor.gates.weights import Apart, Loaded, weights
 from octjob.evaluate.predictions import ParticipantScores, by_participant
 
@@ -225,6 +225,8 @@ FINETUNED = Trained("a.ft", (UNIT,), 0, 1e-3, 3e-5)
 )
 def test_training_that_did_not_move_is_named(one: Trained, words: str) -> None:
     said(training([FINETUNED, one]), "failed", words)
+    assert moves(FINETUNED)
+    assert not moves(one)
 
 
 def test_training_that_moved_passes_and_one_epoch_shows_nothing() -> None:
