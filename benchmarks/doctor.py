@@ -124,14 +124,12 @@ def _idle_key() -> Plant:
     return Plant(configs={"logistic": LOGISTIC, "head": HEAD, "clipped": HEAD | {"train.grad_clip": 1.0e6}})
 
 
-def _never_unfrozen() -> Plant:
-    stopping = {"enabled": True, "patience": 1, "min_delta": 100.0, "holdout": 0.25}
+def _encoder_unmoved() -> Plant:
     finetune = {
         "model.freeze_encoder": False,
-        "model.unfreeze_at_epoch": 5,
-        "train.epochs": 7,
+        "train.epochs": 3,
         "train.lr_head": 0.01,
-        "train.early_stopping": stopping,
+        "train.lr_encoder": 1e-12,
     }
     return Plant(configs={"finetune": finetune})
 
@@ -148,7 +146,7 @@ FAULTS = (
     Fault("unweighted 12 : 1", "prior", _unweighted),
     Fault("identical checkpoints", "weights", _two_names),
     Fault("a head key that changes nothing", "keys", _idle_key),
-    Fault("fine-tuning that never unfreezes", "training", _never_unfrozen),
+    Fault("fine-tuning that leaves its encoder", "training", _encoder_unmoved),
 )
 
 

@@ -86,7 +86,7 @@ TRIED = (
     "learning rate zero",
     "identical checkpoints",
     "a head key that changes nothing",
-    "fine-tuning that never unfreezes",
+    "fine-tuning that leaves its encoder",
 )
 
 

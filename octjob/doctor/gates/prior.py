@@ -42,17 +42,22 @@ def prior(gains: Sequence[Gain]) -> Finding:
         return Finding(GATE, "not judged", "the class shares that the loss saw are not recorded")
     best = max(gains, key=lambda one: one.before)
     evidence = tuple(_told(one) for one in sorted(gains, key=lambda one: -one.before)[:_SHOWN])
-    if best.skew < _SKEWED:
+    skewed = [one for one in gains if one.skew >= _SKEWED]
+    if not skewed:
         return Finding(GATE, "passed", f"nothing to weight: the loss saw {best.skew:.1f} : 1", evidence)
-    if best.low > 0:
+    if best.skew >= _SKEWED and best.low > 0:
         said = (
             f"{best.run} leans on its prior of {best.skew:.1f} : 1: divided out of the same logits, balanced"
             f" accuracy goes from {best.before:.2f} to {best.after:.2f}"
         )
         return Finding(GATE, "failed", said, evidence, "train.class_weights: auto")
+    one = max(skewed, key=lambda one: one.before)
+    if one.low > 0:
+        said = f"class weights help {one.run}, and {best.run} answers best already"
+        return Finding(GATE, "passed", said, evidence)
     said = (
-        f"class weights will not help: with the prior divided out of its logits, {best.run} goes from"
-        f" {best.before:.2f} to {best.after:.2f} balanced accuracy"
+        f"class weights will not help: with the prior of {one.skew:.1f} : 1 divided out of its logits, {one.run}"
+        f" goes from {one.before:.2f} to {one.after:.2f} balanced accuracy"
     )
     return Finding(GATE, "passed", said, evidence)
 

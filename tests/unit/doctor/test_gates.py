@@ -284,7 +284,9 @@ def test_a_class_without_training_samples_is_not_judged() -> None:
 def test_the_run_that_answers_best_decides_about_class_weights() -> None:
     leans = Gain("a.head", 0.3, 0.6, 0.2, 0.4, 12.0)
     weighted = Gain("a.weighted", 0.6, 0.6, -0.05, 0.05, 12.0)
-    said(prior([leans, weighted]), "passed")
+    even = replace(weighted, skew=1.0)
+    said(prior([leans, weighted]), "passed", "a.weighted goes from 0.60 to 0.60")
+    said(prior([leans, even]), "passed", "a.weighted answers best already")
     said(prior([leans]), "failed")
 
 
