@@ -13,7 +13,7 @@ PYTHON ?= 3.11
 # Trust what the machine trusts: behind a company's proxy uv's own certificates do not reach anything.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: help setup demo pictures replay test test-fast test-attack programs chart-programs test-cluster test-e2e test-tpu test-tpu-full image test-image sbom peers bench phase3 cluster cluster-down lint types imports check lock docs site base-check test-launcher release-check release-notes dist chart-package workflows clean
+.PHONY: help setup demo pictures replay doctor-table test test-fast test-attack programs chart-programs test-cluster test-e2e test-tpu test-tpu-full image test-image sbom peers bench phase3 cluster cluster-down lint types imports check lock docs site base-check test-launcher release-check release-notes dist chart-package workflows clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s $$'\t'
@@ -41,6 +41,9 @@ pictures: setup ## run the demo, or take what is in DEMO_DIR, and draw the READM
 replay: setup ## run the original's situation on synthetic data, 30 seeds, and print what they report
 	$(VENV)/bin/octjob demo --sweep seed_replay --dir $(REPLAY_DIR)
 	$(PY) -m benchmarks.seed_replay $(REPLAY_DIR)/sweeps/seed_replay
+
+doctor-table: setup ## plant faults in small sweeps, five data sets each, and print what the doctor names first
+	OMP_NUM_THREADS=1 $(PY) -m benchmarks.doctor
 
 test: setup chart-programs ## the default test suite
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --dist worksteal

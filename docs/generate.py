@@ -23,7 +23,13 @@ from docs.rooms import purposes, read_house, rooms_svg
 from docs.speed import benchmarks_page, benchmarks_svg, read_record
 from docs.way import way_svg
 from octjob.cli import cli
-from octjob.cli.output import explain_schema, leaderboard_schema, plan_schema, status_schema
+from octjob.cli.output import (
+    doctor_schema,
+    explain_schema,
+    leaderboard_schema,
+    plan_schema,
+    status_schema,
+)
 from octjob.spec.experiment import Experiment
 from octjob.spec.schema import config_schema, sweep_schema
 from octjob.spec.sweep import Sweep
@@ -119,6 +125,7 @@ def pages() -> dict[Path, str]:
         DOCS / "schema/status.json": json.dumps(status_schema(), indent=1) + "\n",
         DOCS / "schema/plan.json": json.dumps(plan_schema(), indent=1) + "\n",
         DOCS / "schema/explain.json": json.dumps(explain_schema(), indent=1) + "\n",
+        DOCS / "schema/doctor.json": json.dumps(doctor_schema(), indent=1) + "\n",
         DOCS / "schema/leaderboard.json": json.dumps(leaderboard_schema(), indent=1) + "\n",
     }
 

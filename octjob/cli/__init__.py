@@ -33,6 +33,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("octjob.cli.status:status", "Show where a sweep's runs stand."),
     "logs": ("octjob.cli.logs:logs", "Show what a run says, or what its attempts said."),
     "collect": ("octjob.cli.collect:collect", "Join a sweep's results into the leaderboard."),
+    "doctor": (
+        "octjob.cli.doctor:doctor",
+        "Name the first cause of what is wrong with a sweep or a run.",
+    ),
     "report": (
         "octjob.cli.reports:report",
         "Draw a sweep's leaderboard as one page, or as a table for a paper.",

@@ -115,6 +115,16 @@ def leaderboard_schema() -> Schema:
     return {**document, "$defs": board["$defs"]}
 
 
+def doctor_schema() -> Schema:
+    """The schema of `octjob doctor -o json`."""
+    from octjob.doctor.finding import Diagnosis
+    from octjob.doctor.text import DOCTOR_SCHEMA
+
+    found = _schema_of(Diagnosis)
+    document = _document(DOCTOR_SCHEMA, "What is wrong with a sweep or a run", found["properties"])
+    return {**document, "$defs": found["$defs"]}
+
+
 def _document(name: str, title: str, properties: Schema) -> Schema:
     whole = {"schema": {"const": name}, **properties}
     return {

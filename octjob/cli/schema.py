@@ -8,18 +8,26 @@ import click
 
 
 @click.command()
-@click.argument("what", type=click.Choice(["sweep", "config", "status", "plan", "explain", "leaderboard"]))
+@click.argument(
+    "what", type=click.Choice(["sweep", "config", "status", "plan", "explain", "leaderboard", "doctor"])
+)
 def schema(what: str) -> None:
     """Print the JSON Schema of sweep files or experiment configs, or of what `-o json` prints.
 
     Point an editor at the first two for completion and checks as you type; programs can check the output of status,
-    plan, explain and collect (leaderboard) with the others.
+    plan, explain, collect (leaderboard) and doctor with the others.
 
     \b
     Example:
       octjob schema sweep > sweep.schema.json
     """
-    from octjob.cli.output import explain_schema, leaderboard_schema, plan_schema, status_schema
+    from octjob.cli.output import (
+        doctor_schema,
+        explain_schema,
+        leaderboard_schema,
+        plan_schema,
+        status_schema,
+    )
     from octjob.spec.schema import config_schema, sweep_schema
 
     schemas = {
@@ -29,5 +37,6 @@ def schema(what: str) -> None:
         "plan": plan_schema,
         "explain": explain_schema,
         "leaderboard": leaderboard_schema,
+        "doctor": doctor_schema,
     }
     click.echo(json.dumps(schemas[what](), indent=1))

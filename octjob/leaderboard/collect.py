@@ -33,7 +33,7 @@ from octjob.records.layout import (
 )
 from octjob.records.openings import read_openings
 from octjob.records.predictions import read_predictions
-from octjob.records.schema import RunEntry
+from octjob.records.schema import RunEntry, SweepRecord
 from octjob.spec.run import Run
 from octjob.storage.base import ObjectNotFoundError, ObjectStore
 
@@ -53,25 +53,27 @@ def collect(store: ObjectStore, metric: str = DEFAULT) -> Leaderboard:
         AccessError: no sweep here, or the store refuses.
     """
     sweep = read_sweep(store)
-    shared = SharedColumns()
 
     def read_histories(run_ids: Sequence[str]) -> Histories:
         with ThreadPoolExecutor(NUM_THREADS) as pool:
             return dict(zip(run_ids, pool.map(lambda run_id: _history(store, run_id), run_ids), strict=True))
 
     with plain_linear_algebra():
-        with ThreadPoolExecutor(NUM_THREADS) as pool:
-            outcomes = list(
-                pool.map(lambda entry: _outcome(store, entry, sweep.shown_classes, shared), sweep.runs)
-            )
         return build_leaderboard(
             sweep,
-            outcomes,
+            read_outcomes(store, sweep),
             metric,
             openings=read_openings(store),
             read_histories=read_histories,
             read_map=lambda run_id: _feature_map(store, run_id),
         )
+
+
+def read_outcomes(store: ObjectStore, sweep: SweepRecord) -> list[Outcome]:
+    """What became of the sweep's runs, in its order; raises nothing for one that cannot be read."""
+    shared = SharedColumns()
+    with ThreadPoolExecutor(NUM_THREADS) as pool:
+        return list(pool.map(lambda entry: _outcome(store, entry, sweep.shown_classes, shared), sweep.runs))
 
 
 def _feature_map(store: ObjectStore, run_id: str) -> FeatureMap | None:

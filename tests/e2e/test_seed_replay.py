@@ -13,9 +13,11 @@ from benchmarks.seed_replay import Replayed, replayed
 from octjob.data.synthesize import synthesize
 from octjob.demo.checkpoints import pretrain_all
 from octjob.demo.recipe import RECIPES, load_recipe
+from octjob.doctor.examine import examine
 from octjob.run.job import run_job
 from octjob.share import shared_file
 from octjob.spec.expand import plan_sweep
+from octjob.storage.base import ObjectStore
 from octjob.storage.open import open_store
 from octjob.targets.submit import write_plan
 
@@ -34,7 +36,7 @@ def shortened(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def replay(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Replayed]:
+def store(tmp_path_factory: pytest.TempPathFactory) -> ObjectStore:
     torch.set_num_threads(1)
     base = tmp_path_factory.mktemp("replay")
     recipe = load_recipe(RECIPES["seed_replay"])
@@ -47,6 +49,11 @@ def replay(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Replayed]:
     write_plan(plan, store, update=False)
     for run in plan.runs:
         run_job(f"{plan.output}/runs/{run.run_id}", lambda progress: None)
+    return store
+
+
+@pytest.fixture(scope="module")
+def replay(store: ObjectStore) -> dict[str, Replayed]:
     return {one.config: one for one in replayed(store)}
 
 
@@ -70,3 +77,15 @@ def test_class_weights_decide_which_constant_appears_and_find_nothing(replay: di
     assert one.constant_classes[0] < sum(one.constant_classes.values()) / 2
     # Of 65 guesses at the commonest class, 30.8 % are right; the standard error of the mean is 0.02.
     assert np.mean(one.accuracy_S) < 20 / 65 + 0.04
+
+
+@pytest.mark.slow
+def test_the_doctor_names_the_weights_and_computes_that_class_weights_will_not_help(
+    store: ObjectStore,
+) -> None:
+    found = examine(store)
+    assert found.cause is not None
+    assert found.first_cause == "weights"
+    assert found.cause.said == "the encoder of best_checkpoint is untrained; the file says epoch 0"
+    (prior,) = (one for one in found.findings if one.gate == "prior")
+    assert "class weights will not help: with the prior of 12.1 : 1 divided out" in prior.said

@@ -1,0 +1,1 @@
+"""One module a gate: what it looks at, as plain data, and a function from that to a finding."""

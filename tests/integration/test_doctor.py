@@ -1,0 +1,144 @@
+"""`octjob doctor` on sweeps that were really carried out: planted faults are named first, and it says so properly."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from doubles.sweep_results import entry, finish, labels, skilled, submit
+from jsonschema import Draft202012Validator
+
+from benchmarks.doctor import FAULTS, Fault, examined
+from octjob.cli import run as octjob
+from octjob.cli.output import doctor_schema
+from octjob.storage import ObjectStore
+from octjob.storage.open import open_store
+
+
+@pytest.fixture(scope="module")
+def healthy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("doctor")
+    assert examined(FAULTS[0], folder, seed=0).first_cause is None
+    return folder
+
+
+def said(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:
+    capsys.readouterr()
+    code = octjob(["doctor", *args])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_a_healthy_sweep_passes(healthy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = said(capsys, str(healthy / "sweep.yaml"))
+    assert code == 0
+    assert out.startswith("Nothing found in 4 runs")
+    assert "failed" not in out
+
+
+def test_one_run_is_examined_by_name_and_by_uri(healthy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep = healthy / "out/tiny"
+    (run,) = (path.name for path in (sweep / "runs").iterdir() if path.name.startswith("a.head"))
+    by_name = said(capsys, str(sweep), "a.head")
+    by_uri = said(capsys, f"{sweep}/runs/{run}")
+    assert by_name == by_uri
+    assert by_name[0] == 0
+    assert "2 runs" in by_name[1]
+
+
+def test_evidence_has_the_numbers_of_cached_features(
+    healthy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, out, _ = said(capsys, str(healthy / "out/tiny"), "-o", "wide")
+    assert "a: debiased linear CKA with untrained 0." in out
+    assert "84 volumes" in out
+
+
+def test_json_is_what_its_schema_says(healthy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = said(capsys, str(healthy / "out/tiny"), "-o", "json")
+    document = json.loads(out)
+    assert code == 0
+    assert list(Draft202012Validator(doctor_schema()).iter_errors(document)) == []
+    assert document["first_cause"] is None
+    assert [one["gate"] for one in document["findings"]][:3] == ["coverage", "labels", "weights"]
+
+
+def test_nothing_is_written(healthy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path: path.stat().st_mtime_ns for path in healthy.rglob("*")}
+    said(capsys, str(healthy / "out/tiny"))
+    assert {path: path.stat().st_mtime_ns for path in healthy.rglob("*")} == before
+
+
+def first_named(fault: Fault, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = examined(fault, folder, seed=0)
+    assert found.first_cause == fault.gate, found
+    code, out, _ = said(capsys, str(folder / "out/tiny"))
+    assert code == 5
+    assert out.startswith("First cause: ")
+    assert "\nCure: " in out
+
+
+TRIED = (
+    "wrong encoder taken",
+    "two of three sites left out",
+    "preprocessing mismatch",
+    "learning rate zero",
+    "identical checkpoints",
+    "a head key that changes nothing",
+    "fine-tuning that leaves its encoder",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TRIED)
+def test_a_planted_fault_is_named_first(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (fault,) = (one for one in FAULTS if one.name == name)
+    first_named(fault, tmp_path, capsys)
+
+
+def test_records_of_before_are_not_judged(
+    file_store: ObjectStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    submit(file_store, [entry("done")])
+    finish(file_store, entry("done"), skilled(labels(), 3, 0))
+    code, out, _ = said(capsys, file_store.root)
+    assert code == 0
+    assert "not judged  coverage          coverage by site and split is not recorded" in out
+
+
+def test_a_sweep_without_a_finished_run_is_one_line(
+    file_store: ObjectStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    submit(file_store, [entry("new")])
+    code, out, err = said(capsys, file_store.root)
+    assert (code, out) == (4, "")
+    assert err.startswith(f"error: {file_store.root}: no finished run to diagnose\nhint: `octjob status ")
+
+
+def test_a_place_without_a_sweep_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = said(capsys, str(tmp_path))
+    assert (code, out) == (4, "")
+    assert "nothing was submitted" in err
+
+
+def test_a_run_that_is_named_twice_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = said(capsys, f"{tmp_path}/runs/a.head-1", "a.head")
+    assert code == 2
+    assert "names a run already" in err
+
+
+def test_a_cache_that_is_gone_costs_only_what_was_in_it(
+    healthy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache = healthy / "out/cache"
+    moved = cache.rename(tmp_path / "cache")
+    try:
+        code, out, _ = said(capsys, str(healthy / "out/tiny"), "-o", "wide")
+    finally:
+        moved.rename(cache)
+    assert code == 0
+    assert "cached features: none to compare" in out
+    assert open_store(str(healthy / "out/tiny")).list("runs/")

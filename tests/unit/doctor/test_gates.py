@@ -1,0 +1,308 @@
+"""Each gate, on planted inputs: it passes what is right, names what is wrong, and says what it cannot judge."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from doubles.sweep_results import from_logits
+
+from octjob.doctor.finding import Finding, Verdict, diagnosis
+from octjob.doctor.gates.control import Plane, control
+from octjob.doctor.gates.coverage import Cell, Population, coverage
+from octjob.doctor.gates.features import Alike, Lift, Spread, features
+from octjob.doctor.gates.keys import Same, keys
+from octjob.doctor.gates.labels import Scoring, labels, passes
+from octjob.doctor.gates.optimum import Pair, optimum
+from octjob.doctor.gates.preprocessing import Prepared, preprocessing
+from octjob.doctor.gates.prior import Gain, gain, prior
+from octjob.doctor.gates.training import Trained, Unit, moves, training
+from octjob.doctor.gates.weights import Apart, Loaded, weights
+from octjob.evaluate.predictions import ParticipantScores, by_participant
+
+FULL = Population(("a.head",), (Cell("UW", "train", 50, 50), Cell("UCSD", "val", 20, 20)), 70)
+
+
+def said(finding: Finding, verdict: Verdict, *words: str) -> None:
+    assert finding.verdict == verdict, finding
+    assert all(word in finding.said for word in words), finding.said
+    assert bool(finding.cure) == (verdict == "failed")
+
+
+def test_coverage_of_everyone_passes() -> None:
+    said(coverage([FULL], "s.yaml"), "passed")
+
+
+def test_one_missing_participant_is_no_fault() -> None:
+    said(coverage([replace(FULL, cells=(*FULL.cells, Cell("UAB", "val", 4, 3)))], "s.yaml"), "passed")
+
+
+def test_a_lost_site_is_named() -> None:
+    lost = replace(FULL, cells=(*FULL.cells, Cell("UAB", "val", 2, 0)))
+    finding = coverage([FULL, lost], "my.yaml")
+    said(finding, "failed", "2 of 72", "UAB val 0 of 2")
+    assert "`octjob data check --matrix my.yaml`" in finding.cure
+
+
+def test_sites_that_are_not_selected_are_named_where_they_are_most_of_the_data() -> None:
+    said(coverage([replace(FULL, unselected=36)], "s.yaml"), "failed", "data.sites", "36 of 70")
+    said(coverage([replace(FULL, unselected=30)], "s.yaml"), "passed")
+
+
+def test_coverage_that_is_not_recorded_is_not_judged() -> None:
+    said(coverage([Population(("a.head",), ())], "s.yaml"), "not judged", "not recorded")
+
+
+def scoring(name: str = "a.head", seed: int = 0) -> Scoring:
+    people = np.array([str(number) for number in range(20)])
+    zeros = np.zeros(20, np.int64)
+    logits_NK = np.random.default_rng(seed).normal(size=(20, 4))
+    return Scoring(name, people, zeros, zeros, np.arange(20) % 4, logits_NK)
+
+
+def test_labels_that_agree_pass() -> None:
+    said(labels([scoring(), scoring("b.head", 1)]), "passed")
+
+
+def test_a_participant_in_two_folds_of_a_pass_is_named() -> None:
+    fold_N = np.arange(20) % 2
+    people = scoring().participant_N.copy()
+    people[1] = people[0]
+    said(
+        labels([replace(scoring(), participant_N=people, fold_N=fold_N)]),
+        "failed",
+        "0 stand in several folds",
+    )
+
+
+def test_the_other_pass_may_have_the_participant_in_another_fold() -> None:
+    one = scoring()
+    both = replace(
+        one,
+        participant_N=np.tile(one.participant_N, 2),
+        pass_N=passes(np.repeat([7, 7], 20), np.repeat([0, 1], 20)),
+        fold_N=np.repeat([0, 1], 20),
+        label_N=np.tile(one.label_N, 2),
+        logits_NK=np.tile(one.logits_NK, (2, 1)),
+    )
+    said(labels([both]), "passed")
+
+
+def test_labels_that_changed_between_runs_are_named() -> None:
+    shifted = replace(scoring("b.head", 1), label_N=(scoring().label_N + 1) % 4)
+    said(labels([scoring(), shifted]), "failed", "0, 1, 10 and 17 more have different labels")
+    said(labels([scoring(), replace(shifted, coding="binary")]), "passed")
+
+
+def test_two_participants_with_one_volume_are_named_where_every_run_gives_them_the_same() -> None:
+    runs = [scoring(), scoring("b.head", 1)]
+    for run in runs:
+        run.logits_NK[5] = run.logits_NK[3]
+    said(labels(runs), "failed", "3 and 5")
+    said(labels([*runs, scoring("c.head", 2)]), "passed")
+
+
+def test_an_output_that_ignores_its_input_says_nothing_of_volumes() -> None:
+    said(labels([replace(scoring(), logits_NK=np.zeros((20, 4)))]), "passed")
+
+
+TRAINED = Loaded("a", "a.head", "gs://x/a.pt", "context", "trained", 40, 0.2, "d1")
+RANDOM = Loaded("r", "r.head", "gs://x/r.pt", "context", "untrained", 0, None, "d2", reference=True)
+
+
+def test_trained_weights_beside_an_untrained_baseline_pass() -> None:
+    said(weights([TRAINED, RANDOM], [Apart("a", "r", 0.5)]), "passed")
+
+
+def test_untrained_weights_are_named_with_their_epoch() -> None:
+    finding = weights([replace(TRAINED, verdict="untrained", epoch=0)], [])
+    said(finding, "failed", "the encoder of a is untrained", "the file says epoch 0")
+    assert "`octjob checkpoint inspect gs://x/a.pt`" in finding.cure
+
+
+def test_the_untrained_target_encoder_is_named_as_what_was_taken() -> None:
+    taken = replace(TRAINED, verdict="untrained", encoder_taken="target")
+    finding = weights([taken], [])
+    said(finding, "failed", "a.head took the target encoder of a")
+    assert finding.cure == "model.encoder: context"
+
+
+@pytest.mark.parametrize(("distance", "words"), [(0.0, "the same weights"), (0.005, "one network")])
+def test_checkpoints_that_are_each_other_are_named(distance: float, words: str) -> None:
+    twins = [TRAINED, replace(TRAINED, checkpoint="b", run="b.head")]
+    said(weights(twins, [Apart("a", "b", distance)]), "failed", "a and b", words)
+    said(weights(twins, [Apart("a", "b", None)]), "passed")
+
+
+def test_weights_that_are_not_recorded_are_not_judged() -> None:
+    said(weights([replace(TRAINED, digest="")], []), "not judged", "not recorded")
+
+
+PREPARED = Prepared("a.head", "a", "pretraining", (64, 384, 384), "float32")
+
+
+def test_another_profile_is_a_fault_where_no_run_has_that_of_pretraining() -> None:
+    other = replace(PREPARED, name="a.other", profile="seed_finetune")
+    said(preprocessing([PREPARED, other]), "passed")
+    said(preprocessing([PREPARED, replace(other, checkpoint="b")]), "failed", "b", "seed_finetune")
+    said(preprocessing([replace(PREPARED, profile="")]), "not judged", "not recorded")
+
+
+LIFT = Lift("a.head", "a", "macro_auroc", 0.6, 0.2, 0.1, 0.3, 0.001)
+NONE = replace(LIFT, difference=0.0, low=-0.04, high=0.04, p_holm=1.0)
+WIDE = replace(NONE, low=-0.2, high=0.2)
+
+
+@pytest.mark.parametrize(
+    ("lifts", "verdict", "words"),
+    [
+        ([LIFT, NONE], "passed", "above the untrained encoder by 0.20"),
+        ([NONE, NONE], "failed", "no more than an untrained"),
+        ([NONE, WIDE], "not judged", "too few"),
+        ([replace(LIFT, p_holm=0.2)], "not judged", "too few"),
+        ([replace(NONE, reference=1.0)], "not judged", "solves this already"),
+        ([], "not judged", "no probe"),
+    ],
+)
+def test_features_are_judged_by_their_lift_over_an_untrained_encoder(
+    lifts: list[Lift], verdict: Verdict, words: str
+) -> None:
+    said(features("r", lifts, [Spread("a", varies=True)], [Alike("a", 0.9, 30)]), verdict, words)
+
+
+def test_features_without_an_untrained_encoder_are_judged_by_no_threshold() -> None:
+    said(features(None, [LIFT], []), "not judged", "`baseline:`")
+
+
+def test_features_that_do_not_vary_are_named_without_any_baseline() -> None:
+    said(features(None, [], [Spread("a", varies=False)]), "failed", "the same for every volume")
+
+
+def plane(shift: float) -> Plane:
+    device_N = np.repeat([0, 1], 30)
+    at_N2 = np.random.default_rng(3).normal(size=(60, 2)) + shift * device_N[:, None]
+    return Plane("a", at_N2, np.arange(60) % 4, device_N, 1.0, 1.0)
+
+
+def test_the_positive_control_needs_devices_or_classes_in_the_features() -> None:
+    said(control([plane(3.0)]), "passed")
+    said(control([plane(0.0)]), "failed", "tell neither devices nor classes")
+    said(control([replace(plane(0.0), device_times=2.0)]), "passed")
+    said(control([replace(plane(0.0), device_N=np.zeros(60, np.int64))]), "not judged", "two devices")
+    said(control([]), "not judged", "recorded")
+
+
+def test_a_key_that_changes_nothing_is_named_with_what_disarms_it() -> None:
+    one = Same(
+        "a.x", "a.y", ("train.grad_clip",), {"train.grad_clip": "L-BFGS runs to convergence in one go"}
+    )
+    finding = keys(4, [one], [])
+    said(finding, "failed", "train.grad_clip changes nothing: a.x and a.y")
+    assert "L-BFGS" in finding.cure
+
+
+def test_keys_that_divide_work_may_change_nothing() -> None:
+    said(keys(4, [Same("a.x", "a.y", ("data.val_batch_size",), {})], []), "passed")
+    said(keys(0, [], []), "not judged")
+
+
+UNIT = Unit("seed 1", 9, 10, 1e-3, (1.4, 1.2, 1.0))
+FINETUNED = Trained("a.ft", (UNIT,), 0, 1e-3, 3e-5)
+
+
+@pytest.mark.parametrize(
+    ("one", "words"),
+    [
+        (replace(FINETUNED, units=(replace(UNIT, scored_epoch=3),), unfreeze_at=5), "scores epoch 3"),
+        (replace(FINETUNED, units=(replace(UNIT, encoder_change=0.0),)), "its encoder moved by 0e+00"),
+        (
+            replace(FINETUNED, units=(replace(UNIT, losses=(1.4, 1.4, 1.4)),)),
+            "never fell at learning rate 1e-03",
+        ),
+        (replace(FINETUNED, units=(replace(UNIT, losses=(1.4, 2.0, 3.0)),)), "never fell"),
+    ],
+)
+def test_training_that_did_not_move_is_named(one: Trained, words: str) -> None:
+    said(training([FINETUNED, one]), "failed", words)
+    assert moves(FINETUNED)
+    assert not moves(one)
+
+
+def test_training_that_moved_passes_and_one_epoch_shows_nothing() -> None:
+    said(training([FINETUNED]), "passed")
+    said(training([replace(FINETUNED, units=(replace(UNIT, losses=(1.4,)),))]), "not judged", "one epoch")
+    said(training([]), "not judged")
+
+
+STOPPED = Pair("a.head", "a.logistic", 1.2, 0.4, "macro_auroc", 0.1, 0.02, 0.2)
+
+
+def test_a_head_is_short_of_its_optimum_only_where_it_scores_less_for_it() -> None:
+    said(optimum([STOPPED]), "failed", "0.80 nats above")
+    said(optimum([replace(STOPPED, low=-0.02)]), "passed")
+    said(optimum([replace(STOPPED, head_loss=0.45)]), "passed")
+    said(optimum([]), "not judged", "LBFGS")
+
+
+def scores(leaning: float, skill: float, n: int = 200) -> ParticipantScores:
+    """Logits that lean to class 0 by `leaning`, beside `skill` for the true class and noise."""
+    label_N = np.arange(n) % 4
+    noise_NK = np.random.default_rng(5).normal(size=(n, 4))
+    logits_NK = noise_NK + skill * np.eye(4)[label_N] + leaning * np.eye(4)[0]
+    return by_participant(from_logits(label_N, logits_NK))
+
+
+PRIOR = (0.85, 0.05, 0.05, 0.05)
+
+
+def test_a_head_that_leans_on_its_prior_answers_better_without_it() -> None:
+    one = gain("a.head", scores(np.log(17.0), 2.0), PRIOR)
+    assert one is not None
+    assert one.after > one.before + 0.1
+    said(prior([one]), "failed", "leans on its prior of 17.0 : 1")
+
+
+def test_a_head_without_skill_is_told_that_class_weights_will_not_help() -> None:
+    one = gain("a.head", scores(np.log(17.0), 0.0), PRIOR)
+    assert one is not None
+    said(prior([one]), "passed", "class weights will not help")
+
+
+def test_even_classes_have_no_prior_to_divide_out() -> None:
+    one = gain("a.head", scores(0.0, 1.0), (0.25,) * 4)
+    assert one is not None
+    assert one.before == one.after
+    said(prior([one]), "passed", "nothing to weight")
+
+
+def test_a_class_without_training_samples_is_not_judged() -> None:
+    assert gain("a.head", scores(0.0, 1.0), (0.5, 0.5, 0.0, 0.0)) is None
+    said(prior([]), "not judged", "not recorded")
+
+
+def test_the_run_that_answers_best_decides_about_class_weights() -> None:
+    leans = Gain("a.head", 0.3, 0.6, 0.2, 0.4, 12.0)
+    weighted = Gain("a.weighted", 0.6, 0.6, -0.05, 0.05, 12.0)
+    even = replace(weighted, skew=1.0)
+    said(prior([leans, weighted]), "passed", "a.weighted goes from 0.60 to 0.60")
+    said(prior([leans, even]), "passed", "a.weighted answers best already")
+    said(prior([leans]), "failed")
+
+
+def test_what_rests_on_a_failed_gate_is_no_longer_judged_and_keeps_its_evidence() -> None:
+    first = Finding("one", "failed", "broken", (), "mend it")
+    alone = Finding("two", "failed", "broken too", (), "mend that")
+    resting = Finding("three", "failed", "follows", ("0.5",), "nothing")
+    found = diagnosis("s", 1, [(first, True), (alone, True), (resting, False)])
+    assert found.first_cause == "one"
+    assert found.cause == first
+    assert found.findings[1] == alone
+    said(found.findings[2], "not judged", "cannot be judged until one is mended", "follows")
+    assert found.findings[2].evidence == ("0.5",)
+
+
+def test_without_a_failed_gate_there_is_no_cause() -> None:
+    found = diagnosis("s", 1, [(Finding("one", "passed", "fine"), True)])
+    assert found.first_cause is None
+    assert found.cause is None
