@@ -33,7 +33,7 @@ class Row:
 
 
 _ROW = re.compile(
-    r"^ *(?P<rank>[\d-]+)  (?P<checkpoint>\w+) +(?P<config>\w+)  .*?  (?P<state>ok|no signal|collapsed) +"
+    r"^ *(?P<rank>[\d-]+)  (?P<checkpoint>\w+) +(?P<config>\w+)  .*?  (?P<state>ok|control|no signal|collapsed) +"
     r"(?P<value>\d\.\d+) \[(?P<low>[\d.]+), (?P<high>[\d.]+)\]",
     re.MULTILINE,
 )
@@ -60,13 +60,17 @@ def table_rows(text: str) -> list[Row]:
 
 def way_svg(sweep: Path, readme: str) -> str:
     """The picture. Raises `OctjobError` for a sweep that does not plan and `WayError`."""
-    runs = {(run.checkpoint_name, run.config_name) for run in plan_sweep(sweep, ROOT).runs}
+    planned = plan_sweep(sweep, ROOT).runs
+    runs = {(run.checkpoint_name, run.config_name) for run in planned if not run.control}
+    controls = [run.config_name for run in planned if run.control]
     rows = table_rows(readme)
     checkpoints, configs = (list(dict.fromkeys(names)) for names in zip(*sorted(runs), strict=True))
     drawing = Drawing(WIDTH, HEIGHT, "From a YAML file to a leaderboard: write, plan, submit, collect")
-    _written(drawing, sweep.name, checkpoints, sorted(configs))
+    _written(
+        drawing, sweep.name, {"checkpoints": checkpoints, "configs": sorted(configs), "controls": controls}
+    )
     drawing.step((232, 168), (276, 168), "plan")
-    _planned(drawing, runs, checkpoints, sorted(configs))
+    _planned(drawing, runs, checkpoints, sorted(configs), len(controls))
     drawing.step((424, 168), (464, 168), "submit")
     _carried_out(drawing)
     drawing.step((650, 168), (706, 168), "collect")
@@ -74,13 +78,12 @@ def way_svg(sweep: Path, readme: str) -> str:
     return drawing.text()
 
 
-def _written(drawing: Drawing, name: str, checkpoints: list[str], configs: list[str]) -> None:
+def _written(drawing: Drawing, name: str, sections: dict[str, list[str]]) -> None:
     drawing.heading(24, 40, "write", f"sweeps/{name}")
     lines = [
-        "checkpoints:",
-        *(f"  {one}: ..." for one in checkpoints),
-        "configs:",
-        *(f"  {one}: ..." for one in configs),
+        line
+        for key, names in sections.items()
+        for line in (f"{key}:", *(f"  - {one}" if key == "controls" else f"  {one}: ..." for one in names))
     ]
     drawing.rect(20, 64, 206, 30 + LINE * len(lines), "box")
     for i, line in enumerate(lines):
@@ -88,15 +91,24 @@ def _written(drawing: Drawing, name: str, checkpoints: list[str], configs: list[
 
 
 def _planned(
-    drawing: Drawing, runs: set[tuple[str, str]], checkpoints: list[str], configs: list[str]
+    drawing: Drawing,
+    runs: set[tuple[str, str]],
+    checkpoints: list[str],
+    configs: list[str],
+    num_controls: int,
 ) -> None:
-    drawing.heading(286, 40, "plan", f"{len(runs)} runs, a stable id each")
+    drawing.heading(286, 40, "plan", f"{len(runs) + num_controls} runs, a stable id each")
     for i, checkpoint in enumerate(checkpoints):
         for j, config in enumerate(configs):
             kind = "box trainer" if (checkpoint, config) in runs else "none"
             drawing.rect(286 + 34 * j, 104 + 42 * i, 28, 36, kind)
-    drawing.label(286, 104 + 42 * len(checkpoints) + 16, "a cell: one checkpoint")
-    drawing.label(286, 104 + 42 * len(checkpoints) + 32, "under one configuration")
+    for j in range(num_controls):
+        drawing.rect(286 + 34 * j, 104 + 42 * len(checkpoints), 28, 36, "box")
+    bottom = 104 + 42 * (len(checkpoints) + bool(num_controls))
+    drawing.label(286, bottom + 16, "a cell: one checkpoint")
+    drawing.label(286, bottom + 32, "under one configuration")
+    if num_controls:
+        drawing.label(286, bottom + 48, "below: the controls")
 
 
 def _carried_out(drawing: Drawing) -> None:
@@ -138,4 +150,4 @@ def _collected(drawing: Drawing, rows: list[Row]) -> None:
         drawing.segment((at(row.low), y), (at(row.high), y), "interval" if ranked else "interval unranked")
         drawing.dot(at(row.value), y, "point" if ranked else "point unranked")
     drawing.label(at(0.5), bottom + 16, "chance", "faint", "middle")
-    drawing.label(746, bottom + 34, "grey: no signal or collapsed, no rank", "faint")
+    drawing.label(746, bottom + 34, "grey: control, no signal or collapsed", "faint")

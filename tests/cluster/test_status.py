@@ -176,7 +176,7 @@ def test_watch_goes_on_when_the_api_server_is_back(
     sweep.wait("a", "Running")
     sweep.view.cluster.retry_s = 0.0
     shown: list[str] = []
-    down = threading.Event()
+    up, down = threading.Event(), threading.Event()
 
     def read() -> tuple[str, list[RunStatus]]:
         look = sweep.view.look()
@@ -184,14 +184,17 @@ def test_watch_goes_on_when_the_api_server_is_back(
 
     def show(runs: list[RunStatus], trouble: str) -> None:
         shown.append(f"{runs[0].state} {trouble}")
-        if trouble:
-            down.set()
+        (down if trouble else up).set()
 
     watcher = threading.Thread(target=lambda: watch(read, show, 0.5), daemon=True)
     watcher.start()
+    # The first look may fail; on a busy machine it takes a while.
+    assert up.wait(60)
     own_control_plane.stop_component("apiserver")
-    assert down.wait(30)
-    own_control_plane.start_component("apiserver")
+    try:
+        assert down.wait(30)
+    finally:
+        own_control_plane.start_component("apiserver")
     finish(sweep.store, sweep.entries["a"], skilled(labels(), 3, 0))
     watcher.join(60)
     assert not watcher.is_alive()
