@@ -53,9 +53,9 @@ def _record(run: Finished) -> CheckpointRecord:
 
 
 def untrained_baseline(runs: Sequence[Finished], baseline: str | None) -> str | None:
-    """The sweep's baseline, where its weights say that they are untrained."""
+    """The sweep's baseline, where its weights say that they are untrained, or barely trained."""
     verdicts = {run.scored.weights_verdict for run in runs if run.checkpoint == baseline}
-    return baseline if verdicts == {"untrained"} else None
+    return baseline if verdicts and verdicts <= {"untrained", "barely trained"} else None
 
 
 def lifts(board: Leaderboard, runs: Sequence[Finished]) -> list[Lift]:

@@ -44,13 +44,17 @@ def examine(store: ObjectStore, run: str | None = None, matrix: str = "sweep.yam
     """
     sweep = read_sweep(store)
     chosen = None if run is None else find_run(store, run)
-    outcomes = [one for one in read_outcomes(store, sweep) if one.scored is not None]
+    finished = [one for one in read_outcomes(store, sweep) if one.scored is not None]
+    # A control loads no checkpoint and sees no volume: there is nothing to find about it.
+    outcomes = [one for one in finished if not one.entry.control]
     target = store.root if chosen is None else f"{store.root}/runs/{chosen}"
     if chosen is not None:
         outcomes = _beside_baseline(outcomes, chosen, sweep.baseline)
     if not outcomes:
+        is_control = any(one.entry.control and one.entry.run_id == chosen for one in finished)
         raise AccessError(
-            f"{target}: no finished run to diagnose", f"`octjob status {store.root}` shows where runs stand."
+            f"{target}: {'a control, which loads no checkpoint' if is_control else 'no finished run'} to diagnose",
+            f"`octjob status {store.root}` shows where runs stand.",
         )
     with plain_linear_algebra():
         board = build_leaderboard(sweep, outcomes, read_map=lambda run_id: _map(store, run_id))
