@@ -17,7 +17,7 @@ from octjob.leaderboard.methods import CheckpointUsed, Methods
 from octjob.leaderboard.rows import Row
 
 Kind = Literal[
-    "finish", "inspect", "participants", "equal", "training sets", "seeds", "folds", "choose", "leave out",
+    "finish", "diagnose", "inspect", "participants", "equal", "training sets", "seeds", "folds", "choose", "leave out",
     "test split", "baseline",
 ]  # fmt: skip
 # Beyond so many times the participants nobody recruits.
@@ -65,7 +65,7 @@ class Known:
 
 def next_steps(known: Known) -> tuple[NextStep, ...]:
     """In the order in which to take them; empty where nothing is left to say."""
-    steps = [*_finish(known), *_look(known)]
+    steps = [*_finish(known), *_diagnose(known), *_look(known)]
     if known.leader is not None:
         steps += [*_tell_apart(known), *_training(known, known.leader), *_test_split(known, known.leader)]
     return (*steps, *_leave_out(known), *_baseline(known))
@@ -82,6 +82,13 @@ def _finish(known: Known) -> list[NextStep]:
         f", {stuck} of them failed or cannot be read; submitting again goes on with them." if stuck else "."
     )
     return [NextStep("finish", f"{text} See where they stand:", f"octjob status {known.sweep}", len(open_))]
+
+
+def _diagnose(known: Known) -> list[NextStep]:
+    """Where nothing is above chance."""
+    if known.headline.certainty != "no signal":
+        return []
+    return [NextStep("diagnose", "Ask for the first cause:", f"octjob doctor {known.sweep}")]
 
 
 def _look(known: Known) -> list[NextStep]:

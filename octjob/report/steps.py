@@ -9,6 +9,7 @@ from octjob.report.view import Json
 # For the line on the first screen, by kind.
 _SHORT = {
     "finish": "finish {number} of the runs",
+    "diagnose": "ask for the first cause",
     "inspect": "look into a checkpoint",
     "participants": "score about {number} participants",
     "equal": "take the two for equal",

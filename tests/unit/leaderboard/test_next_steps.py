@@ -152,6 +152,7 @@ def test_where_nothing_is_above_chance_the_checkpoints_are_looked_at() -> None:
     step = steps(made)["inspect"]
     assert "a is of epoch 1, barely trained; b is of epoch 40, unknown" in step.text
     assert step.command == "octjob checkpoint inspect gs://bucket/a.pt"
+    assert steps(made)["diagnose"].command == "octjob doctor gs://bucket/octjob/demo"
     assert "participants" not in steps(made)
 
 
