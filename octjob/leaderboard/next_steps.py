@@ -17,8 +17,8 @@ from octjob.leaderboard.methods import CheckpointUsed, Methods
 from octjob.leaderboard.rows import Row
 
 Kind = Literal[
-    "finish", "diagnose", "inspect", "participants", "equal", "training sets", "seeds", "folds", "choose", "leave out",
-    "test split", "baseline",
+    "finish", "diagnose", "inspect", "participants", "equal", "training sets", "seeds", "folds", "choose",
+    "leave out", "test split", "baseline",
 ]  # fmt: skip
 # Beyond so many times the participants nobody recruits.
 _MOST_TIMES = 20
