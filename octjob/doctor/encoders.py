@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from pydantic import ValidationError
 
 from octjob.doctor.case import Finished
 from octjob.doctor.gates.control import Plane
 from octjob.doctor.gates.features import Lift, Spread
 from octjob.doctor.gates.weights import Apart, Loaded
 from octjob.leaderboard.board import Leaderboard
-from octjob.leaderboard.checkpoints import CheckpointRecord
+from octjob.leaderboard.checkpoints import checkpoint_record
 from octjob.leaderboard.feature_maps import Explained
 
 
@@ -20,18 +19,15 @@ def loaded(runs: Sequence[Finished], baseline: str | None) -> list[Loaded]:
     """Distinct encoders, in the order of the runs."""
     found: dict[tuple[str, str, str], Loaded] = {}
     for run in runs:
-        record = _record(run)
-        verdict = run.scored.weights_verdict
-        # A target that was trained itself is no initialisation.
-        measured = verdict in ("trained", "barely trained")
+        record = checkpoint_record(run.scored)
         one = Loaded(
             checkpoint=run.checkpoint,
             run=run.name,
             uri=str(run.report.get("uri", "")),
             encoder_taken=record.encoder_taken,
-            verdict=verdict,
+            verdict=run.scored.weights_verdict,
             epoch=record.epoch,
-            distance=record.fingerprint.distance_to_target if measured else None,
+            distance=record.from_initialisation,
             digest=record.weights_digest,
             reference=run.checkpoint == baseline,
         )
@@ -42,14 +38,6 @@ def loaded(runs: Sequence[Finished], baseline: str | None) -> list[Loaded]:
 def apart(board: Leaderboard) -> list[Apart]:
     """The pairs of checkpoints."""
     return [Apart(pair.first, pair.second, pair.distance) for pair in board.checkpoints.pairs]
-
-
-def _record(run: Finished) -> CheckpointRecord:
-    """What can be read of what was loaded; nothing of a report by another version."""
-    try:
-        return CheckpointRecord.model_validate(run.report)
-    except ValidationError:
-        return CheckpointRecord()
 
 
 def untrained_baseline(runs: Sequence[Finished], baseline: str | None) -> str | None:

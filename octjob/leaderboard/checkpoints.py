@@ -50,6 +50,12 @@ class CheckpointRecord(Record):
     weights_digest: str = ""
     fingerprint: MarkRecord = MarkRecord()
 
+    @property
+    def from_initialisation(self) -> float | None:
+        """Relative distance; None where it is not known. A target that was trained itself is no initialisation."""
+        mark = self.fingerprint
+        return mark.distance_to_target if mark.verdict in ("trained", "barely trained") else None
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -107,7 +113,7 @@ def checkpoints(rows: Sequence[Row], finished: Mapping[str, Scored]) -> Checkpoi
     for row in rows:
         if row.run_id in finished:
             first.setdefault(row.checkpoint, finished[row.run_id])
-    records = {name: _read(one) for name, one in first.items()}
+    records = {name: checkpoint_record(one) for name, one in first.items()}
     compared = list(first)[:MAX_COMPARED]
     probabilities = _by_config([row for row in rows if row.checkpoint in set(compared)], finished)
     return Checkpoints(
@@ -119,7 +125,7 @@ def checkpoints(rows: Sequence[Row], finished: Mapping[str, Scored]) -> Checkpoi
     )
 
 
-def _read(one: Scored) -> CheckpointRecord:
+def checkpoint_record(one: Scored) -> CheckpointRecord:
     """What can be read of the report; nothing of one by another version."""
     try:
         return CheckpointRecord.model_validate(one.result.checkpoint_report)
@@ -129,19 +135,17 @@ def _read(one: Scored) -> CheckpointRecord:
 
 def _checkpoint(name: str, records: Mapping[str, CheckpointRecord]) -> Checkpoint:
     record = records[name]
-    mark, digest = record.fingerprint, record.weights_digest
-    # A target that was trained itself is no initialisation.
-    measured = mark.verdict in ("trained", "barely trained")
+    digest = record.weights_digest
     return Checkpoint(
         name=name,
-        verdict=mark.verdict,
+        verdict=record.fingerprint.verdict,
         epoch=record.epoch,
         step=record.step,
         encoder_taken=record.encoder_taken,
         coverage_keys=record.coverage_keys,
         num_parameters=record.num_parameters,
         weights_digest=digest,
-        from_initialisation=mark.distance_to_target if measured else None,
+        from_initialisation=record.from_initialisation,
         same_weights=tuple(
             other
             for other, its in records.items()

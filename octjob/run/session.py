@@ -226,8 +226,9 @@ class Session:
     def _write(self, state: dict[str, Any], history: list[dict[str, Any]], start: float) -> None:
         """In a thread, while the next steps run: nothing that it is given changes."""
         self.require_spec()
-        num_bytes = self.resume.save(state)
+        # Before the state: an attempt that takes up a finished training writes no history any more.
         write_history(self.store, self.run.run_id, history)
+        num_bytes = self.resume.save(state)
         self._saved_at = time.monotonic()
         self._save_took_s = self._saved_at - start
         log.info("saved state: %s in %.1f s", told_bytes(num_bytes), self._save_took_s)

@@ -82,14 +82,19 @@ def test_heads_of_a_grid_train_together(alone: Alone, trainers: Trainers, tmp_pa
     assert sum(alone.num_events) - ended["events"] >= 3 * steps
 
 
-@pytest.mark.parametrize("part", [0.2, 0.5, 0.8])
-def test_a_grid_that_was_killed_goes_on_to_the_same_bytes(
-    alone: Alone, trainers: Trainers, tmp_path: Path, part: float
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("generation", [1, 0])
+def test_a_grid_that_was_killed_while_it_trained_goes_on_to_the_same_bytes(
+    alone: Alone, trainers: Trainers, tmp_path: Path, number: int, generation: int
 ) -> None:
-    """Whoever trains beside whom then."""
+    """From the first or the second state of the first run's own heads; whoever trains beside whom then."""
     store, runs = alone.again(tmp_path)
-    struck_at = int(part * alone.num_events[0])
-    assert trainers.attempt(runs, struck_at, signal.SIGTERM)["exit"] == 75
+    before = len(trainers.log.read_text())
+    state = f"{runs[0].run_id}/checkpoint/resume-{generation}.pt"
+    assert trainers.attempt(runs, state, number)["exit"] == (75 if number == signal.SIGTERM else -number)
+    text = trainers.log.read_text()[before:]
+    assert "train beside these" in text
+    assert "trained beside run" not in text
     ended = trainers.attempt(runs)
     assert ended["exit"] == 0, trainers.log.read_text()
     assert_same(store, runs, alone)
