@@ -35,6 +35,8 @@ def to_html(document: Json, images: Mapping[str, Json] | None = None) -> str:
     lines = view.lines_of(document)
     ranked = [line for line in lines if line.ranked]
     unranked = [line for line in lines if not line.ranked]
+    # What a control answers, class by class, tells nothing of an encoder.
+    encoded = [line for line in lines if not line.is_control]
     values, lifts = view.value_scale(document), view.lift_scale(document)
     chance = view.chance_of(document)
     leader = ranked[0] if ranked else None
@@ -61,11 +63,11 @@ def to_html(document: Json, images: Mapping[str, Json] | None = None) -> str:
         "chance_value": chance,
         "leader": leader,
         "panels": view.panels_of(document, lines),
-        "checkpoints": view.colours_of(document),
+        "checkpoints": {line.checkpoint: line.colour for line in encoded},
         "truth": view.truth_of(document),
-        "bars": view.bars_of(document, lines),
-        "matrices": view.matrices_of(document, lines),
-        "scores": view.class_scores_of(document, lines),
+        "bars": view.bars_of(document, encoded),
+        "matrices": view.matrices_of(document, encoded),
+        "scores": view.class_scores_of(document, encoded),
         "curves": charts.curve_panels(document, lines),
         "curve_scale": charts.curve_scale(document),
         "calibrations": charts.calibration_panels(document, lines),
