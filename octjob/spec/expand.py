@@ -7,13 +7,14 @@ from pathlib import Path
 
 from octjob.errors import SpecError
 from octjob.spec.accelerator import parse_accelerator
+from octjob.spec.compute import Compute
 from octjob.spec.configs import Expansion, NamedConfig
 from octjob.spec.controls import NO_CHECKPOINT, control_configs
 from octjob.spec.places import absolute_uri, located
 from octjob.spec.run import Run, make_run_id
 from octjob.spec.seeding import seeding, seeding_notes
 from octjob.spec.show import elided, shown
-from octjob.spec.sweep import CONTROL, Checkpoint, Compute, ControlName, Sweep
+from octjob.spec.sweep import CONTROL, Checkpoint, ControlName, Sweep
 from octjob.spec.unique import MAX_RUN_ID, PlannedRun, check_unique
 from octjob.spec.uri import join_uri
 from octjob.spec.validate import validate

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from octjob.spec.experiment import Experiment
+from octjob.spec.protocol import Evaluate
 from octjob.spec.run import Run
-from octjob.spec.sweep import Evaluate
 
 NUM_SEEDS = 5
 ONE_MODEL = (

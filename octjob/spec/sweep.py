@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 
+from octjob.spec.compute import Compute
 from octjob.spec.experiment import MAX_LENGTH, Count, Section, Seed, Size3, _as_tuple
 from octjob.spec.names import check_name
+from octjob.spec.protocol import MAX_FOLDS, Evaluate, refuse_one_fold
 
 
 class Checkpoint(Section):
@@ -53,253 +54,9 @@ class Pair(Section):
 
 Pairs = Annotated[tuple[Pair, ...], Field(max_length=200), BeforeValidator(_as_tuple)]
 
-MAX_FOLDS = 1000
-
 # What a control's run has in place of a checkpoint's name; a checkpoint is not called so where there are controls.
 CONTROL = "control"
 ControlName = Literal["prior", "clinical", "site_device"]
-
-# Secrets whose keys need not be listed: what octjob itself reads, under the names its documentation uses.
-KNOWN_SECRETS = {
-    "octjob-b2": ("B2_APPLICATION_KEY_ID", "B2_APPLICATION_KEY"),
-    "octjob-wandb": ("WANDB_API_KEY",),
-}
-_KUBERNETES_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?")
-_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD")
-_FROM_THE_CLUSTER = re.compile(r"(TPU|MEGASCALE|JOB_COMPLETION)_.*")
-
-
-def _secret_keys(value: Any) -> Any:
-    """A list of well-known Secrets as the mapping it stands for; lists of keys as tuples."""
-    if isinstance(value, list | tuple) and all(isinstance(name, str) for name in value):
-        unknown = [name for name in value if name not in KNOWN_SECRETS]
-        if unknown:
-            raise ValueError(
-                f"which keys of Secret {unknown[0]} are needed is not known:"
-                f" write secrets: {{{unknown[0]}: [KEY, ...]}}"
-            )
-        return {name: KNOWN_SECRETS[name] for name in value}
-    if isinstance(value, Mapping):
-        return {name: _as_tuple(keys) for name, keys in value.items()}
-    return value
-
-
-def _looks_secret(name: str) -> bool:
-    return any(part.removesuffix("S").endswith(_SECRET_WORDS) for part in name.upper().split("_"))
-
-
-# Kubernetes' quantities of whole bytes; no `m`, which is a thousandth of one.
-_MEMORY = re.compile(r"[1-9]\d{0,14}([KMGTPE]i|[kMGTPE])?")
-
-
-def _named(value: str) -> str:
-    if not _KUBERNETES_NAME.fullmatch(value):
-        raise ValueError(f"{value!r} is no name of a Kubernetes object: at most 63 of a-z, 0-9, - and .")
-    return value
-
-
-def _amount(value: str) -> str:
-    if not _MEMORY.fullmatch(value):
-        raise ValueError(f"{value!r} is no amount of memory; write it like 300Gi")
-    return value
-
-
-class Prepare(Section):
-    """kubernetes: the pods without chips in which `octjob prepare` makes preprocessed volumes."""
-
-    pods: Count = Field(
-        16, le=10_000, description="Into so many parts the volumes are divided, a pod for each."
-    )
-    cpu: Count = Field(
-        4, le=1024, description="Cores of each pod; as many volumes are read and decoded at a time."
-    )
-    memory: str = Field("16Gi", description="Memory that each pod asks for and may not exceed.")
-    queue: str | None = Field(
-        None,
-        description="Kueue LocalQueue that covers `cpu` and `memory`; without it the pods start at once.",
-    )
-    spot: bool = Field(False, description="Run on Spot nodes: a pod that is taken goes on where it was.")
-    node_selector: dict[str, str] = Field(default_factory=dict, description="Labels of the nodes to use.")
-
-    @field_validator("queue")
-    @classmethod
-    def _kubernetes_name(cls, value: str | None) -> str | None:
-        return value if value is None else _named(value)
-
-    @field_validator("memory")
-    @classmethod
-    def _amount_of_memory(cls, value: str) -> str:
-        return _amount(value)
-
-
-class Compute(Section):
-    """Where runs are carried out. It changes a result by rounding at most, and by what dropout draws."""
-
-    target: Literal["local", "kubernetes"] = "local"
-    concurrency: Count | None = Field(
-        None, le=1024, description="local: runs at a time; default one per core, at most 8."
-    )
-    bundle: Count | None = Field(
-        None,
-        le=1024,
-        description="local: up to so many probes of one encoder share a process: it is started, and checkpoint, "
-        "cohort and features are read, once for all, and heads of a grid train together. Default: as many as leave "
-        "no process idle, at most 100; 1 for a process each.",
-    )
-    accelerator: str | None = Field(
-        None, description="kubernetes: slice by name or topology, e.g. v4-32 or v4:2x2x4."
-    )
-    machine_type: str | None = Field(
-        None, description="kubernetes: only where the accelerator leaves it open, e.g. ct6e-standard-8t."
-    )
-    queue: str | None = Field(
-        None, description="kubernetes: Kueue LocalQueue; without it runs start at once."
-    )
-    priority: str | None = Field(None, description="kubernetes: Kueue WorkloadPriorityClass; needs `queue`.")
-    memory: str | None = Field(
-        None,
-        description="kubernetes: host memory that each pod asks for and may not exceed, e.g. 300Gi; default none "
-        "asked for. The queue must cover the resource `memory`.",
-    )
-    spot: bool = Field(False, description="kubernetes: run on Spot node pools.")
-    reservation: str | None = Field(
-        None, description="kubernetes: run on this reservation, <name> or <project>/<name>."
-    )
-    image: str | None = Field(
-        None, description="kubernetes: container image, best by digest (name@sha256:...)."
-    )
-    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = Field(
-        "IfNotPresent", description="kubernetes: when nodes pull the image."
-    )
-    namespace: str | None = Field(None, description="kubernetes: default the kubeconfig context's.")
-    service_account: str | None = Field(
-        None,
-        description="kubernetes: the pods' service account, which reaches the bucket; default the namespace's.",
-    )
-    secrets: Annotated[
-        dict[str, Annotated[tuple[str, ...], Field(min_length=1)]],
-        BeforeValidator(_secret_keys, json_schema_input_type=list[str] | dict[str, list[str]]),
-    ] = Field(
-        default_factory=dict,
-        description="kubernetes: Secret to the keys that become environment variables of the same name, or a list of "
-        "octjob-b2 (B2_APPLICATION_KEY_ID, B2_APPLICATION_KEY) and octjob-wandb (WANDB_API_KEY).",
-    )
-    privileged: bool = Field(
-        False,
-        description="kubernetes: run the container privileged and as root, for clusters whose TPU devices need it. "
-        "The namespace must then allow the privileged Pod Security level.",
-    )
-    max_restarts: int = Field(
-        3,
-        ge=0,
-        le=1000,
-        description="Restarts of a run after failures; interruptions and lost nodes do not count.",
-    )
-    max_runtime_hours: float = Field(
-        72.0,
-        gt=0,
-        le=10_000,
-        description="kubernetes: stop a run that has been running this long, restarts included; needs `queue`.",
-    )
-    ttl_seconds_after_finished: int | None = Field(
-        604800,
-        ge=0,
-        le=2**31 - 1,
-        description="kubernetes: delete a finished run's objects after this; null keeps them.",
-    )
-    prepare: Prepare = Prepare()
-    env: dict[str, str] = Field(
-        default_factory=dict, description="Environment variables of every run; no credentials: see `secrets`."
-    )
-
-    @field_validator("queue", "priority", "namespace", "service_account")
-    @classmethod
-    def _kubernetes_name(cls, value: str | None) -> str | None:
-        return value if value is None else _named(value)
-
-    @field_validator("memory")
-    @classmethod
-    def _amount_of_memory(cls, value: str | None) -> str | None:
-        return value if value is None else _amount(value)
-
-    @field_validator("image", "reservation")
-    @classmethod
-    def _one_word(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"\S+", value):
-            raise ValueError(f"expected one word without spaces, got {value!r}")
-        return value
-
-    @field_validator("secrets")
-    @classmethod
-    def _secret_names(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-        seen: dict[str, str] = {}
-        for secret, keys in value.items():
-            if not _KUBERNETES_NAME.fullmatch(secret):
-                raise ValueError(f"{secret!r} is no name of a Secret: at most 63 of a-z, 0-9, - and .")
-            for key in keys:
-                if not _ENV_NAME.fullmatch(key):
-                    raise ValueError(f"key {key!r} of {secret} cannot be an environment variable")
-                if key in seen:
-                    raise ValueError(f"key {key} is wanted twice, from {seen[key]} and from {secret}")
-                seen[key] = secret
-        return value
-
-    @field_validator("env")
-    @classmethod
-    def _plain_env(cls, value: dict[str, str]) -> dict[str, str]:
-        for name in value:
-            if not _ENV_NAME.fullmatch(name):
-                raise ValueError(f"{name!r} cannot be an environment variable")
-            if _FROM_THE_CLUSTER.fullmatch(name):
-                raise ValueError(f"{name} is set by the cluster; a value set here would disagree with it")
-            if _looks_secret(name):
-                raise ValueError(
-                    f"{name} looks like a credential, and what stands here can be read by everyone who sees the"
-                    f" sweep or the cluster: put it into a Secret and write secrets: {{<secret>: [{name}]}},"
-                    " or set it in the shell for --target local"
-                )
-        return value
-
-    @model_validator(mode="after")
-    def _one_source_each(self) -> Compute:
-        for secret, keys in self.secrets.items():
-            for key in keys:
-                if key in self.env:
-                    raise ValueError(f"{key} is set in env and wanted from Secret {secret}")
-        return self
-
-
-def _refuse_one_fold(value: int) -> int:
-    if value == 1:
-        raise ValueError("one fold leaves nothing to train on; write 2 or more, or leave it out")
-    return value
-
-
-class Evaluate(Section):
-    """Who is trained on and who is scored, the same for every run of the sweep."""
-
-    protocol: Literal["split", "folds"] = Field(
-        "split",
-        description="`split`: train on the data set's split train, score val. `folds`: deal the people "
-        "of train and val to folds, even by class and site; each is scored by what was trained on the others.",
-    )
-    folds: Annotated[int, Field(ge=1, le=MAX_FOLDS), AfterValidator(_refuse_one_fold)] = Field(
-        5, description="folds: so many in each repeat."
-    )
-    repeats: Count = Field(
-        5, le=MAX_LENGTH, description="folds: deal so many times, each participant scored once in each."
-    )
-    fold_seed: Seed = Field(
-        0, description="folds: decides who is in which fold, whatever the training seeds."
-    )
-
-    @model_validator(mode="after")
-    def _no_key_without_effect(self) -> Evaluate:
-        idle = [key for key in ("folds", "repeats", "fold_seed") if key in self.model_fields_set]
-        if self.protocol == "split" and idle:
-            raise ValueError(f"{idle[0]} has no effect under protocol split; write protocol: folds beside it")
-        return self
 
 
 class Sweep(Section):
@@ -323,7 +80,7 @@ class Sweep(Section):
         "or SGD, one otherwise, and one for each repeat of folds.",
     )
     evaluate: Evaluate = Evaluate()
-    folds: Annotated[int, Field(ge=0, le=MAX_FOLDS), AfterValidator(_refuse_one_fold)] = Field(
+    folds: Annotated[int, Field(ge=0, le=MAX_FOLDS), AfterValidator(refuse_one_fold)] = Field(
         0, description="N is short for evaluate: {protocol: folds, folds: N, repeats: 1}."
     )
     baseline: str | None = Field(None, description="Checkpoint that the others are compared with.")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from octjob.spec.compute import Compute
 from octjob.spec.experiment import Experiment
 from octjob.spec.run import Run
-from octjob.spec.sweep import Checkpoint, Compute
+from octjob.spec.sweep import Checkpoint
 from octjob.targets.kubernetes.documents.manifest import render_jobset
 from octjob.targets.kubernetes.documents.settings import Settings, resolve_settings
 

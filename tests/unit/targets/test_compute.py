@@ -10,8 +10,9 @@ import pytest
 from doubles.cluster_runs import IMAGE, make_run, make_settings
 
 from octjob.errors import SpecError
+from octjob.spec.compute import Compute
 from octjob.spec.experiment import Experiment
-from octjob.spec.sweep import Compute, Sweep
+from octjob.spec.sweep import Sweep
 from octjob.spec.validate import validate
 from octjob.spec.yaml import loads
 from octjob.targets.kubernetes.documents.settings import resolve_settings, warnings

@@ -16,7 +16,7 @@ from typing import Any
 
 from octjob.errors import SpecError
 from octjob.records.preparation import Preparation
-from octjob.spec.sweep import Compute
+from octjob.spec.compute import Compute
 from octjob.targets.kubernetes import gke, kueue
 from octjob.targets.kubernetes.documents.manifest import GRACE_PERIOD_S, OUTPUT, Manifest
 from octjob.targets.kubernetes.documents.names import dns_label, label_value

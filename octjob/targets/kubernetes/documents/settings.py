@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from octjob.env import DEVICE, SET_BY_MANIFEST
 from octjob.errors import SpecError
 from octjob.spec.accelerator import Slice, parse_accelerator
+from octjob.spec.compute import Compute
 from octjob.spec.expand import Plan
-from octjob.spec.sweep import Compute
 from octjob.spec.yaml import Document
 from octjob.targets.kubernetes import gke
 
