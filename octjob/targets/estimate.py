@@ -126,7 +126,7 @@ def check_fit(runs: Sequence[Run], where: Slice) -> None:
 def _estimates(runs: Sequence[Run], where: Slice) -> Iterator[tuple[Run, Estimate]]:
     """Each run's estimate, made once for all runs of a geometry and a configuration; none where it cannot be told."""
     made: dict[tuple[EncoderGeometry, int], Estimate] = {}
-    for run in (run for run in runs if run.control is None):
+    for run in (run for run in runs if run.has_encoder):
         try:
             key = (geometry_of(run.checkpoint)[0], id(run.config))
             if key not in made:
