@@ -51,7 +51,12 @@ class TargetEncoder(Section):
 class ShuffledLabels(Section):
     """Probes of each checkpoint, trained on labels that were dealt anew among a site's participants."""
 
-    shuffles: int = Field(LEAST_SHUFFLES, ge=LEAST_SHUFFLES, le=MAX_LENGTH)
+    shuffles: int = Field(
+        LEAST_SHUFFLES,
+        ge=LEAST_SHUFFLES,
+        le=MAX_LENGTH,
+        description="So many, from 0 on, each with its own heads.",
+    )
     checkpoints: Patterns = Field(("*",), description="Patterns of names.")
     configs: Patterns | None = Field(
         None, description="Patterns of names of probe configurations; default the sweep's first probe alone."

@@ -124,7 +124,9 @@ class ControlExpansion:
     def _target_encoder(self) -> Iterator[ControlRun]:
         options = self.sweep.control_options.target_encoder
         assert options is not None
-        wanted = self._matching(options.checkpoints, list(self.checkpoints), "target_encoder", "checkpoint")
+        wanted = self._matching(
+            options.checkpoints, list(self.checkpoints), "target_encoder", "checkpoints", "checkpoint"
+        )
         for config, name in self.pairs:
             if name in wanted:
                 checkpoint = self.checkpoints[name].model_copy(update={"other_encoder": True})
@@ -140,8 +142,12 @@ class ControlExpansion:
                 " is one",
                 "Leave it out, or add a configuration with model.freeze_encoder: true.",
             )
-        configs = self._matching(options.configs or probes[:1], probes, "shuffled_labels", "config")
-        names = self._matching(options.checkpoints, list(self.checkpoints), "shuffled_labels", "checkpoint")
+        configs = self._matching(
+            options.configs or probes[:1], probes, "shuffled_labels", "configs", "probe config"
+        )
+        names = self._matching(
+            options.checkpoints, list(self.checkpoints), "shuffled_labels", "checkpoints", "checkpoint"
+        )
         for config, name in self.pairs:
             if name in names and config.name in configs:
                 yield ControlRun(
@@ -153,16 +159,16 @@ class ControlExpansion:
                 )
 
     def _matching(
-        self, patterns: Sequence[str], names: Sequence[str], control: ControlName, what: str
+        self, patterns: Sequence[str], names: Sequence[str], control: ControlName, key: str, what: str
     ) -> set[str]:
         """The names that some pattern matches. Raises `SpecError` for a pattern that matches none."""
         found: set[str] = set()
         for index, pattern in enumerate(patterns):
             matched = fnmatch.filter(names, pattern)
             if not matched:
-                where = self.document.mark(("controls", control, f"{what}s", index))
+                where = self.document.mark(("controls", control, key, index))
                 raise SpecError(
-                    f"{where}: controls.{control}.{what}s: no {what} matches {shown(pattern)}",
+                    f"{where}: controls.{control}.{key}: no {what} matches {shown(pattern)}",
                     f"There are {elided(', '.join(names), 300)}.",
                 )
             found.update(matched)

@@ -143,7 +143,8 @@ def _estimates(runs: Sequence[Run], where: Slice) -> Iterator[tuple[Run, Estimat
 def parts_notes(runs: Sequence[Run], where: Slice) -> list[str]:
     """A line for each checkpoint and configuration that fits because its batches are taken in parts."""
     notes: dict[str, None] = {}
-    for _, found in _estimates(runs, where):
+    # A control's is that of the run whose configuration it has.
+    for _, found in _estimates([run for run in runs if run.control is None], where):
         if text := told_parts(found):
             notes[text] = None
     return list(notes)

@@ -39,8 +39,8 @@ _LEAST_VARIANCE = 1e-10
 
 def downsampled(x_DHW: Float32) -> Float32:
     """(F,) the means over the boxes of `GRID`."""
-    x_dhw = F.adaptive_avg_pool3d(torch.from_numpy(x_DHW)[None], GRID)
-    return x_dhw.flatten().numpy().copy()
+    x_dhw = F.adaptive_avg_pool3d(torch.tensor(x_DHW)[None], GRID)
+    return x_dhw.flatten().numpy()
 
 
 class PixelPcaTrainer:

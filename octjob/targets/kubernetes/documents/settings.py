@@ -100,7 +100,7 @@ def warnings(plan: Plan, settings: Settings) -> list[str]:
         found.append("compute.bundle: has no effect here: each run has pods of its own")
     places = {"output": plan.output, "cache": plan.cache}
     for run in plan.runs:
-        if run.has_encoder:
+        if run.control is None:
             places[f"checkpoint {run.checkpoint_name}"] = run.checkpoint.uri
         places["data.source"] = run.config.data.source or ""
     local = [what for what, uri in places.items() if uri.startswith("file://")]
