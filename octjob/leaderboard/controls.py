@@ -17,6 +17,18 @@ from octjob.leaderboard.headline import Headline, Part, told, value_text
 from octjob.leaderboard.outcome import EvaluationRecord, Outcome, Scored
 from octjob.leaderboard.ranking import comparable_groups
 from octjob.leaderboard.rows import Row, make_row
+from octjob.spec.control_options import BLIND, ControlName
+
+# What each is made of.
+_MADE: dict[ControlName, str] = {
+    "prior": "the class shares of the training participants",
+    "clinical": "logistic regression on age",
+    "site_device": "logistic regression on site, device, region and age",
+    "pixel_pca": "logistic regression on principal components of downsampled volumes",
+    "random_init": "the architecture with fresh weights",
+    "target_encoder": "the other encoder of the checkpoint's file",
+    "shuffled_labels": "trained on labels dealt anew among each site's participants",
+}
 
 
 def scored_with(control: Outcome, run: Scored, class_names: Sequence[str]) -> Outcome:
@@ -83,16 +95,17 @@ def _with_lead(row: Row, found: Mapping[str, Lead], members: Sequence[str]) -> R
 
 
 def with_controls(said: Headline, rows: Sequence[Row], metric: str) -> Headline:
-    """The headline, and which control, the best, the leader is not ahead of; or where no run has a signal, the best
-    that is above chance.
+    """The headline, and which control that sees no image, the best, the leader is not ahead of; or where no run has a
+    signal, the best that is above chance.
 
     rows: of all, those of controls with the leader's lead over them.
     """
     leader = next((row for row in rows if row.run_id == said.leader), None)
+    blind = [row for row in rows if row.verdict == "control" and row.control in BLIND]
     if leader is None:
-        near = [row for row in rows if row.verdict == "control" and _above_chance(row, metric)]
+        near = [row for row in blind if _above_chance(row, metric)]
     else:
-        near = [row for row in rows if row.verdict == "control" and row.vs_leader and row.vs_leader.tied]
+        near = [row for row in blind if row.vs_leader and row.vs_leader.tied]
     if not near or said.certainty == "no result":
         return said
     best = max(near, key=lambda row: row.value(metric) or 0.0)
@@ -119,8 +132,10 @@ def footnote(controls: Sequence[Row]) -> list[str]:
     """How the controls were made; none without them."""
     if not controls:
         return []
+    there = {row.control for row in controls}
+    blind = "looks at no volume; " if there <= set(BLIND) else ""
+    said = "".join(f" {name}: {text}." for name, text in _MADE.items() if name in there)
     return [
-        "control: looks at no volume; trained in the runs' splits or folds, and scored on whom the ranked runs"
-        " scored. prior: the class shares of the training participants. clinical: logistic regression on age."
-        " site_device: on site, device, region and age. A control has no rank, and no run's numbers depend on it."
+        f"control: {blind}trained in the runs' splits or folds, and scored on whom the ranked runs scored.{said} A"
+        " control has no rank, and no run's numbers depend on it."
     ]
