@@ -27,14 +27,16 @@ IS_WHAT = {
     "pixel_pca": "has no encoder",
 }
 BLIND = tuple(name for name, what in IS_WHAT.items() if what == "sees no image")
+# What each is made of.
 _MADE = {
-    "prior": "prior: the class shares of the training participants",
-    "clinical": "clinical: logistic regression on age",
-    "site_device": "site_device: logistic regression on site, device, region and age",
-    "pixel_pca": "pixel_pca: on principal components of the voxels",
-    "random_init": "random_init: the same architecture freshly initialised; mean and, in brackets, range",
-    "target_encoder": "target_encoder: the target encoder of the checkpoint's file",
-    "shuffled_labels": "shuffled_labels: trained on shuffled labels; in brackets 2.5 to 97.5 % of the shuffles",
+    "prior": "the class shares of the training participants",
+    "clinical": "logistic regression on age",
+    "site_device": "logistic regression on site, device, region and age",
+    "pixel_pca": "logistic regression on principal components of downsampled volumes",
+    "random_init": "the architecture with fresh weights; mean and, in brackets, range over initialisations",
+    "target_encoder": "the other encoder of the checkpoint's file",
+    "shuffled_labels": "trained on labels dealt anew among each site's participants; mean and, in brackets, 2.5 to"
+    " 97.5 % of the shuffles",
 }
 _WORDS = dict(enumerate(("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"), 2))
 
@@ -169,16 +171,16 @@ def _above_chance(row: Row, metric: str) -> bool:
 
 def footnotes_of(controls: Sequence[Row], metric: str) -> list[str]:
     """How the controls were made, and what they are for; none without them."""
-    kinds = {row.control for row in controls}
+    there = {row.control for row in controls}
     lines = []
     if controls:
-        seeing = "; ".join(text for kind, text in _MADE.items() if kind in kinds)
+        blind = "looks at no volume; " if there <= set(BLIND) else ""
+        said = "".join(f" {name}: {text}." for name, text in _MADE.items() if name in there)
         lines.append(
-            ("control: looks at no volume; trained" if kinds <= set(BLIND) else "control: trained")
-            + " in the runs' splits or folds, and scored on whom the ranked runs scored. "
-            + f"{seeing}. A control has no rank, and no run's numbers depend on it."
+            f"control: {blind}trained in the runs' splits or folds, and scored on whom the ranked runs scored.{said}"
+            " A control has no rank, and no run's rank or metrics depend on it."
         )
-    if "random_init" in kinds:
+    if "random_init" in there:
         lines.append(
             f"lift: {metric} minus its mean over untrained encoders of the same architecture under the same"
             " configuration; participants and initialisations are both drawn, and the checkpoint counts as one more"
