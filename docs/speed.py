@@ -32,6 +32,7 @@ These take longer, or need a control plane; their figures stand in the changelog
 | --- | --- |
 | `benchmarks.kubernetes_scale` | 1,000 runs beside `kubectl apply` (`make programs` first) |
 | `benchmarks.shared_encoding` | what several runs gain by encoding together |
+| `benchmarks.lift` | false lifts, coverage and power of the lift over untrained encoders |
 | `benchmarks.verdicts` | error rates of verdicts, ranks and intervals, by simulation |
 | `benchmarks.resampled_t` | the corrected resampled t-test under the null |
 | `benchmarks.early_stopping_metric` | which metric early stopping should watch |
