@@ -19,8 +19,9 @@ from octjob.spec.yaml import Document
 CONTROL = "control"
 # What run and record have in a checkpoint's place; there is no file behind it.
 NO_CHECKPOINT = Checkpoint(uri="")
-# What volumes are resized to where neither a configuration nor a checkpoint says it: the original's (D, H, W).
-_ORIGINAL_SIZE: Size3 = (64, 384, 384)
+# What volumes (D, H, W) are resized to where neither a configuration nor the sweep says it: a few voxels for each that
+# PCA takes, as the sizes that files say are not known here.
+_SIZE: Size3 = (32, 96, 96)
 # Of `data`, what decides who takes part with which volumes, and what one scored sample is.
 _SELECTION = (
     *("source", "sites", "devices", "regions", "laterality", "volumes", "include_radial"),
@@ -100,7 +101,7 @@ class ControlExpansion:
     def _sized(self, config: Experiment) -> Checkpoint:
         """No checkpoint, but the size of the volumes that the encoders get, so that caches of volumes serve both."""
         first = next(iter(self.checkpoints.values()))
-        size = config.data.augment.resize or first.volume_size or _ORIGINAL_SIZE
+        size = config.data.augment.resize or first.volume_size or _SIZE
         return NO_CHECKPOINT.model_copy(update={"volume_size": size})
 
     def _random_init(self) -> Iterator[ControlRun]:
