@@ -233,8 +233,8 @@ def main() -> None:
         "--batches",
         type=int,
         nargs="+",
-        default=[8, 32, 1000],
-        help="default 8, octjob's own, 32, and all at once",
+        default=[8, 32, 128, 1000],
+        help="default 8, octjob's own; 32; 128, as DINOv2's linear probes; and all at once",
     )
     args = parser.parse_args()
     torch.set_num_threads(1)

@@ -76,8 +76,8 @@ def measure(
 ) -> tuple[list[Figure], str]:
     """octjob's reading between two of the least that there is to do, then plain reads; and what took the cores."""
     link = connections * rate
-    # Some twelve seconds of each, were the link all; plain reads take longer.
-    total = max(6, min(128, round(12 * link / size_mb)))
+    # Some eight seconds of each, were the link all; plain reads take longer.
+    total = max(6, min(96, round(8 * link / size_mb)))
     decoding = reader("decode", url, connections, 24, folder)["rate"] * size_mb
     floors = [reader("floor", url, connections, total, folder)]
     before_s = _server_cpu_s()

@@ -18,15 +18,10 @@ from octjob.leaderboard.headline import Headline, Part, told, told_lift, value_t
 from octjob.leaderboard.outcome import EvaluationRecord, Outcome, Scored
 from octjob.leaderboard.ranking import comparable_groups
 from octjob.leaderboard.rows import SIGNIFICANT, Row, make_row
+from octjob.spec.control_options import BLIND
 
 # What a checkpoint must be better than, and why. The others speak of the runs, not against them.
-IS_WHAT = {
-    "prior": "sees no image",
-    "clinical": "sees no image",
-    "site_device": "sees no image",
-    "pixel_pca": "has no encoder",
-}
-BLIND = tuple(name for name, what in IS_WHAT.items() if what == "sees no image")
+IS_WHAT: dict[str, str] = {**{name: "sees no image" for name in BLIND}, "pixel_pca": "has no encoder"}
 # What each is made of.
 _MADE = {
     "prior": "the class shares of the training participants",
