@@ -21,7 +21,7 @@ NUM_INITIALISATIONS = 5
 
 
 def swept(folder: Path, class_effect: float) -> Leaderboard:
-    """A checkpoint, five untrained encoders and the controls on synthetic eyes of this class effect."""
+    """A checkpoint, five untrained encoders and a control on synthetic eyes of this class effect."""
     recipe = SynthesisRecipe(
         seed=7,
         participants={"train": (10, 10, 10, 10), "val": (10, 10, 10, 10)},
@@ -40,7 +40,7 @@ def swept(folder: Path, class_effect: float) -> Leaderboard:
         folder,
         {"logistic": {"train.optimizer": "LBFGS", "train.standardize": True}},
         checkpoints={name: {"uri": f"{folder}/{name}.pt", "num_heads": 2} for name in names},
-        controls=["prior", "clinical", "site_device"],
+        controls=["site_device"],
     )
     store, plan = submitted(path)
     for run in plan.runs:
