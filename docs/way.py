@@ -33,8 +33,8 @@ class Row:
 
 
 _ROW = re.compile(
-    r"^ *(?P<rank>[\d-]+)  (?P<checkpoint>\S+(?: \(\d+\))?) +(?P<config>\S+)  .*?  (?P<state>ok|control|no signal|collapsed) +"
-    r"(?P<value>\d\.\d+) \[(?P<low>[\d.]+), (?P<high>[\d.]+)\]",
+    r"^ *(?P<rank>[\d-]+)  (?P<checkpoint>\S+(?: \(\d+\))?) +(?P<config>\S+)  .*?  "
+    r"(?P<state>ok|control|no signal|collapsed) +(?P<value>\d\.\d+) \[(?P<low>[\d.]+), (?P<high>[\d.]+)\]",
     re.MULTILINE,
 )
 

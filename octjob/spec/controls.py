@@ -19,8 +19,8 @@ from octjob.spec.yaml import Document
 CONTROL = "control"
 # What run and record have in a checkpoint's place; there is no file behind it.
 NO_CHECKPOINT = Checkpoint(uri="")
-# What volumes (D, H, W) are resized to where neither a configuration nor the sweep says it: a few voxels for each that
-# PCA takes, as the sizes that files say are not known here.
+# What volumes (D, H, W) are resized to where neither a configuration nor the sweep says it: a few voxels for each
+# that PCA takes. The sizes that files say are not known here.
 _SIZE: Size3 = (32, 96, 96)
 # Of `data`, what decides who takes part with which volumes, and what one scored sample is.
 _SELECTION = (
