@@ -22,15 +22,14 @@ from octjob.features.encoding import Encoding
 from octjob.features.memory import FeatureMemory
 from octjob.features.work import Others, in_step
 from octjob.models.arrange import Arrangement, arrange
-from octjob.models.checkpoint import LoadedEncoder, read_checkpoint
+from octjob.models.checkpoint import LoadedEncoder
+from octjob.run.encoders import read_encoder
 from octjob.run.shared import Shared
 from octjob.runtime.base import Runtime
 from octjob.spec.experiment import OPEN_TEST_HINT, Experiment
 from octjob.spec.run import Run
 from octjob.storage.base import ObjectStore
-from octjob.storage.copy import local_copy
 from octjob.storage.open import open_store
-from octjob.storage.temporary import temporary_folder
 from octjob.tick import Tick
 from octjob.train.source import VolumeSource
 from octjob.train.trainers import Inputs
@@ -46,7 +45,7 @@ def load_encoder(run: Run, shared: Shared, tick: Tick) -> LoadedEncoder:
     """The run's encoder, checked against its config; read only where no earlier run of the process left it.
 
     Raises `DataError` where the file is not the one asked for, or does not fit `model.emb_dim` or
-    `data.augment.resize`.
+    `data.augment.resize`, `SpecError` where a backbone that stays frozen is to be fine-tuned.
     """
     uri = run.checkpoint.uri
     loaded = shared.encoder(run, lambda: _read_encoder(run, tick))
@@ -58,19 +57,26 @@ def load_encoder(run: Run, shared: Shared, tick: Tick) -> LoadedEncoder:
         )
     _check_fit("model.emb_dim", run.config.model.emb_dim, report.geometry.embed_dim, uri)
     _check_fit("data.augment.resize", run.config.data.augment.resize, report.geometry.volume_size, uri)
+    if run.config.mode == "finetune" and report.backbone is not None and not report.backbone.trainable:
+        raise SpecError(
+            f"run {run.run_id}: mode finetune, but backbone {report.backbone.name} of {report.backbone.distribution}"
+            " can only be used frozen: it is no torch module with parameters",
+            "Set model.freeze_encoder: true in its config.",
+        )
     return loaded
 
 
 def _read_encoder(run: Run, tick: Tick) -> LoadedEncoder:
-    uri = run.checkpoint.uri
-    with temporary_folder() as workdir:
-        return read_checkpoint(
-            local_copy(uri, workdir, tick),
-            encoder=run.config.model.encoder,
-            uri=uri,
-            volume_size=run.checkpoint.volume_size,
-            num_heads=run.checkpoint.num_heads,
-        )
+    checkpoint = run.checkpoint
+    return read_encoder(
+        checkpoint.uri,
+        encoder=run.config.model.encoder,
+        volume_size=checkpoint.volume_size,
+        num_heads=checkpoint.num_heads,
+        backbone=checkpoint.backbone,
+        options=checkpoint.options,
+        tick=tick,
+    )
 
 
 def arrange_encoder(run: Run, loaded: LoadedEncoder, runtime: Runtime) -> Arrangement:

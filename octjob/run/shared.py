@@ -39,7 +39,11 @@ class Shared:
     def encoder(self, run: Run, load: Callable[[], LoadedEncoder]) -> LoadedEncoder:
         """The run's encoder; `load` is called where it is not the last one that was asked for."""
         version = _version(run.checkpoint.uri)
-        identity = (version, run.checkpoint.volume_size, run.checkpoint.num_heads, run.config.model.encoder)
+        told = (run.checkpoint.backbone, json.dumps(run.checkpoint.options, sort_keys=True))
+        identity = (
+            *(version, run.checkpoint.volume_size, run.checkpoint.num_heads, run.config.model.encoder),
+            *told,
+        )
         if version is not None and self._encoder is not None and self._encoder[0] == identity:
             return self._encoder[1]
         self._encoder = None
@@ -63,10 +67,15 @@ class Shared:
 
 
 def _version(uri: str) -> Hashable:
-    """URI, version and size of an object; None where it is not there, which whoever reads it will say better."""
-    root, key = split_uri(uri)
-    try:
-        info = open_store(root).head(key)
-    except ObjectNotFoundError:
+    """URI, version and size of an object, or of all in a folder; None where nothing is there, which whoever reads it
+    will say better, and for what a hub has."""
+    if uri.startswith("hf://"):
         return None
+    root, key = split_uri(uri)
+    store = open_store(root)
+    try:
+        info = store.head(key)
+    except ObjectNotFoundError:
+        below = tuple((one.key, one.version, one.size) for one in store.list(f"{key}/"))
+        return (uri, below) if below else None
     return uri, info.version, info.size

@@ -92,11 +92,14 @@ def run_identity(run: Run) -> dict[str, Any]:
         data["data"].pop("shared_cache", None)
     # Runs that are none keep the ids that they had before there were controls.
     control = {} if run.control is None else {"control": run.control}
+    # Whom the checkpoint saw in pretraining describes a result, and changes none.
+    idle = {"pretraining_participants"}
+    # Runs of octjob's own encoder keep the ids that they had before there were backbones.
+    idle |= {"backbone", "options"} if run.checkpoint.backbone is None else set()
     return {
         **control,
         "result_version": run.result_version,
-        # Whom the checkpoint saw in pretraining describes a result, and changes none.
-        "checkpoint": run.checkpoint.model_dump(mode="json", exclude={"pretraining_participants"}),
+        "checkpoint": run.checkpoint.model_dump(mode="json", exclude=idle),
         "config": data,
         "passes": run.passes,
         "folds": run.folds,
