@@ -22,14 +22,16 @@ from octjob.features.encoding import Encoding
 from octjob.features.memory import FeatureMemory
 from octjob.features.work import Others, in_step
 from octjob.models.arrange import Arrangement, arrange
-from octjob.models.checkpoint import LoadedEncoder
-from octjob.run.encoders import read_encoder
+from octjob.models.backbones.reading import read_backbone
+from octjob.models.checkpoint import LoadedEncoder, read_checkpoint
 from octjob.run.shared import Shared
 from octjob.runtime.base import Runtime
 from octjob.spec.experiment import OPEN_TEST_HINT, Experiment
 from octjob.spec.run import Run
 from octjob.storage.base import ObjectStore
+from octjob.storage.copy import local_copy, local_tree
 from octjob.storage.open import open_store
+from octjob.storage.temporary import temporary_folder
 from octjob.tick import Tick
 from octjob.train.source import VolumeSource
 from octjob.train.trainers import Inputs
@@ -67,16 +69,18 @@ def load_encoder(run: Run, shared: Shared, tick: Tick) -> LoadedEncoder:
 
 
 def _read_encoder(run: Run, tick: Tick) -> LoadedEncoder:
-    checkpoint = run.checkpoint
-    return read_encoder(
-        checkpoint.uri,
-        encoder=run.config.model.encoder,
-        volume_size=checkpoint.volume_size,
-        num_heads=checkpoint.num_heads,
-        backbone=checkpoint.backbone,
-        options=checkpoint.options,
-        tick=tick,
-    )
+    uri = run.checkpoint.uri
+    with temporary_folder() as workdir:
+        if (backbone := run.checkpoint.backbone) is not None:
+            path = local_tree(uri, workdir, tick)
+            return read_backbone(backbone, path, uri=uri, options=run.checkpoint.options)
+        return read_checkpoint(
+            local_copy(uri, workdir, tick),
+            encoder=run.config.model.encoder,
+            uri=uri,
+            volume_size=run.checkpoint.volume_size,
+            num_heads=run.checkpoint.num_heads,
+        )
 
 
 def arrange_encoder(run: Run, loaded: LoadedEncoder, runtime: Runtime) -> Arrangement:

@@ -39,10 +39,10 @@ class Shared:
     def encoder(self, run: Run, load: Callable[[], LoadedEncoder]) -> LoadedEncoder:
         """The run's encoder; `load` is called where it is not the last one that was asked for."""
         version = _version(run.checkpoint.uri)
-        told = (run.checkpoint.backbone, json.dumps(run.checkpoint.options, sort_keys=True))
+        options = json.dumps(run.checkpoint.options, sort_keys=True)
         identity = (
             *(version, run.checkpoint.volume_size, run.checkpoint.num_heads, run.config.model.encoder),
-            *told,
+            *(run.checkpoint.backbone, options),
         )
         if version is not None and self._encoder is not None and self._encoder[0] == identity:
             return self._encoder[1]

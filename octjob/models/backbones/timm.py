@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ def load(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     ignore: Sequence[str] = (),
+    arguments: Mapping[str, Any] | None = None,
 ) -> Backbone:
     """A file of weights, or a folder with one and timm's own config.json.
 
@@ -56,6 +57,7 @@ def load(
     global_pool: how patches become the token of a B-scan; default the model's own.
     mean, std: of the channels; default its pretrained config's.
     ignore: beginnings of names in the file to leave alone, beside classifier and a masked autoencoder's decoder.
+    arguments: what else `timm.create_model` is given.
     """
     require_backbones("timm", "timm")
     import timm
@@ -66,7 +68,12 @@ def load(
     name = _model_name(model, folder)
     with torch.random.fork_rng(devices=[]):
         made: Any = timm.create_model(
-            name, pretrained=False, num_classes=0, img_size=image_size, global_pool=global_pool
+            name,
+            pretrained=False,
+            num_classes=0,
+            img_size=image_size,
+            global_pool=global_pool,
+            **(arguments or {}),
         ).eval()
     said: dict[str, Any] = {**made.pretrained_cfg, **(stored if isinstance(stored, dict) else {})}
     classifier = said.get("classifier") or ()
