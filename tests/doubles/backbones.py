@@ -13,7 +13,7 @@ import torch
 
 ROOT = Path(__file__).parents[2]
 PATCHES = ROOT / "tests/plugins/octjob_patches"
-TIMM_MODEL = "vit_tiny_patch16_224"
+TIMM_MODEL = "test_vit"
 TIMM: dict[str, Any] = {"model": TIMM_MODEL, "image_size": 32, "bscans": 4}
 
 

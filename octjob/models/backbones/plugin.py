@@ -61,8 +61,9 @@ class Plugin:
         self._check_options(options)
         try:
             backbone = self.load(path, **options)
-        except OctjobError:
-            raise
+        except OctjobError as error:
+            # A copy's path says nothing to whoever named the original.
+            raise type(error)(error.message.replace(str(path), uri), error.hint) from error
         except Exception as error:
             raise DataError(
                 f"{uri}: backbone {self.name} of {self.distribution} cannot load it: {_told(error)}",

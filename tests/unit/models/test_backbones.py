@@ -191,7 +191,7 @@ def test_timm_tokens_are_those_of_timm_a_bscan_each(timm: tuple[Path, Any]) -> N
                 tokens_BNE[:, number], model(picture_BCDHW[:, :, number]), atol=1e-5, rtol=1e-5
             )
     geometry = encoder.geometry
-    assert geometry == TokenGeometry((4, 32, 32), (4, 1, 1), 192)
+    assert geometry == TokenGeometry((4, 32, 32), (4, 1, 1), 64)
     # Attention goes over all B-scans, unaveraged.
     torch.testing.assert_close(pool(tokens_BNE, pooling_for("attentive", geometry), geometry), tokens_BNE)
     assert pooling_for("attentive", TokenGeometry((64, 8, 8), (64, 1, 1), 8)) == "grid-64x1x1"
@@ -229,7 +229,7 @@ def test_timm_notes_what_it_resamples_and_says_what_does_not_fit(
 ) -> None:
     path = timm[0]
     larger = read_encoder(str(path), backbone="timm", options={**TIMM, "image_size": 48})
-    assert larger.report.notes == ["timm resampled pos_embed from (1, 5, 192) to (1, 10, 192)."]
+    assert larger.report.notes == ["timm resampled pos_embed from (1, 5, 64) to (1, 10, 64)."]
     state = torch.load(path, weights_only=True)
     torch.save(state | {"dino_head.w": torch.zeros(2)}, tmp_path / "dino.pth")
     assert (
@@ -239,7 +239,7 @@ def test_timm_notes_what_it_resamples_and_says_what_does_not_fit(
         str(tmp_path / "dino.pth"), backbone="timm", options={**TIMM, "ignore": ["dino_head."]}
     )
     assert "dino_head (1 tensors)" in named.report.ignored_parts
-    wrong = refusal(DataError, path, "timm", model="vit_small_patch16_224", image_size=32)
+    wrong = refusal(DataError, path, "timm", **TIMM, arguments={"mlp_ratio": 2})
     assert "of the wrong shape" in wrong.message
     assert refusal(SpecError, path, "timm").message.startswith("options.model: backbone timm needs the name")
     unknown = refusal(SpecError, path, "timm", model="vit_tiny_patch17")
