@@ -14,10 +14,10 @@ from octjob.spec.experiment import Experiment
 from octjob.spec.places import absolute_uri, located
 from octjob.spec.show import elided, shown
 from octjob.spec.sweep import Checkpoint
+from octjob.spec.uri import HUB
 from octjob.spec.yaml import Document
 
 GROUP = "octjob.backbones"
-HUB = "hf://"
 _HUB_NAME = re.compile(r"hf://[\w.-]+/[\w.-]+(@[\w./-]+)?", re.ASCII)
 # Of octjob's own files; a backbone says itself what its weights are.
 _OWN_KEYS = ("volume_size", "num_heads")

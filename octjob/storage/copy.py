@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-from octjob.spec.uri import check_key, parse_uri, split_uri
+from octjob.spec.uri import HUB, check_key, parse_uri, split_uri
 from octjob.storage.open import download, open_store
 
 
@@ -29,7 +29,7 @@ def local_tree(uri: str, workdir: Path, progress: Callable[[int, int], None] | N
 
     `hf://org/name` is one, too; see `octjob.storage.hub`. `progress(done, total)` gets bytes.
     """
-    if uri.startswith("hf://"):
+    if uri.startswith(HUB):
         from octjob.storage.hub import hub_folder
 
         return hub_folder(uri)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from octjob.errors import AccessError, SpecError
 from octjob.extras import is_installed
+from octjob.spec.uri import HUB
 
 
 def hub_folder(uri: str) -> Path:
@@ -20,7 +21,7 @@ def hub_folder(uri: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import EntryNotFoundError, HFValidationError, HTTPError
 
-    name, _, revision = uri.removeprefix("hf://").partition("@")
+    name, _, revision = uri.removeprefix(HUB).partition("@")
     try:
         return Path(snapshot_download(name, revision=revision or None))
     except (OSError, HTTPError, EntryNotFoundError, HFValidationError) as error:

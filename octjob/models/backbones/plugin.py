@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -48,7 +49,7 @@ class Plugin:
 
     def source(self) -> str:
         """SHA-256 of the registered module, so that an edit without a new version is seen; empty for octjob's."""
-        file = inspect.getsourcefile(inspect.unwrap(self.load))
+        file = getattr(sys.modules.get(self.entry.module), "__file__", None)
         if self.entry.module.partition(".")[0] == _OWN or file is None:
             return ""
         return hashlib.sha256(Path(file).read_bytes()).hexdigest()
