@@ -9,6 +9,7 @@ from octjob.models.backbones.reading import read_backbone
 from octjob.models.checkpoint import LoadedEncoder, read_checkpoint
 from octjob.models.shape import Triple
 from octjob.models.statedict import Choice
+from octjob.spec.backbone import require_backbone
 from octjob.storage.copy import local_copy, local_tree
 from octjob.storage.temporary import temporary_folder
 from octjob.tick import Tick
@@ -25,6 +26,7 @@ def read_encoder(
     tick: Tick | None = None,
 ) -> LoadedEncoder:
     """As `read_checkpoint`, or with `backbone` as `read_backbone`; `tick(done, total)` gets bytes."""
+    require_backbone(uri, backbone)
     with temporary_folder() as workdir:
         if backbone is not None:
             return read_backbone(backbone, local_tree(uri, workdir, tick), uri=uri, options=options or {})

@@ -87,17 +87,22 @@ def checkpoint_uri(checkpoint: Checkpoint, base: Path) -> str:
     """Where its weights are; hf://org/name[@revision] for backbones alone. Raises `SpecError`."""
     if not checkpoint.uri.startswith(HUB):
         return absolute_uri(checkpoint.uri, base)
-    if checkpoint.backbone is None:
-        raise SpecError(
-            f"{shown(checkpoint.uri)}: what the hub has is read by a backbone, and none is named",
-            "Write `backbone: vjepa2` or `backbone: timm` beside the uri.",
-        )
+    require_backbone(checkpoint.uri, checkpoint.backbone)
     if not _HUB_NAME.fullmatch(checkpoint.uri):
         raise SpecError(
             f"{shown(checkpoint.uri)}: not a repository of the hub",
             "Write hf://org/name or hf://org/name@revision.",
         )
     return checkpoint.uri
+
+
+def require_backbone(uri: str, backbone: str | None) -> None:
+    """Raise `SpecError` for a repository of the hub that no backbone is named for."""
+    if uri.startswith(HUB) and backbone is None:
+        raise SpecError(
+            f"{shown(uri)}: what the hub has is read by a backbone, and none is named",
+            "Name vjepa2, timm or another that is registered as its backbone.",
+        )
 
 
 def backbone_notes(config: Experiment, backbone: str | None) -> Iterator[str]:

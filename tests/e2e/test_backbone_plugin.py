@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from doubles.backbones import PATCHES, ROOT, install, save_patches
+from doubles.backbones import save_patches
+from doubles.packages import PATCHES, ROOT, install
 from doubles.tiny_sweep import fill_bucket, save_checkpoint, sweep_file
 
 PAGE = (ROOT / "docs/backbones.md").read_text()

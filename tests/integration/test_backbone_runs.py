@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from doubles.backbones import TIMM, package, save_timm, save_vjepa2
+from doubles.backbones import TIMM, save_timm, save_vjepa2
+from doubles.packages import package
 from doubles.tiny_sweep import fill_bucket, prepared, uri_of
 
 from octjob.cli import run as octjob

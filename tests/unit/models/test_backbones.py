@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 import torch
-from doubles.backbones import TIMM, TIMM_MODEL, package, save_timm, save_vjepa2
+from doubles.backbones import TIMM, TIMM_MODEL, save_timm, save_vjepa2
+from doubles.packages import package
 from safetensors.torch import load_file, save_file
 
 from octjob.errors import AccessError, DataError, OctjobError, SpecError
@@ -386,6 +387,8 @@ def test_without_the_extra_the_line_that_installs_it_is_said(
 def test_without_a_network_the_hub_is_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(SpecError, match="what the hub has is read by a backbone, and none is named"):
+        read_encoder("hf://some-org/some-name")
     error = refusal(AccessError, "hf://some-org/some-name", "vjepa2")
     assert error.message.startswith("hf://some-org/some-name: not to be had from the hub: ")
     assert "hf download some-org/some-name --local-dir FOLDER" in error.hint

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from doubles.backbones import package
+from doubles.packages import package
 
 from octjob.cli import run as octjob
 from octjob.errors import SpecError
