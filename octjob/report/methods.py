@@ -181,6 +181,9 @@ def encoders(document: Json) -> Lines:
 
 def _shape(one: Json) -> str:
     shape = one["geometry"]
+    if shape.keys() >= {"embed_dim", "grid"}:
+        size = f"{_size(shape['grid'])} tokens, {one['num_parameters'] or 0:,} parameters"
+        return f"an encoder of others, width {shape['embed_dim']}, {size}"
     if not (shape.keys() >= {"embed_dim", "depth", "num_heads", "patch_size"} and one["num_parameters"]):
         return f"geometry {NOT_RECORDED}"
     return (

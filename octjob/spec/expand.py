@@ -7,6 +7,7 @@ from pathlib import Path
 
 from octjob.errors import SpecError
 from octjob.spec.accelerator import parse_accelerator
+from octjob.spec.backbone import backbone_notes, check_backbones, checkpoint_uri
 from octjob.spec.compute import Compute
 from octjob.spec.configs import Expansion, NamedConfig
 from octjob.spec.controls import ControlExpansion, ControlRun
@@ -68,6 +69,7 @@ def plan_sweep(path: Path, base: Path | None = None) -> Plan:
     sweep = validate(Sweep, document, str(path))
     base = base or Path.cwd()
     _check_baseline(sweep, document)
+    check_backbones(sweep.checkpoints, document)
     _check_accelerator(sweep.compute, document)
     output = _output(sweep, document, base)
     with located(document, ("cache",)):
@@ -75,7 +77,7 @@ def plan_sweep(path: Path, base: Path | None = None) -> Plan:
     checkpoints = {}
     for name, checkpoint in sweep.checkpoints.items():
         with located(document, ("checkpoints", name, "uri")):
-            uri = absolute_uri(checkpoint.uri, base)
+            uri = checkpoint_uri(checkpoint, base)
         update = {"uri": uri}
         if (ids := checkpoint.pretraining_participants) is not None:
             with located(document, ("checkpoints", name, "pretraining_participants")):
@@ -139,7 +141,12 @@ def _run(
         raise SpecError(
             f"{config.place}: seeds x repeats x folds is {num_units} trainings in one run, more than {MAX_UNITS}"
         )
-    notes = (*config.notes, *seeding_notes(run), *(control.notes if control else ()))
+    notes = (
+        *config.notes,
+        *seeding_notes(run),
+        *backbone_notes(config.config, checkpoint.backbone),
+        *(control.notes if control else ()),
+    )
     return run.model_copy(update={"run_id": make_run_id(run), "notes": notes})
 
 

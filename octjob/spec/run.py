@@ -118,12 +118,14 @@ def run_identity(run: Run) -> dict[str, Any]:
 def _checkpoint_identity(checkpoint: Checkpoint) -> dict[str, Any]:
     # Whom it saw in pretraining describes a result, and changes none.
     unsaid = {"pretraining_participants"}
-    # What came with controls is left out of all runs that it says nothing of: they keep their ids.
-    unsaid |= {
-        name
-        for name in ("untrained_seed", "other_encoder")
-        if getattr(checkpoint, name) == Checkpoint.model_fields[name].default
+    # What came with controls and with backbones is left out of all runs that it says nothing of: they keep their ids.
+    nothing: dict[str, Any] = {
+        "untrained_seed": None,
+        "other_encoder": False,
+        "backbone": None,
+        "options": {},
     }
+    unsaid |= {name for name, value in nothing.items() if getattr(checkpoint, name) == value}
     return checkpoint.model_dump(mode="json", exclude=unsaid)
 
 
