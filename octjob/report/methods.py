@@ -268,7 +268,13 @@ def multiplicity(document: Json) -> Lines:
     if counts:
         times = f" and multiplied by {len(counts)}, for the families" if len(counts) > 1 else ""
         parts.append(f"p-values are Holm-adjusted within each family ({'; '.join(counts)}){times}.")
-    return [" ".join([*parts, "Subgroups are looks: nothing is adjusted for them."])]
+    return [" ".join([*parts, _LOOKS])]
+
+
+_LOOKS = (
+    "Subgroups are looks: nothing is adjusted for them. Differences between a subgroup and the rest hold together"
+    " within a run (max-T); nothing is adjusted for the secondary questions and the runs they are asked of."
+)
 
 
 def software(document: Json) -> Lines:

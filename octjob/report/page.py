@@ -20,6 +20,7 @@ from octjob.report.flow import flows_of
 from octjob.report.maps import KEYS, maps_of
 from octjob.report.methods import config_texts, paragraphs, run_texts
 from octjob.report.scans import scans_of
+from octjob.report.secondary import secondary_of
 from octjob.report.steps import steps_of
 from octjob.report.view import Json
 
@@ -72,6 +73,7 @@ def to_html(document: Json, images: Mapping[str, Json] | None = None) -> str:
         "curve_scale": charts.curve_scale(document),
         "calibrations": charts.calibration_panels(document, lines),
         "best_runs": charts.best_runs(document, lines, values),
+        "asked": secondary_of(document, lines),
         "loaded": checkpoints_of(document),
         "closeness": closeness_of(document),
         "flows": flows_of(document),
