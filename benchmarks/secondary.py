@@ -2,7 +2,7 @@
 
     python -m benchmarks.secondary [--simulations 500]
 
-Logistic regressions trained on 255 people of Gaussian features (`benchmarks.simulated`), scored on 65 or 159 people in
+Logistic regressions trained on 255 people of Gaussian features (`benchmarks.simulated`), scored on 65 or 159 in
 AI-READI's classes; the truth is what the same model scores on about 3,000. `slope` and `intercepts`: of true
 probabilities made too sure, whose slope is 0.7, and of true ones. `together`: all nine intervals of three ways to
 divide the people at random into three, where nothing differs.

@@ -25,6 +25,7 @@ from octjob.leaderboard.flat import Scalar, class_labels, flat_fields, flat_row
 from octjob.leaderboard.flow import ParticipantFlow, flows
 from octjob.leaderboard.footnotes import footnotes
 from octjob.leaderboard.headline import Headline, headline
+from octjob.leaderboard.label_efficiency import LearningCurve, learning_curves
 from octjob.leaderboard.methods import Methods, methods
 from octjob.leaderboard.next_steps import Known, NextStep, next_steps
 from octjob.leaderboard.outcome import Outcome, Scored
@@ -62,6 +63,7 @@ class Leaderboard:
     examples: which runs left B-scans for `octjob report --with-images`.
     flows: from what the data set lists to who was scored; none where no run recorded it.
     secondary: other questions to the same predictions, of the best run of each checkpoint.
+    label_efficiency: how the metric grows with the participants trained on; of runs of that protocol.
     """
 
     sweep: str
@@ -85,6 +87,7 @@ class Leaderboard:
     examples: tuple[CheckpointExamples, ...] = ()
     flows: tuple[ParticipantFlow, ...] = ()
     secondary: Secondary = NONE_ASKED
+    label_efficiency: tuple[LearningCurve, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
     def to_dict(self) -> dict[str, Any]:
@@ -191,6 +194,7 @@ def build_leaderboard(
         feature_maps=feature_maps(rows, finished, read_map),
         examples=examples(rows, finished),
         flows=flows(rows, finished),
+        label_efficiency=learning_curves(rows, finished, metric),
         secondary=secondary(rows, finished, metric, sweep, num_draws),
     )
 

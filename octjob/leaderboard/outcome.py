@@ -117,6 +117,10 @@ class Scored:
     @property
     def num_models(self) -> int:
         """Trained heads or networks behind the numbers."""
+        said = self.result.training.get("units", ())
+        if any("left_out" in unit for unit in said if isinstance(unit, dict)):
+            # Several score parts of one fold.
+            return len(said)
         units = (self.predictions.seed, self.predictions.repeat, self.predictions.fold)
         return len(np.unique(np.stack(units), axis=1).T)
 

@@ -11,7 +11,7 @@ import numpy as np
 from octjob.evaluate.ordinal import Estimated, auroc_against_rest, somers_d
 from octjob.evaluate.recalibration import recalibration
 from octjob.evaluate.skill import at_shares, brier_skill
-from octjob.leaderboard.details import detailed
+from octjob.leaderboard.details import best_runs
 from octjob.leaderboard.differences import GroupDifference, differences
 from octjob.leaderboard.outcome import Scored
 from octjob.leaderboard.rows import Row
@@ -73,11 +73,11 @@ def secondary(
 ) -> Secondary:
     """rows: in the order of the table."""
     not_asked = _why_not(sweep.class_names)
-    ranked = [row for row in detailed(rows) if row.rank is not None]
-    best = {row.checkpoint: row.run_id for row in reversed(ranked)}
-    leading = [row.run_id for row in ranked if row.run_id in best.values()]
     names = sweep.shown_classes
-    runs = (_of_run(run_id, finished[run_id], metric, names, not not_asked, num_draws) for run_id in leading)
+    runs = (
+        _of_run(run_id, finished[run_id], metric, names, not not_asked, num_draws)
+        for run_id in best_runs(rows)
+    )
     return Secondary(metric, not_asked, tuple(runs))
 
 

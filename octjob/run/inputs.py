@@ -110,11 +110,11 @@ def load_cohort(run: Run, shared: Shared) -> Cohort:
 
     Raises `SpecError` where the spec, of an early version, asks for the test split.
     """
-    splits = used_splits(run.config, run.folds)
+    splits = used_splits(run.config, run.is_pooled)
     if TEST in splits:
         raise SpecError(f"run {run.run_id}: no run scores the test split", OPEN_TEST_HINT)
     found = _find(run, shared)
-    check_cohort(found, run.config, run.folds)
+    check_cohort(found, run.config, run.is_pooled)
     return found.only(*splits)
 
 
