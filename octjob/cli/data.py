@@ -67,6 +67,7 @@ def check(matrix: Path) -> None:
     from octjob.data.manifest import MANIFEST_KEY
     from octjob.spec.expand import plan_sweep
     from octjob.storage.open import open_store
+    from octjob.train.units import units_of
 
     seen: set[str] = set()
     for run in plan_sweep(matrix).runs:
@@ -76,7 +77,10 @@ def check(matrix: Path) -> None:
         seen.add(selection)
         store = open_store(str(run.config.data.source))
         participants_key = run.config.paths.labels_tsv.rpartition("/")[2]
-        cohort = build_cohort(store, participants_key, MANIFEST_KEY, run.config, run.folds)
+        cohort = build_cohort(store, participants_key, MANIFEST_KEY, run.config, run.is_pooled)
+        if run.leave_out is not None:
+            # Whether there is something to leave out, and something is left.
+            units_of(cohort.only("train", "val").volumes, run)
         click.echo(
             f"{run.config_name}: {len(cohort.volumes)} volumes of {len(cohort.participants)} participants"
         )

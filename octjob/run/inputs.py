@@ -12,6 +12,7 @@ import torch
 from octjob.data.cohort import Cohort, check_cohort, find_cohort, require, require_classes
 from octjob.data.coverage import Coverage
 from octjob.data.kept import KeptVolumes
+from octjob.data.left_out import left_out
 from octjob.data.manifest import MANIFEST_KEY
 from octjob.data.quarantine import Quarantine
 from octjob.data.stream import Breadth, load_volumes
@@ -123,14 +124,20 @@ def _check_fit(key: str, wanted: object, found: object, uri: str) -> None:
 def load_cohort(run: Run, shared: Shared) -> Cohort:
     """The volumes of the splits the run uses, never those of test; the coverage speaks of all splits.
 
-    Raises `SpecError` where the spec, of an early version, asks for the test split.
+    Raises `SpecError` where the spec, of an early version, asks for the test split, and `DataError` as `left_out`.
     """
-    splits = used_splits(run.config, run.folds)
+    splits = used_splits(run.config, run.is_pooled)
     if TEST in splits:
         raise SpecError(f"run {run.run_id}: no run scores the test split", OPEN_TEST_HINT)
     found = _find(run, shared)
-    check_cohort(found, run.config, run.folds)
-    return found.only(*splits)
+    check_cohort(found, run.config, run.is_pooled)
+    cohort = found.only(*splits)
+    if run.leave_out is not None:
+        # Now, before anything is encoded.
+        left_out(
+            cohort.volumes, run.leave_out, run.min_participants, run.config.classes.num_classes, run.folds
+        )
+    return cohort
 
 
 def load_test_cohort(run: Run) -> tuple[Cohort, Coverage]:

@@ -53,9 +53,10 @@ def loading(run: Run, classes: tuple[str, ...]) -> list[str]:
     which = "best" if log.save_best else "last"
     first_seed, first_repeat = run.passes[0]
     file = f"{which}-seed{first_seed}-repeat{first_repeat}-fold0.safetensors"
+    num_models = len(run.passes) * max(1, run.folds)
     several = (
-        f" There are {run.num_units}, one for each seed, repeat and fold: average their probabilities."
-        if run.num_units > 1
+        f" There are {num_models}, one for each seed, repeat and fold: average their probabilities."
+        if num_models > 1
         else ""
     )
     return [
