@@ -51,8 +51,8 @@ def test_evidence_has_the_numbers_of_cached_features(
     healthy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _, out, _ = said(capsys, str(healthy / "out/tiny"), "-o", "wide")
-    assert "a: debiased linear CKA with untrained 0." in out
-    assert "84 volumes" in out
+    assert "a: debiased linear CKA 0." in out
+    assert "(108 volumes) with untrained" in out
 
 
 def test_json_is_what_its_schema_says(healthy: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -140,5 +140,5 @@ def test_a_cache_that_is_gone_costs_only_what_was_in_it(
     finally:
         moved.rename(cache)
     assert code == 0
-    assert "cached features: none to compare" in out
+    assert "cached features: none of a, untrained" in out
     assert open_store(str(healthy / "out/tiny")).list("runs/")
