@@ -13,11 +13,13 @@ well: they carry more than an untrained one's.
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -185,7 +187,7 @@ def _learning_rate_zero() -> Plant:
 
 
 def _unweighted() -> Plant:
-    return Plant(counts=dict(SKEWED), configs={"head": HEAD | {"train.epochs": 6, "train.lr_head": 0.005}})
+    return Plant(counts=dict(SKEWED), configs={"head": HEAD | {"train.epochs": 3, "train.lr_head": 0.001}})
 
 
 def _two_names() -> Plant:
@@ -246,7 +248,7 @@ def planted(plant: Plant, folder: Path, seed: int) -> Path:
         plant.spoil(bucket)
     bucket.write()
     for name, number in plant.checkpoints.items():
-        _pretrain(folder / f"{name}.pt", plant, seed=100 * seed + number)
+        (folder / f"{name}.pt").write_bytes(_pretrained(plant.gain, 100 * seed + number))
     save_original_checkpoint(folder / "untrained.pt", seed=100 * seed, num_steps=0, **SIZE)
     if plant.spoil_files is not None:
         plant.spoil_files(folder)
@@ -294,13 +296,14 @@ def _pixels(label: int, device: int, gain: int, seed: int) -> np.ndarray:
     return x_DHW.astype("u1")
 
 
-def _pretrain(path: Path, plant: Plant, seed: int) -> None:
+@cache
+def _pretrained(gain: int, seed: int) -> bytes:
     """A checkpoint in the original pretraining's format whose context encoder has seen volumes of others, and learned
     how far down they are bright."""
     model, payload = make_original_checkpoint(seed=seed, num_steps=2, **SIZE)
     generator = np.random.default_rng([seed, 7])
     label_N = generator.integers(4, size=_NUM_PRETRAINING)
-    raw = [_pixels(int(k), i % 2, plant.gain, seed=10**6 + 1000 * seed + i) for i, k in enumerate(label_N)]
+    raw = [_pixels(int(k), i % 2, gain, seed=10**6 + 1000 * seed + i) for i, k in enumerate(label_N)]
     x_N = torch.from_numpy(np.stack([preprocess(x, "pretraining", SIZE["volume_size"]) for x in raw]))[
         :, None
     ]
@@ -316,7 +319,9 @@ def _pretrain(path: Path, plant: Plant, seed: int) -> None:
             logits = head(encoder(x_N[batch]).mean(dim=1))
             torch.nn.functional.cross_entropy(logits, target_N[batch]).backward()
             optimizer.step()
-    torch.save({**payload, "model_state_dict": model.eval().state_dict(), "epoch": 40, "loss": 0.4}, path)
+    file = io.BytesIO()
+    torch.save({**payload, "model_state_dict": model.eval().state_dict(), "epoch": 40, "loss": 0.4}, file)
+    return file.getvalue()
 
 
 def table(named: dict[str, Counter[str]]) -> str:
@@ -352,8 +357,10 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as folder:
                 found = examined(fault, Path(folder) / "sweep", seed)
             named[fault.name][found.first_cause or "none"] += 1
-            if found.cause is not None and found.first_cause != fault.gate:
-                print(f"{fault.name}, seed {seed}: {found.cause.said}", file=sys.stderr)
+            if found.first_cause != fault.gate:
+                said = "nothing" if found.cause is None else found.cause.said
+                print(f"{fault.name}, seed {seed}: {said}", file=sys.stderr)
+        print(f"{fault.name}: {dict(named[fault.name])}", file=sys.stderr, flush=True)
     print(table(named))
 
 

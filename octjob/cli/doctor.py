@@ -65,19 +65,27 @@ def doctor(target: str | None, run: str | None, config: Path | None, yes: bool, 
 
 def _finished(target: str | None, run: str | None, yes: bool) -> Diagnosis:
     from octjob.doctor.examine import examine
-    from octjob.errors import SpecError
+    from octjob.errors import AccessError, SpecError
     from octjob.records.find import open_sweep
     from octjob.spec.file import is_sweep_file
+    from octjob.storage.base import ObjectNotFoundError
 
     if target is None:
         raise SpecError(
             "no sweep to diagnose", "Give its URI, directory or file, or `--config FILE` before it is run."
         )
     if yes:
-        raise SpecError("--yes has no effect without --config", "Nothing is encoded for a sweep that was run.")
+        raise SpecError(
+            "--yes has no effect without --config", "Nothing is encoded for a sweep that was run."
+        )
     sweep, run = _split(target, run)
-    matrix = sweep if is_sweep_file(sweep) else "sweep.yaml"
-    return examine(open_sweep(sweep), run, matrix)
+    if not is_sweep_file(sweep):
+        return examine(open_sweep(sweep), run)
+    try:
+        return examine(open_sweep(sweep), run, sweep)
+    except ObjectNotFoundError as error:
+        hint = f"`octjob doctor --config {sweep}` judges what can be judged before it is run."
+        raise AccessError(error.message, hint) from None
 
 
 def _intended(target: str | None, config: Path, yes: bool) -> Diagnosis:

@@ -29,9 +29,9 @@ from octjob.doctor.trials import NUM_STEPS, trials
 from octjob.errors import AccessError, DataError, SpecError
 from octjob.evaluate.threads import plain_linear_algebra
 from octjob.extras import is_installed
+from octjob.spec.compose import Composer
 from octjob.spec.expand import Plan, plan_sweep
 from octjob.spec.run import Run
-from octjob.spec.yaml import load
 
 if TYPE_CHECKING:
     from octjob.doctor.encode import Missing
@@ -115,7 +115,7 @@ def _findings(one: Intended) -> Findings:
 
 def _plan(path: Path) -> Plan:
     """A config is a sweep of one run, of the checkpoint that it names."""
-    content = load(path).data
+    content = Composer().compose(path).data
     if "checkpoints" in content or "configs" in content:
         return plan_sweep(path)
     uri = (content.get("paths") or {}).get("checkpoint_path")

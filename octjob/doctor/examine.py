@@ -24,7 +24,7 @@ from octjob.doctor.gates.training import moves, training
 from octjob.doctor.gates.weights import weights
 from octjob.doctor.likeness import likeness
 from octjob.doctor.people import moved_tables, twins
-from octjob.doctor.tables import Tables, read_tables
+from octjob.doctor.tables import Tables, of_same_data, read_tables
 from octjob.doctor.trials import NUM_STEPS, trials
 from octjob.errors import AccessError, DataError
 from octjob.evaluate.threads import plain_linear_algebra
@@ -123,7 +123,8 @@ def _findings(visit: Visit, board: Leaderboard, chosen: str | None) -> Findings:
     baseline = encoders.untrained_baseline(everyone, board.baseline)
     inits = list(dict.fromkeys(run.checkpoint for run in visit.references))
     untrained = [*([] if baseline is None else [baseline]), *inits]
-    tables = tables_of(own)
+    scored = {name for run in own for name in run.scored.predictions.participant.tolist()}
+    tables = [of_same_data(one, scored) for one in tables_of(own)]
     kept, note = cached([*everyone, *visit.references])
     near = likeness(kept, untrained, tables)
     lifts = [

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
 from octjob.doctor.cached import Held
 from octjob.doctor.gates.labels import MovedTable, Twins
-from octjob.doctor.rows import Moved, against_features, against_own
+from octjob.doctor.rows import Moved, against_own, knows
 from octjob.doctor.tables import OWN_TABLE, Tables
 
 # Encoders whose features are asked whose labels they know.
@@ -29,13 +30,15 @@ def moved_tables(tables: Sequence[Tables], held: Sequence[Held]) -> list[MovedTa
             if differing.differing:
                 found.append(MovedTable(one.labels_uri, moved, differing, OWN_TABLE))
         for encoder in held[:_MAX_ASKED]:
-            if (moved := _by_features(one, encoder)) is not None:
-                found.append(MovedTable(one.labels_uri, moved, None, encoder.place.checkpoint))
+            known = _by_features(one, encoder)
+            if isinstance(known, Moved):
+                found.append(MovedTable(one.labels_uri, known, None, encoder.place.checkpoint))
+            if known != "none":
                 break
     return found
 
 
-def _by_features(one: Tables, encoder: Held) -> Moved | None:
+def _by_features(one: Tables, encoder: Held) -> Literal["own", "none"] | Moved:
     """By the mean feature of each participant; nothing of the test split is looked at."""
     by_person = defaultdict(list)
     for volume in one.cohort.volumes if one.cohort else ():
@@ -50,10 +53,10 @@ def _by_features(one: Tables, encoder: Held) -> Moved | None:
         if identity in people and people[identity].split != _TEST
     }
     if not by_person:
-        return None
+        return "none"
     x_PE = np.stack([np.mean(features, axis=0, dtype=np.float64) for features in by_person.values()])
     place_P = np.array([place_of[identity] for identity in by_person], np.int64)
-    return against_features(x_PE, place_P, label_of)
+    return knows(x_PE, place_P, label_of)
 
 
 def twins(tables: Sequence[Tables], held: Sequence[Held]) -> list[Twins]:

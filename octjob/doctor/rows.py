@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Literal
 
 import numpy as np
 
@@ -72,20 +73,22 @@ def against_own(order: Sequence[tuple[str, str]], own: Mapping[str, str]) -> tup
     return None, differing
 
 
-def against_features(x_PE: FloatArray, place_P: IntArray, label_of: Mapping[int, int]) -> Moved | None:
-    """Whether features know the label of another row, and not that of their own.
+def knows(x_PE: FloatArray, place_P: IntArray, label_of: Mapping[int, int]) -> Literal["own", "none"] | Moved:
+    """Whether features know the label of their own row, else that of the next, or of none.
 
     place_P: the row of each participant. label_of: by row. By cross-validated linear discriminants, in the mean AUROC
     over the pairs of classes.
     """
     own = _known(x_PE, place_P, label_of, 0)
-    if own is None or own[0] > 0.5 + _UNKNOWN * own[1]:
-        return None
+    if own is None:
+        return "none"
+    if own[0] > 0.5 + _UNKNOWN * own[1]:
+        return "own"
     for offset in _NEXT:
         there = _known(x_PE, place_P, label_of, offset)
         if there is not None and there[0] > 0.5 + _KNOWN * there[1]:
             return Moved(-offset, there[0], own[0], len(x_PE))
-    return None
+    return "none"
 
 
 def _known(

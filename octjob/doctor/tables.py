@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from octjob.data.cohort import Cohort, find_cohort
@@ -67,6 +67,15 @@ def read_tables(runs: Sequence[tuple[str, Run]]) -> list[Tables]:
 def selects(tables: Sequence[Tables], name: str) -> Tables | None:
     """Those of the run of this name."""
     return next((one for one in tables if name in one.runs), None)
+
+
+def of_same_data(one: Tables, participants: Collection[str]) -> Tables:
+    """The tables, or none where they know nobody of `participants`, who were scored: another data set lies there."""
+    listed = {identity for identity, _ in one.order}
+    if not listed or not participants or not listed.isdisjoint(participants):
+        return one
+    note = f"{one.labels_uri}: lists nobody who was scored, so that it is another data set now; not looked at"
+    return Tables(one.runs, one.labels_uri, note=note)
 
 
 def _selection(config: Experiment) -> str:
