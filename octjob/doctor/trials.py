@@ -23,9 +23,8 @@ if TYPE_CHECKING:
 
 NUM_STEPS = 20
 _MAX_HEADS, _MAX_PAIRS, _MAX_KEYS = 4, 12, 24
-# Tried where a head does not learn at its own: times that.
-_OTHER_RATES = (10.0, 100.0, 0.1, 0.01, 1e4, 1e8)
-_LARGEST_RATE = 1.0
+# Learning rates tried where a head does not learn at its own.
+_OTHER_RATES = (1e-2, 1e-3, 1e-1, 1e-4)
 
 
 @dataclass(frozen=True)
@@ -85,8 +84,7 @@ def _learned(name: str, bench: Bench) -> Learned:
     own = learn_eight(bench, rate)
     better = None
     if not own.by_heart:
-        others = [min(_LARGEST_RATE, rate * times) for times in _OTHER_RATES]
-        better = next((other for other in others if learn_eight(bench, other).by_heart), None)
+        better = next((other for other in _OTHER_RATES if learn_eight(bench, other).by_heart), None)
     return Learned(name, rate, own.before, own.after, own.num_steps, own.by_heart, better)
 
 
