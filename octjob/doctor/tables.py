@@ -70,7 +70,12 @@ def selects(tables: Sequence[Tables], name: str) -> Tables | None:
 
 
 def of_same_data(one: Tables, participants: Collection[str]) -> Tables:
-    """The tables, or none where they know nobody of `participants`, who were scored: another data set lies there."""
+    """The tables as those of finished runs, which scored `participants`: none where they know nobody of them, since
+    another data set lies there, or where no run would take them now."""
+    if one.refused is not None:
+        return Tables(
+            one.runs, one.labels_uri, note=f"the data set's tables, as they are now: {one.refused.message}"
+        )
     listed = {identity for identity, _ in one.order}
     if not listed or not participants or not listed.isdisjoint(participants):
         return one
@@ -101,11 +106,26 @@ def _read_from(store: ObjectStore, key: str, config: Experiment, names: tuple[st
                 list_participants(store, key, config.classes)
             else:
                 read_manifest(store, MANIFEST_KEY)
-        except DataError as error:
+        except (DataError, AccessError) as error:
+            # A store that refuses may answer the runs; what is not there is not there for them either.
+            if isinstance(error, AccessError) and store.exists(key if is_labels else MANIFEST_KEY):
+                raise
             return Tables(names, uri, refused=Refused(is_labels, error.message, error.hint))
-    cohort = find_cohort(store, key, MANIFEST_KEY, config)
-    own = dict(_groups(store, OWN_TABLE)) if key != OWN_TABLE and store.exists(OWN_TABLE) else None
-    return Tables(names, uri, cohort, tuple(_groups(store, key)), own)
+    try:
+        cohort = find_cohort(store, key, MANIFEST_KEY, config)
+    except (DataError, SpecError) as error:
+        return Tables(names, uri, refused=Refused(False, error.message, error.hint))
+    return Tables(names, uri, cohort, tuple(_groups(store, key)), _own_groups(store, key))
+
+
+def _own_groups(store: ObjectStore, key: str) -> dict[str, str] | None:
+    """None where labels come from the data set's own table, or it is none."""
+    if key == OWN_TABLE or not store.exists(OWN_TABLE):
+        return None
+    try:
+        return dict(_groups(store, OWN_TABLE))
+    except DataError:
+        return None
 
 
 def _groups(store: ObjectStore, key: str) -> list[tuple[str, str]]:

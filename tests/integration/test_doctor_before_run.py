@@ -77,6 +77,15 @@ def test_a_participant_in_two_splits_is_named_before_any_run(
     assert "participant 1000 is in two splits, train and val (first on line 2)" in " ".join(out.split())
 
 
+def test_a_data_set_that_is_not_there_is_the_cause(folder: Path) -> None:
+    (folder / "bucket/retinal_oct/manifest.tsv").unlink()
+    found = diagnose(sweep_file(folder, {"probe": PROBE}), before_run=True)
+    assert found.first_cause == "coverage"
+    assert found.cause is not None
+    assert "manifest.tsv: no manifest of the OCT volumes" in found.cause.said
+    assert "octjob data index" in found.cause.cure
+
+
 def test_untrained_and_equal_weights_are_named_before_any_run(folder: Path) -> None:
     save_original_checkpoint(folder / "raw.pt", num_steps=0, **SIZE)
     raw = {"raw": {"uri": f"{folder}/raw.pt", "num_heads": 2}}
