@@ -1,6 +1,6 @@
 """octjob: from a matrix of checkpoints and configurations to an honest leaderboard.
 
-From Python: `octjob.plan`, `submit`, `open_sweep`, `load_encoder`, `read_volume`; see `octjob.api`.
+From Python: `octjob.plan`, `submit`, `open_sweep`, `diagnose`, `load_encoder`, `read_volume`; see `octjob.api`.
 """
 
 import importlib
@@ -8,7 +8,7 @@ import logging
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load_encoder", "open_sweep", "plan", "read_volume", "submit"]
+__all__ = ["__version__", "diagnose", "load_encoder", "open_sweep", "plan", "read_volume", "submit"]
 
 # A library's logger is silent until the program that uses it says otherwise.
 logging.getLogger(__name__).addHandler(logging.NullHandler())

@@ -8,6 +8,7 @@
     sweep = octjob.submit("sweeps/phase3.yaml", target="local")
     sweep = octjob.open_sweep("gs://bucket/octjob/phase3")
     sweep.leaderboard().to_frame()
+    sweep.diagnose().cause
     octjob.load_encoder("multi_domain.pt").encode(octjob.read_volume("scan.dcm"))
 
 Everything a user can cause is an `octjob.errors.OctjobError` with a `message` and a `hint`.
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from octjob.errors import SpecError
 from octjob.extras import require_trainer
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from octjob.data.dicom import RawVolume
+    from octjob.doctor.finding import Diagnosis
     from octjob.leaderboard.board import Leaderboard
     from octjob.models.checkpoint import LoadedEncoder
     from octjob.models.report import LoadReport
@@ -92,6 +95,25 @@ def open_sweep(sweep: str | Path) -> Sweep:
     store = open_store_of(str(sweep))
     read_sweep(store)
     return Sweep(store)
+
+
+def diagnose(sweep: str | Path, run: str | None = None, *, before_run: bool = False) -> Diagnosis:
+    """What `octjob doctor` says: every gate's finding, and the first cause.
+
+    sweep: as for `open_sweep`. run: one finished run of it, as for `Sweep.result`. before_run: judge a sweep file, or
+    a config file, without any run, as `--config` does; nothing is encoded.
+
+    Raises:
+        SpecError: an invalid file, or a run of a sweep that was not run.
+        AccessError: no sweep here, no such run, or none that has ended.
+    """
+    if not before_run:
+        return open_sweep(sweep).diagnose(run)
+    if run is not None:
+        raise SpecError(f"{run}: before a sweep is run it has no finished runs", "Leave `run` out.")
+    from octjob.doctor.beforehand import examine_plan, intended
+
+    return examine_plan(intended(Path(sweep)))
 
 
 def load_encoder(
@@ -217,6 +239,12 @@ class Sweep:
         from octjob.leaderboard.collect import collect
 
         return collect(self.store, metric)
+
+    def diagnose(self, run: str | None = None) -> Diagnosis:
+        """What `octjob doctor` says of the sweep, or of one finished run of it."""
+        from octjob.doctor.examine import examine
+
+        return examine(self.store, run)
 
     def result(self, run: str) -> Result:
         """A finished run's `result.json`. run: id, CHECKPOINT.CONFIG or a beginning that only one has.

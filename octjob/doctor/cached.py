@@ -1,102 +1,134 @@
-"""Cached features of the sweep's encoders: how alike they are to the untrained one's. Nothing is encoded or written.
+"""What the cache holds of the sweep's encoders. Nothing is encoded or written.
 
-Shapes: N volumes, M pooling methods, E features.
+Shapes: N volumes, M pooling methods, E features, T tokens.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
+import numpy.typing as npt
 
-from octjob.doctor.case import Finished
-from octjob.doctor.cka import MIN_VOLUMES, debiased_linear_cka
-from octjob.doctor.gates.features import Alike
 from octjob.errors import AccessError
-from octjob.evaluate.arrays import FloatArray
 from octjob.extras import is_installed
+from octjob.spec.run import Run
 from octjob.storage.base import ObjectStore
+from octjob.storage.open import open_store
 
-# More cost time, and tell no more.
-_MAX_VOLUMES = 1000
+Features = Mapping[str, npt.NDArray[np.float32]]
 
-Features = Mapping[str, FloatArray]
-
-
-@dataclass(frozen=True)
-class Likeness:
-    """What the cache says: `found`, and in `note` why something is missing, empty where nothing is."""
-
-    found: tuple[Alike, ...] = ()
-    note: str = ""
+_NUM_THREADS = 8
 
 
-def likeness(runs: Sequence[Finished], untrained: str) -> Likeness:
-    """Of each checkpoint whose features, and the untrained one's, lie in the cache; for the mean over tokens."""
-    if not (is_installed("torch") and is_installed("safetensors")):
-        return Likeness(note="cached features: not read, octjob[train] is not installed")
-    first: dict[str, Finished] = {}
-    for run in runs:
-        if run.spec is not None and run.scored.result.mode == "probe":
-            first.setdefault(run.checkpoint, run)
-    if untrained not in first:
-        return Likeness(note=f"cached features: no probe of {untrained}")
-    try:
-        features = {name: _features(run) for name, run in first.items()}
-    except AccessError as error:
-        return Likeness(note=f"cached features: {error.message}")
-    reference = features.pop(untrained)
-    compared = [_compared(name, own, reference) for name, own in features.items()]
-    missing = [name for name, one in zip(features, compared, strict=True) if one is None]
-    note = f"cached features: none to compare of {', '.join(missing)}" if missing else ""
-    return Likeness(tuple(one for one in compared if one is not None), note)
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Where the features of a run's encoder lie, before it is said how they are pooled.
+
+    name: the run's. encoder: its digest. geometry: as the report of the checkpoint says it.
+    """
+
+    name: str
+    checkpoint: str
+    encoder: str
+    geometry: Mapping[str, Any]
+    run: Run
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """Of equal ones the features are the same."""
+        config = self.run.config
+        data = (config.data.profile, config.data.volume_dtype, config.train.precision)
+        return (self.encoder, *data, self.run.cache)
 
 
-def _compared(name: str, own: Features, other: Features) -> Alike | None:
-    shared = sorted(own.keys() & other.keys())[:_MAX_VOLUMES]
-    if len(shared) < MIN_VOLUMES:
+def place_of(name: str, checkpoint: str, report: Mapping[str, Any], run: Run | None) -> Place | None:
+    """report: of the checkpoint, as results have it. None where it does not say what was loaded, or for a run that
+    keeps no features."""
+    encoder, geometry = report.get("encoder_digest"), report.get("geometry") or {}
+    if run is None or run.config.mode != "probe" or not encoder or not geometry.get("volume_size"):
         return None
-    cka = debiased_linear_cka(*(np.stack([one[uid] for uid in shared]) for one in (own, other)))
-    return None if math.isnan(cka) else Alike(name, cka, len(shared))
+    return Place(name, checkpoint, str(encoder), geometry, run)
 
 
-def _features(run: Finished) -> Features:
-    """By volume [E], from whichever backend's are there; none where none are."""
+@dataclass(frozen=True, eq=False)
+class Held:
+    """Features of one encoder, the mean over tokens [E], by volume; empty where the cache has none."""
+
+    place: Place
+    features: Features
+
+
+def held(places: Sequence[Place]) -> tuple[list[Held], str]:
+    """One for each encoder, and why something is missing; empty where nothing is."""
+    if not (is_installed("torch") and is_installed("safetensors")):
+        return [], "cached features: not read, octjob[train] is not installed"
+    distinct: dict[tuple[str, ...], Place] = {}
+    for place in places:
+        distinct.setdefault(place.identity, place)
+    try:
+        found = [Held(place, read_features(place)) for place in distinct.values()]
+    except AccessError as error:
+        return [], f"cached features: {error.message}"
+    missing = list(dict.fromkeys(one.place.checkpoint for one in found if not one.features))
+    note = f"cached features: none of {', '.join(missing)}" if missing else ""
+    return [one for one in found if one.features], note
+
+
+def read_features(place: Place, pool_method: str = "mean") -> Features:
+    """By volume [E], or [T, E] for attentive, of unaugmented volumes; from whichever backend's are there, and none
+    where none are.
+
+    Raises:
+        AccessError: the cache's store refuses.
+    """
     from octjob.data.volume_format import VolumeFormat
     from octjob.features.store import FeatureKey, FeatureStore, Form
     from octjob.models.choice import Backend
-    from octjob.models.pooling import VECTORS
-    from octjob.storage.open import open_store
+    from octjob.models.pooling import row_of
 
-    assert run.spec is not None
-    data, size = run.spec.config.data, (run.report.get("geometry") or {}).get("volume_size")
-    encoder, precision = run.report.get("encoder_digest"), run.spec.config.train.precision
-    if not size or not encoder:
-        return {}
-    volumes = VolumeFormat(data.profile, tuple(size), data.volume_dtype).digest
-    cache = open_store(run.spec.cache)
+    data = place.run.config.data
+    volumes = VolumeFormat(data.profile, tuple(place.geometry["volume_size"]), data.volume_dtype).digest
+    cache = open_store(place.run.cache)
     for backend in get_args(Backend):
-        key = FeatureKey(encoder, volumes, precision, backend)
-        prefix = FeatureStore(cache, key, Form("identity", VECTORS)).prefix
-        if found := _read(cache, prefix):
+        key = FeatureKey(place.encoder, volumes, place.run.config.train.precision, backend)
+        prefix = FeatureStore(cache, key, Form("identity", _pooling(place, pool_method))).prefix
+        if found := _read(cache, prefix, row_of(pool_method)):
             return found
     return {}
 
 
-def _read(cache: ObjectStore, prefix: str) -> Features:
-    """All that is whole below the prefix; the mean over tokens, the first of the poolings [M, E]."""
+def _pooling(place: Place, pool_method: str) -> str:
+    from octjob.models.pooling import pooling_for
+    from octjob.models.shape import EncoderGeometry
+
+    geometry = place.geometry
+    shape = EncoderGeometry(
+        volume_size=tuple(geometry["volume_size"]),
+        patch_size=tuple(geometry["patch_size"]),
+        embed_dim=int(geometry["embed_dim"]),
+        depth=int(geometry["depth"]),
+        num_heads=int(geometry["num_heads"]),
+    )
+    return pooling_for(pool_method, shape)
+
+
+def _read(cache: ObjectStore, prefix: str, row: int | slice) -> Features:
+    """All that is whole below the prefix."""
     import safetensors.numpy
 
     from octjob.storage.sealed import unseal
 
-    found: dict[str, FloatArray] = {}
-    for shard in cache.list(prefix):
-        body = unseal(cache.get(shard.key))
-        if body is not None:
-            found.update(
-                (uid, np.asarray(x_ME[0], np.float64)) for uid, x_ME in safetensors.numpy.load(body).items()
-            )
+    def read(key: str) -> Features:
+        body = unseal(cache.get(key))
+        # Copied: a row is a window on the whole shard, which shall not stay in memory for it.
+        return {} if body is None else {u: x[row].copy() for u, x in safetensors.numpy.load(body).items()}
+
+    found: dict[str, npt.NDArray[np.float32]] = {}
+    with ThreadPoolExecutor(_NUM_THREADS) as pool:
+        for features in pool.map(read, [shard.key for shard in cache.list(prefix)]):
+            found.update(features)
     return found

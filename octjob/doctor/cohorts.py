@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pydantic import ValidationError
 
 from octjob.data.flow import OTHER_SITE
-from octjob.doctor.case import Finished
+from octjob.doctor.case import Finished, Told
 from octjob.doctor.gates.coverage import Cell, Population
 from octjob.doctor.gates.labels import Scoring, passes
 from octjob.doctor.gates.preprocessing import Prepared
+from octjob.doctor.tables import Tables
 from octjob.records.schema import Record
 
 
@@ -52,6 +53,23 @@ def populations(runs: Sequence[Finished]) -> list[Population]:
     return [_population(record, names) for record, names in found.values()]
 
 
+def listed(tables: Sequence[Tables]) -> list[Population]:
+    """Of what the data set's tables say, before anything is read."""
+    found = []
+    for one in tables:
+        if one.cohort is not None:
+            cohort = one.cohort
+            data = {"coverage": cohort.coverage.to_dict(), "flow": cohort.flow.to_dict(cohort.sizes())}
+            found.append(_population(_DataRecord.model_validate(data), one.runs))
+    return found
+
+
+def refused(tables: Sequence[Tables]) -> tuple[tuple[str, str], ...]:
+    """Errors of the lists of volumes that no run takes, each with its hint."""
+    found = [one.refused for one in tables if one.refused is not None and not one.refused.is_labels]
+    return tuple((one.message, one.hint) for one in found)
+
+
 def _population(record: _DataRecord, names: Sequence[str]) -> Population:
     cells = tuple(Cell(c.site, c.split, c.expected, c.found) for c in record.coverage.cells)
     if record.flow is None:
@@ -83,8 +101,8 @@ def _scoring(run: Finished) -> Scoring:
     )
 
 
-def prepared(runs: Sequence[Finished]) -> list[Prepared]:
-    """How each run made its volumes. Backbones of others have no pretraining on profiles that one could miss."""
+def prepared(runs: Sequence[Told]) -> list[Prepared]:
+    """How each run makes its volumes. Backbones of others have no pretraining on profiles that one could miss."""
     found = []
     for run in runs:
         if run.spec is not None and run.spec.checkpoint.backbone is not None:

@@ -3,36 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import combinations
 
 import numpy as np
 
-from octjob.doctor.case import Finished
+from octjob.doctor.cached import Held
+from octjob.doctor.case import Finished, Told
 from octjob.doctor.gates.control import Plane
 from octjob.doctor.gates.features import Lift, Spread
 from octjob.doctor.gates.weights import Apart, Loaded
+from octjob.doctor.tables import Tables
+from octjob.errors import DataError
+from octjob.evaluate import paired_difference
+from octjob.evaluate.feature_map import explained, principal_axes
 from octjob.leaderboard.board import Leaderboard
-from octjob.leaderboard.checkpoints import checkpoint_record
+from octjob.leaderboard.checkpoints import report_distance, report_record
 from octjob.leaderboard.feature_maps import Explained
 
+# Of more checkpoints, pairs are many.
+_MAX_PAIRS = 66
+_LEAST_VOLUMES = 4
 
-def loaded(runs: Sequence[Finished], baseline: str | None) -> list[Loaded]:
+
+def loaded(runs: Sequence[Told], baseline: str | None) -> list[Loaded]:
     """Distinct encoders, in the order of the runs."""
     found: dict[tuple[str, str, str], Loaded] = {}
     for run in runs:
-        record = checkpoint_record(run.scored)
+        record = report_record(run.report)
         one = Loaded(
             checkpoint=run.checkpoint,
             run=run.name,
             uri=str(run.report.get("uri", "")),
             encoder_taken=record.encoder_taken,
-            verdict=run.scored.weights_verdict,
+            verdict=record.fingerprint.verdict,
             epoch=record.epoch,
             distance=record.from_initialisation,
             digest=record.weights_digest,
-            reference=run.checkpoint == baseline or run.scored.result.control == "random_init",
+            reference=run.checkpoint == baseline,
         )
         found.setdefault((one.checkpoint, one.encoder_taken, one.digest), one)
     return list(found.values())
+
+
+def apart_of(runs: Sequence[Told]) -> list[Apart]:
+    """The pairs of checkpoints, before there is a table of them."""
+    first = {run.checkpoint: run.report for run in reversed(runs) if run.report}
+    pairs = list(combinations(sorted(first), 2))[:_MAX_PAIRS]
+    return [Apart(a, b, report_distance(first[a], first[b])) for a, b in pairs]
 
 
 def apart(board: Leaderboard) -> list[Apart]:
@@ -40,9 +57,9 @@ def apart(board: Leaderboard) -> list[Apart]:
     return [Apart(pair.first, pair.second, pair.distance) for pair in board.checkpoints.pairs]
 
 
-def untrained_baseline(runs: Sequence[Finished], baseline: str | None) -> str | None:
+def untrained_baseline(runs: Sequence[Told], baseline: str | None) -> str | None:
     """The sweep's baseline, where its weights say that they are untrained, or barely trained."""
-    verdicts = {run.scored.weights_verdict for run in runs if run.checkpoint == baseline}
+    verdicts = {report_record(run.report).fingerprint.verdict for run in runs if run.checkpoint == baseline}
     return baseline if verdicts and verdicts <= {"untrained", "barely trained"} else None
 
 
@@ -56,8 +73,30 @@ def lifts(board: Leaderboard, runs: Sequence[Finished]) -> list[Lift]:
             continue
         if one.difference is not None and one.low is not None and one.high is not None:
             numbers = (value - one.difference, one.difference, one.low, one.high, one.p_holm)
-            found.append(Lift(row.name, row.checkpoint, board.metric, *numbers))
+            found.append(Lift(row.name, row.checkpoint, board.metric, *numbers, str(board.baseline)))
     return found
+
+
+def lifts_over(references: Sequence[Finished], runs: Sequence[Finished], metric: str) -> list[Lift]:
+    """Of probes over random initialisations under their configuration; no baseline, they have no row's comparison."""
+    found = []
+    for run in runs:
+        for other in references:
+            ours, theirs = run.scored.result, other.scored.result
+            if ours.mode == theirs.mode == "probe" and ours.config == theirs.config:
+                found.append(_lift(run, other, metric))
+    return [one for one in found if one is not None]
+
+
+def _lift(run: Finished, other: Finished, metric: str) -> Lift | None:
+    try:
+        one = paired_difference(run.scored.scores, other.scored.scores, metric, num_permutations=1)
+    except DataError:
+        return None
+    numbers = (one.b, one.difference, one.interval.low, one.interval.high)
+    if not all(map(np.isfinite, numbers)):
+        return None
+    return Lift(run.name, run.checkpoint, metric, *numbers, None, other.checkpoint)
 
 
 def spreads(board: Leaderboard, names: Iterable[str]) -> list[Spread]:
@@ -65,6 +104,29 @@ def spreads(board: Leaderboard, names: Iterable[str]) -> list[Spread]:
     wanted = set(names)
     maps = [one for one in board.feature_maps if not one.missing and one.checkpoint in wanted]
     return [Spread(one.checkpoint, varies=any(one.axes)) for one in maps]
+
+
+def spread_of(one: Held) -> Spread:
+    """Of cached features."""
+    x_NE = np.stack(list(one.features.values()))
+    return Spread(one.place.checkpoint, varies=bool((x_NE != x_NE[0]).any()))
+
+
+def plane_of(one: Held, tables: Sequence[Tables]) -> Plane | None:
+    """Of cached features of volumes that some table knows; None for too few."""
+    known = {v.record.sop_instance_uid: v for table in tables if table.cohort for v in table.cohort.volumes}
+    uids = [uid for uid in one.features if uid in known]
+    if len(uids) < _LEAST_VOLUMES:
+        return None
+    x_NE = np.stack([one.features[uid] for uid in uids]).astype(np.float64)
+    label_N = np.array([known[uid].participant.label for uid in uids], np.int64)
+    _, device_N = np.unique([known[uid].record.device for uid in uids], return_inverse=True)
+    times = [
+        found.share / found.expected if found.expected > 0 else 0.0
+        for found in (explained(x_NE, group_N) for group_N in (device_N, label_N))
+    ]
+    at_N2, _ = principal_axes(x_NE)
+    return Plane(one.place.checkpoint, at_N2, label_N, np.asarray(device_N, np.int64), *times)
 
 
 def planes(board: Leaderboard, names: Iterable[str]) -> list[Plane]:

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from octjob.doctor import cohorts, encoders, heads
-from octjob.doctor.cached import Likeness, likeness
-from octjob.doctor.case import Finished, History
+from octjob.doctor.cached import Held, Place, held, place_of
+from octjob.doctor.case import Finished, History, Planned, Told
 from octjob.doctor.finding import Diagnosis, Finding, diagnosis
 from octjob.doctor.gates.control import control
 from octjob.doctor.gates.coverage import coverage
+from octjob.doctor.gates.eight import eight
 from octjob.doctor.gates.features import features
 from octjob.doctor.gates.keys import keys
-from octjob.doctor.gates.labels import labels
+from octjob.doctor.gates.labels import Known, labels
 from octjob.doctor.gates.optimum import optimum
 from octjob.doctor.gates.preprocessing import preprocessing
 from octjob.doctor.gates.prior import prior
+from octjob.doctor.gates.runs import Failed, runs
 from octjob.doctor.gates.training import moves, training
 from octjob.doctor.gates.weights import weights
+from octjob.doctor.likeness import likeness
+from octjob.doctor.people import moved_tables, twins
+from octjob.doctor.tables import Tables, of_same_data, read_tables
+from octjob.doctor.trials import NUM_STEPS, trials
 from octjob.errors import AccessError, DataError
 from octjob.evaluate.threads import plain_linear_algebra
 from octjob.leaderboard.board import Leaderboard, build_leaderboard
@@ -30,68 +37,162 @@ from octjob.records.history import read_history
 from octjob.records.layout import read_sweep
 from octjob.storage.base import ObjectNotFoundError, ObjectStore
 
+# A control that is an encoder all the same, with weights that were never trained.
+RANDOM_INIT = "random_init"
+# Each finding, with whether its evidence stands by itself.
+Findings = list[tuple[Finding, bool]]
+
+
+@dataclass(frozen=True)
+class Visit:
+    """What one visit looks at. own: the runs that are judged. references: runs of encoders that were never trained.
+
+    failed: runs without a result for an error. matrix: the sweep's file, for commands.
+    """
+
+    own: Sequence[Finished]
+    references: Sequence[Finished]
+    failed: Sequence[tuple[Planned, Failed]]
+    matrix: str
+
 
 def examine(store: ObjectStore, run: str | None = None, matrix: str = "sweep.yaml") -> Diagnosis:
     """Diagnose the sweep at the store's root, or one run of it beside the baseline's under the same configuration.
 
     run: an id, CHECKPOINT.CONFIG or the beginning of an id. matrix: the sweep's file, for
     the commands that are named.
-    Nothing is encoded, trained or written.
+    Nothing is encoded or written; heads are trained for a moment on cached features.
 
     Raises:
-        AccessError: no sweep here, no such run, or none that has finished.
+        AccessError: no sweep here, no such run, or none that has ended.
         DataError: naming the URI of a sweep record or history that is damaged.
     """
     sweep = read_sweep(store)
     chosen = None if run is None else find_run(store, run)
-    finished = [one for one in read_outcomes(store, sweep) if one.scored is not None]
+    everything = read_outcomes(store, sweep)
+    finished = [one for one in everything if one.scored is not None]
     # A control is there to be compared with: there is nothing to find about it.
     outcomes = [one for one in finished if not one.entry.control]
+    references = [one for one in finished if one.entry.control == RANDOM_INIT]
+    failed = [pair for one in everything if (pair := _failed(one)) is not None]
     target = store.root if chosen is None else f"{store.root}/runs/{chosen}"
     if chosen is not None:
         outcomes = _beside_baseline(outcomes, chosen, sweep.baseline)
-    if not outcomes:
+        failed = [(planned, one) for planned, one in failed if planned.run_id == chosen]
+    if not outcomes and not failed:
         is_control = any(one.entry.control and one.entry.run_id == chosen for one in finished)
         raise AccessError(
             f"{target}: {'a control, with nothing' if is_control else 'no finished run'} to diagnose",
             f"`octjob status {store.root}` shows where runs stand.",
         )
     with plain_linear_algebra():
+        own = _finished(store, outcomes)
+        visit = Visit(own, _finished(store, references), failed, matrix)
+        if not own:
+            return diagnosis(target, 0, _without_results(visit))
         board = build_leaderboard(sweep, outcomes, read_map=lambda run_id: _map(store, run_id))
-        runs = _finished(store, outcomes)
-        return diagnosis(target, len(runs), _findings(board, runs, chosen, matrix))
+        return diagnosis(target, len(own), _findings(visit, board, chosen))
 
 
-def _findings(
-    board: Leaderboard, runs: Sequence[Finished], chosen: str | None, matrix: str
-) -> list[tuple[Finding, bool]]:
-    """Every gate's, in the order in which causes hide each other, with whether its evidence stands by itself."""
-    own = [run for run in runs if chosen is None or run.scored.result.run_id == chosen]
+def _without_results(visit: Visit) -> Findings:
+    """What can be judged where no run has a result."""
+    planned = [one for one, _ in visit.failed]
+    tables = tables_of(planned)
+    until = "cannot be judged until a run has finished"
+    rest = (weights([], []), preprocessing(cohorts.prepared(planned)))
+    gates = ("features", "positive control", "keys", "training", "optimum", "eight samples", "prior")
+    return [
+        (coverage(cohorts.listed(tables), visit.matrix, cohorts.refused(tables)), True),
+        (labels([], known_labels(tables, [], "")), True),
+        *((finding, True) for finding in rest),
+        (runs(0, [one for _, one in visit.failed]), True),
+        *((Finding(gate, "not judged", until), True) for gate in gates),
+    ]
+
+
+def _findings(visit: Visit, board: Leaderboard, chosen: str | None) -> Findings:
+    """Every gate's, in the order in which causes hide each other."""
+    everyone = visit.own
+    own = [run for run in everyone if chosen is None or run.scored.result.run_id == chosen]
     names = {run.checkpoint for run in own}
     trained = heads.trained(own)
     # A run that never moved predicts what its initial weights do, whatever its keys say.
     stuck = {one.name for one in trained if not moves(one)}
     moved = [run for run in own if run.name not in stuck]
     pretrained = [run for run in own if run.checkpoint != board.baseline]
-    untrained = encoders.untrained_baseline(runs, board.baseline)
-    near = Likeness() if untrained is None else likeness(runs, untrained)
+    baseline = encoders.untrained_baseline(everyone, board.baseline)
+    inits = list(dict.fromkeys(run.checkpoint for run in visit.references))
+    untrained = [*([] if baseline is None else [baseline]), *inits]
+    scored = {name for run in own for name in run.scored.predictions.participant.tolist()}
+    tables = [of_same_data(one, scored) for one in tables_of(own)]
+    kept, note = cached([*everyone, *visit.references])
+    near = likeness(kept, untrained, tables)
+    lifts = [
+        *(encoders.lifts(board, own) if baseline else []),
+        *encoders.lifts_over(visit.references, pretrained, board.metric),
+    ]
+    tried = trials(places_of(own), kept, tables)
     return [
-        (coverage(cohorts.populations(own), matrix), True),
-        (labels(cohorts.scorings(own)), True),
+        (coverage(cohorts.populations(own), visit.matrix), True),
+        (labels(cohorts.scorings(own), known_labels(tables, kept, note)), True),
         (weights(encoders.loaded(own, board.baseline), encoders.apart(board)), True),
         (preprocessing(cohorts.prepared(own)), True),
+        (runs(len(own), [one for _, one in visit.failed]), True),
         (
             features(
-                untrained, encoders.lifts(board, own), encoders.spreads(board, names), near.found, near.note
+                untrained, lifts, encoders.spreads(board, names), near.of, near.between, note or near.note
             ),
             False,
         ),
-        (control(encoders.planes(board, names - {untrained})), False),
-        (keys(heads.num_comparable(own), heads.same(moved), heads.unused(own)), True),
+        (control(encoders.planes(board, names - set(untrained))), False),
+        (
+            keys(heads.num_comparable(own), heads.same(moved), heads.unused(own), tried.tried, NUM_STEPS),
+            True,
+        ),
         (training(trained), True),
-        (optimum(heads.pairs(own, board.metric)), False),
+        (optimum(heads.pairs(pretrained or own, board.metric)), False),
+        (eight(tried.learned, tried.note), False),
         (prior(heads.gains(pretrained or own)), False),
     ]
+
+
+def known_labels(tables: Sequence[Tables], kept: Sequence[Held], note: str) -> Known:
+    """What tables and cached features say of labels. note: why features are missing."""
+    refused = [one.refused for one in tables if one.refused is not None and one.refused.is_labels]
+    return Known(
+        refused=tuple((one.message, one.hint) for one in refused),
+        moved=tuple(moved_tables(tables, kept)),
+        twins=tuple(twins(tables, kept)),
+        notes=(*(one.note for one in tables if one.note), *((note,) if note else ())),
+        num_listed=max((len(one.person_of) for one in tables), default=0),
+    )
+
+
+def cached(told: Sequence[Told]) -> tuple[list[Held], str]:
+    """What the cache holds of these runs' encoders, and why something is missing."""
+    return held(places_of(told))
+
+
+def places_of(told: Sequence[Told]) -> list[Place]:
+    """Where features of these runs lie, of those that keep some."""
+    places = [place_of(run.name, run.checkpoint, run.report, run.spec) for run in told]
+    return [place for place in places if place is not None]
+
+
+def tables_of(told: Sequence[Told]) -> list[Tables]:
+    """The data set's tables as these runs read them."""
+    return read_tables([(run.name, run.spec) for run in told if run.spec is not None])
+
+
+def _failed(one: Outcome) -> tuple[Planned, Failed] | None:
+    """A run without a result whose last attempt ended with an error."""
+    failure = None if one.progress is None or one.scored is not None else one.progress.failure
+    if failure is None or one.entry.control:
+        return None
+    name = f"{one.entry.checkpoint}.{one.entry.config}"
+    spec = None if one.spec is None else one.spec.run
+    failed = Failed(name, failure.message, failure.hint, failure.exit_code)
+    return Planned(name, one.entry.checkpoint, spec, run_id=one.entry.run_id), failed
 
 
 def _beside_baseline(outcomes: Sequence[Outcome], chosen: str, baseline: str | None) -> list[Outcome]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import ValidationError
 
-from octjob.doctor.case import Finished
+from octjob.doctor.case import Finished, Told
 from octjob.doctor.gates.keys import Same
 from octjob.doctor.gates.optimum import Pair
 from octjob.doctor.gates.prior import Gain, gain
@@ -69,7 +69,7 @@ def num_comparable(runs: Sequence[Finished]) -> int:
     return sum(weights.count(one) > 1 for one in weights)
 
 
-def unused(runs: Sequence[Finished]) -> list[str]:
+def unused(runs: Sequence[Told]) -> list[str]:
     """What the plan noted of keys without effect."""
     notes = [note for run in runs if run.spec is not None for note in run.spec.notes if " unused: " in note]
     return list(dict.fromkeys(notes))

@@ -40,8 +40,9 @@ def _sentence(one: Diagnosis) -> str:
     if one.cause is not None:
         return f"First cause: {one.cause.said} ({one.first_cause})."
     judged = sum(finding.verdict != "not judged" for finding in one.findings)
-    runs = "1 run" if one.num_runs == 1 else f"{one.num_runs} runs"
-    return f"Nothing found in {runs}: {judged} of {len(one.findings)} gates judged, all passed."
+    runs = "in 1 run" if one.num_runs == 1 else f"in {one.num_runs} runs"
+    where = runs if one.num_runs else "before a run"
+    return f"Nothing found {where}: {judged} of {len(one.findings)} gates judged, all passed."
 
 
 def _gate(one: Finding, width: int) -> list[str]:

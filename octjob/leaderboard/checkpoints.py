@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field, ValidationError
@@ -127,8 +127,13 @@ def checkpoints(rows: Sequence[Row], finished: Mapping[str, Scored]) -> Checkpoi
 
 def checkpoint_record(one: Scored) -> CheckpointRecord:
     """What can be read of the report; nothing of one by another version."""
+    return report_record(one.result.checkpoint_report)
+
+
+def report_record(report: Mapping[str, Any]) -> CheckpointRecord:
+    """`checkpoint_record` of the report itself."""
     try:
-        return CheckpointRecord.model_validate(one.result.checkpoint_report)
+        return CheckpointRecord.model_validate(report)
     except ValidationError:
         return CheckpointRecord()
 
@@ -155,7 +160,13 @@ def _checkpoint(name: str, records: Mapping[str, CheckpointRecord]) -> Checkpoin
 
 
 def _distance(a: Scored, b: Scored) -> float | None:
-    if a.weights == b.weights:
+    return 0.0 if a.weights == b.weights else report_distance(*(s.result.checkpoint_report for s in (a, b)))
+
+
+def report_distance(a: Mapping[str, Any], b: Mapping[str, Any]) -> float | None:
+    """`CheckpointPair.distance` of two checkpoints' reports."""
+    digests = [one.get("weights_digest") for one in (a, b)]
+    if digests[0] and digests[0] == digests[1]:
         return 0.0
     ours, theirs = _sketch(a), _sketch(b)
     if ours is None or theirs is None or ours[0].layout != theirs[0].layout:
@@ -165,9 +176,9 @@ def _distance(a: Scored, b: Scored) -> float | None:
     return difference / scale if scale > 0 and math.isfinite(difference / scale) else None
 
 
-def _sketch(one: Scored) -> tuple[SketchRecord, FloatArray] | None:
+def _sketch(report: Mapping[str, Any]) -> tuple[SketchRecord, FloatArray] | None:
     try:
-        record = SketchRecord.model_validate(one.result.checkpoint_report.get("sketch"))
+        record = SketchRecord.model_validate(report.get("sketch"))
         data = base64.b64decode(record.values, validate=True)
     except (ValidationError, binascii.Error):
         return None

@@ -86,6 +86,9 @@ def test_the_doctor_names_the_weights_and_computes_that_class_weights_will_not_h
     found = examine(store)
     assert found.cause is not None
     assert found.first_cause == "weights"
-    assert found.cause.said == "the encoder of best_checkpoint is untrained; the file says epoch 0"
+    assert found.cause.said == (
+        "the encoder of best_checkpoint is untrained: its features carry no more than an untrained encoder's;"
+        " the file says epoch 0"
+    )
     (prior,) = (one for one in found.findings if one.gate == "prior")
     assert "class weights will not help: with the prior of 12.1 : 1 divided out" in prior.said

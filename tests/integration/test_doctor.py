@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
-from doubles.sweep_results import entry, finish, labels, skilled, submit
+from doubles.sweep_results import beat, entry, finish, labels, skilled, submit
 from jsonschema import Draft202012Validator
 
 from benchmarks.doctor import FAULTS, Fault, examined
@@ -51,8 +52,8 @@ def test_evidence_has_the_numbers_of_cached_features(
     healthy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _, out, _ = said(capsys, str(healthy / "out/tiny"), "-o", "wide")
-    assert "a: debiased linear CKA with untrained 0." in out
-    assert "84 volumes" in out
+    assert "a: debiased linear CKA 0." in out
+    assert "(108 volumes) with untrained" in out
 
 
 def test_json_is_what_its_schema_says(healthy: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -82,11 +83,16 @@ def first_named(fault: Fault, folder: Path, capsys: pytest.CaptureFixture[str]) 
 TRIED = (
     "wrong encoder taken",
     "two of three sites left out",
+    "labels shifted by one",
+    "labels shifted by one, in place",
+    "a participant in two splits",
+    "one scan under two ids, across splits",
     "preprocessing mismatch",
     "learning rate zero",
     "identical checkpoints",
     "a head key that changes nothing",
     "fine-tuning that leaves its encoder",
+    "unweighted 12 : 1",
 )
 
 
@@ -124,6 +130,50 @@ def test_a_place_without_a_sweep_is_one_line(tmp_path: Path, capsys: pytest.Capt
     assert "nothing was submitted" in err
 
 
+def test_runs_that_failed_are_the_cause_where_none_finished(
+    file_store: ObjectStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    submit(file_store, [entry("one"), entry("two")])
+    for name in ("one", "two"):
+        beat(file_store, entry(name), "failed", "participants.tsv:9: 3 cells for 6 columns")
+    code, out, _ = said(capsys, file_store.root)
+    assert code == 5
+    assert out.startswith(
+        "First cause: 2 runs failed: participants.tsv:9: 3 cells for 6 columns (runs).\nCure: Mend"
+    )
+    assert "not judged  features          cannot be judged until a run has finished" in out
+
+
+def test_random_initialisations_are_what_features_are_judged_by(
+    healthy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = Path(shutil.copytree(healthy / "out/tiny", tmp_path / "tiny"))
+    record = json.loads((sweep / "sweep.json").read_text()) | {"baseline": None}
+    for one in record["runs"]:
+        one["control"] = "random_init" if one["checkpoint"] == "untrained" else None
+    (sweep / "sweep.json").write_text(json.dumps(record))
+    code, out, _ = said(capsys, str(sweep), "-o", "wide")
+    assert code == 0
+    assert out.startswith("Nothing found in 2 runs")
+    assert "passed      features          a." in out
+    assert "a.logistic over untrained" in out
+    assert "with untrained" in out
+
+
+def test_a_data_set_that_was_replaced_is_not_looked_at(
+    healthy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = healthy / "bucket/participants.tsv"
+    before = table.read_text()
+    table.write_text(before.replace("\n1", "\n9"))
+    try:
+        code, out, _ = said(capsys, str(healthy / "out/tiny"), "-o", "wide")
+    finally:
+        table.write_text(before)
+    assert code == 0
+    assert "another data set now; not looked at" in " ".join(out.split())
+
+
 def test_a_run_that_is_named_twice_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = said(capsys, f"{tmp_path}/runs/a.head-1", "a.head")
     assert code == 2
@@ -140,5 +190,5 @@ def test_a_cache_that_is_gone_costs_only_what_was_in_it(
     finally:
         moved.rename(cache)
     assert code == 0
-    assert "cached features: none to compare" in out
+    assert "cached features: none of a, untrained" in out
     assert open_store(str(healthy / "out/tiny")).list("runs/")

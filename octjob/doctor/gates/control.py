@@ -36,11 +36,11 @@ class Plane:
     class_times: float
 
 
-def control(planes: Sequence[Plane]) -> Finding:
-    """Fails where a checkpoint's features tell neither devices nor classes apart."""
+def control(planes: Sequence[Plane], missing: str = "no run recorded where its features lie") -> Finding:
+    """Fails where a checkpoint's features tell neither devices nor classes apart. missing: what is said of none."""
     judged = [one for one in planes if _num_judged(one) > 1]
     if not planes:
-        return Finding(GATE, "not judged", "no run recorded where its features lie")
+        return Finding(GATE, "not judged", missing)
     if not judged:
         return Finding(GATE, "not judged", f"needs two devices with {_MIN_EACH} held-out volumes each")
     evidence, blind = [], []

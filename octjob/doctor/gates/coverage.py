@@ -44,8 +44,13 @@ class Population:
     unselected: int = 0
 
 
-def coverage(populations: Sequence[Population], matrix: str) -> Finding:
-    """populations: distinct ones. matrix: the sweep's file, for the command."""
+def coverage(
+    populations: Sequence[Population], matrix: str, refused: Sequence[tuple[str, str]] = ()
+) -> Finding:
+    """populations: distinct ones. matrix: the sweep's file, for the command. refused: errors of lists of volumes that
+    no run takes, each with its hint."""
+    for message, hint in refused:
+        return Finding(GATE, "failed", message, (), hint or _cure(matrix))
     recorded = [one for one in populations if one.cells]
     if not recorded:
         return Finding(GATE, "not judged", "coverage by site and split is not recorded")

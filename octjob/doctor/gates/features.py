@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from octjob.doctor.cka import Cka
 from octjob.doctor.finding import Finding
 
 GATE = "features"
@@ -17,7 +19,8 @@ _CEILING = 0.98
 
 @dataclass(frozen=True)
 class Lift:
-    """A probe's metric minus the untrained encoder's, `reference`, under the same configuration, and its interval."""
+    """A probe's metric minus that of the untrained encoder `over`, `reference`, under the same configuration, and its
+    interval. p_holm: None where no test was made."""
 
     run: str
     checkpoint: str
@@ -27,6 +30,7 @@ class Lift:
     low: float
     high: float
     p_holm: float | None
+    over: str
 
 
 @dataclass(frozen=True)
@@ -39,38 +43,35 @@ class Spread:
 
 @dataclass(frozen=True)
 class Alike:
-    """Debiased linear CKA of a checkpoint's features with the untrained encoder's, on the same volumes."""
+    """Debiased linear CKA of a checkpoint's features with those of `other`, untrained, on the same volumes."""
 
     checkpoint: str
-    cka: float
-    num_volumes: int
+    other: str
+    cka: Cka
 
 
 def features(
-    untrained: str | None,
+    untrained: Sequence[str],
     lifts: Sequence[Lift],
     spreads: Sequence[Spread],
     alike: Sequence[Alike] = (),
+    between: Sequence[Alike] = (),
     note: str = "",
 ) -> Finding:
-    """untrained: the name of the sweep's baseline, where its weights say that they are untrained. note: why a
-    likeness is missing."""
+    """untrained: names of the encoders of the sweep that were never trained: its baseline, where its weights say so,
+    and its random initialisations. between: those among themselves. note: why a likeness is missing."""
     dead = [one.checkpoint for one in spreads if not one.varies]
     if dead:
         said = f"the features of {', '.join(dead)} are the same for every volume"
         cure = "take other weights: this encoder ignores its input"
         return Finding(GATE, "failed", said, (), cure)
-    if untrained is None:
+    if not untrained:
         said = "no untrained encoder to compare with: `baseline:` in the sweep names one"
         return Finding(GATE, "not judged", said)
-    evidence = tuple(_told(one, untrained) for one in lifts)
-    evidence += tuple(
-        f"{one.checkpoint}: debiased linear CKA with {untrained} {one.cka:.2f} ({one.num_volumes} volumes)"
-        for one in alike
-    ) + ((note,) if note else ())
+    evidence = (*map(_told, lifts), *_alike_told(alike, between, note))
     if not lifts:
-        return Finding(GATE, "not judged", f"no probe is compared with {untrained}", evidence)
-    if above := [one for one in lifts if _is_above(one)]:
+        return Finding(GATE, "not judged", f"no probe is compared with {' or '.join(untrained)}", evidence)
+    if above := [least for least in _least(lifts) if _is_above(least)]:
         best = max(above, key=lambda one: one.low)
         said = f"{best.run} is above the untrained encoder by {best.difference:.2f}"
         return Finding(GATE, "passed", said, evidence)
@@ -88,12 +89,54 @@ def features(
     return Finding(GATE, "not judged", said, evidence)
 
 
+def ahead(
+    spreads: Sequence[Spread], alike: Sequence[Alike] = (), between: Sequence[Alike] = (), note: str = ""
+) -> Finding:
+    """Before anything has been run: only features that do not vary can be told."""
+    finding = features([], [], spreads)
+    if finding.verdict == "failed":
+        return finding
+    evidence = _alike_told(alike, between, note)
+    return Finding(GATE, "not judged", "cannot be judged until run", evidence)
+
+
+def _alike_told(alike: Sequence[Alike], between: Sequence[Alike], note: str) -> tuple[str, ...]:
+    return (
+        *(_how_alike(one, between) for one in alike),
+        *(f"{one.checkpoint} and {one.other}, both untrained: {_shown(one.cka)}" for one in between),
+        *((note,) if note else ()),
+    )
+
+
+def _least(lifts: Sequence[Lift]) -> list[Lift]:
+    """Of each run the least of its lifts: initialisations differ, and it is above all of them or not."""
+    by_run: dict[str, Lift] = {}
+    for one in lifts:
+        by_run[one.run] = min(one, by_run.get(one.run, one), key=lambda lift: lift.low)
+    return list(by_run.values())
+
+
 def _is_above(one: Lift) -> bool:
     return one.low > 0 and (one.p_holm is None or one.p_holm < _SIGNIFICANT)
 
 
-def _told(one: Lift, untrained: str) -> str:
+def _told(one: Lift) -> str:
     return (
-        f"{one.run} over {untrained} ({one.reference:.3f}): {one.metric} {one.difference:+.3f}"
+        f"{one.run} over {one.over} ({one.reference:.3f}): {one.metric} {one.difference:+.3f}"
         f" [{one.low:.3f}, {one.high:.3f}]"
     )
+
+
+def _how_alike(one: Alike, between: Sequence[Alike]) -> str:
+    told = f"{one.checkpoint}: {_shown(one.cka)} with {one.other}"
+    lows = [pair.cka.low for pair in between if math.isfinite(pair.cka.low)]
+    if not lows or not math.isfinite(one.cka.high):
+        return told
+    apart = one.cka.high < min(lows)
+    than = "less alike than" if apart else "as alike as"
+    return f"{told}, {than} initialisations are to each other"
+
+
+def _shown(cka: Cka) -> str:
+    interval = f" [{cka.low:.2f}, {cka.high:.2f}]" if math.isfinite(cka.low) else ""
+    return f"debiased linear CKA {cka.value:.2f}{interval} ({cka.num_volumes} volumes)"

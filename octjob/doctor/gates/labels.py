@@ -1,4 +1,4 @@
-"""Labels: does everyone have one label, stand on one side, and bring volumes of their own?
+"""Labels: does everyone have one label, their own, stand on one side, and bring volumes of their own?
 
 Suffixes: N rows of the predictions, K classes.
 """
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from octjob.doctor.finding import Finding
+from octjob.doctor.rows import Differing, Moved
 from octjob.evaluate.arrays import FloatArray, IntArray, StrArray
 
 GATE = "labels"
@@ -35,31 +36,104 @@ class Scoring:
     coding: str = ""
 
 
-def labels(scorings: Sequence[Scoring]) -> Finding:
-    """Participants who cross folds, have several labels, or whose volumes are another's."""
-    if not scorings:
-        return Finding(GATE, "not judged", "no predictions")
-    people = len({name for one in scorings for name in one.participant_N.tolist()})
-    evidence = [f"{people} participants scored"]
-    seen = {one.pretrained_on for one in scorings if one.pretrained_on is not None}
-    evidence += [f"{count} of them were in a checkpoint's pretraining" for count in sorted(seen) if count]
+@dataclass(frozen=True)
+class MovedTable:
+    """Labels of the table `uri` beside `witness`, the data set's own table or a checkpoint's features.
+
+    moved: whose they are, where they are those of another row. differing: from the own table.
+    """
+
+    uri: str
+    moved: Moved | None
+    differing: Differing | None
+    witness: str
+
+
+@dataclass(frozen=True)
+class Twins:
+    """Two participants with one volume, and the splits that they stand in."""
+
+    first: str
+    second: str
+    first_split: str
+    second_split: str
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the data set's tables and cached features say of labels. refused: the tables' errors, each with its hint.
+    notes: why something is not known. num_listed: participants of the tables, 0 where they were not read."""
+
+    refused: tuple[tuple[str, str], ...] = ()
+    moved: tuple[MovedTable, ...] = ()
+    twins: tuple[Twins, ...] = ()
+    notes: tuple[str, ...] = ()
+    num_listed: int = 0
+
+
+NOTHING_KNOWN = Known()
+
+
+def labels(scorings: Sequence[Scoring], known: Known = NOTHING_KNOWN) -> Finding:
+    """Tables that no run takes, labels of other rows, participants who cross folds, have several labels, or whose
+    volumes are another's."""
+    evidence = _evidence(scorings, known)
+    for message, hint in known.refused:
+        return Finding(GATE, "failed", message, evidence, hint or _CURE)
+    for table in known.moved:
+        if table.moved is not None:
+            return Finding(GATE, "failed", _moved(table, table.moved), evidence, _JOIN)
+    if not scorings and not known.num_listed:
+        return Finding(GATE, "not judged", "no predictions", evidence)
     for one in scorings:
         if crossing := _crossing(one):
             said = f"{_some(crossing)} stand in several folds of one pass of {one.name}"
-            return Finding(GATE, "failed", said, tuple(evidence), _CURE)
+            return Finding(GATE, "failed", said, evidence, _CURE)
     if several := _several_labels(scorings):
         said = f"{_some(several)} have different labels in different runs"
-        return Finding(GATE, "failed", said, tuple(evidence), _CURE)
+        return Finding(GATE, "failed", said, evidence, _CURE)
+    if known.twins:
+        named = [f"{t.first} ({t.first_split}) and {t.second} ({t.second_split})" for t in known.twins]
+        said = f"every encoder has the same features of {_some(named)}: their volumes are the same"
+        return Finding(GATE, "failed", said, evidence, _LEAVE_OUT)
     if pairs := _duplicates(scorings):
         named = [f"{a} and {b}" for a, b in sorted(pairs)]
         said = f"every run gives the same logits to {_some(named)}: their volumes are the same"
-        return Finding(GATE, "failed", said, tuple(evidence), "leave one of each out of the labels' table")
-    return Finding(
-        GATE, "passed", "nobody crosses folds, has two labels or another's volumes", tuple(evidence)
-    )
+        return Finding(GATE, "failed", said, evidence, _LEAVE_OUT)
+    return Finding(GATE, "passed", "nobody crosses folds, has two labels or another's volumes", evidence)
 
 
+_JOIN = "join study_group anew by participant, not by row"
+_LEAVE_OUT = "leave one of each out of the labels' table"
 _CURE = "submit the sweep anew under another name, on one state of the labels' table"
+
+
+def _evidence(scorings: Sequence[Scoring], known: Known) -> tuple[str, ...]:
+    people = len({name for one in scorings for name in one.participant_N.tolist()})
+    evidence = [f"{people} participants scored"] if scorings else []
+    evidence += [f"{known.num_listed} participants listed with a volume"] if known.num_listed else []
+    seen = {one.pretrained_on for one in scorings if one.pretrained_on is not None}
+    evidence += [f"{count} of them were in a checkpoint's pretraining" for count in sorted(seen) if count]
+    for table in known.moved:
+        if (other := table.differing) is not None:
+            evidence.append(
+                f"{table.uri}: {other.differing} of {other.num_participants} participants have another study_group"
+                f" than in {table.witness}"
+            )
+    return (*evidence, *known.notes)
+
+
+def _moved(table: MovedTable, moved: Moved) -> str:
+    start = f"{table.uri}: study_group is that of {moved.whose}"
+    if table.differing is not None:
+        return (
+            f"{start} in {table.witness} for {moved.agreed:.0%} of {moved.num_participants} participants, and their"
+            f" own for {moved.stayed:.0%}"
+        )
+    return (
+        f"{start}: features of {table.witness} tell it there (AUROC {moved.agreed:.2f}), and not in its own row"
+        f" ({moved.stayed:.2f})"
+    )
 
 
 def _crossing(one: Scoring) -> list[str]:

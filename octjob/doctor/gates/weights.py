@@ -40,12 +40,21 @@ class Apart:
     distance: float | None
 
 
-def weights(loaded: Sequence[Loaded], pairs: Sequence[Apart]) -> Finding:
-    """loaded: distinct encoders. pairs: of checkpoints of different names."""
+def weights(
+    loaded: Sequence[Loaded],
+    pairs: Sequence[Apart],
+    *,
+    refused: Sequence[tuple[str, str]] = (),
+    note: str = "",
+) -> Finding:
+    """loaded: distinct encoders. pairs: of checkpoints of different names. refused: errors of files that no run can
+    load, each with its hint. note: why others are not known."""
     known = [one for one in loaded if one.digest]
+    evidence = (*((note,) if note else ()), *(_told(one) for one in known))
+    for message, hint in refused:
+        return Finding(GATE, "failed", message, evidence, hint or "name another file")
     if not known:
-        return Finding(GATE, "not judged", "what was loaded is not recorded")
-    evidence = tuple(_told(one) for one in known)
+        return Finding(GATE, "not judged", note or "what was loaded is not recorded")
     evidence += tuple(
         f"{pair.first} and {pair.second} are {pair.distance:.1%} apart"
         for pair in pairs[:6]
@@ -65,7 +74,8 @@ def _untrained(one: Loaded, evidence: tuple[str, ...]) -> Finding:
     if one.encoder_taken == "target":
         said = f"{one.run} took the target encoder of {one.checkpoint}, which is {one.verdict}{epoch}"
         return Finding(GATE, "failed", said, evidence, "model.encoder: context")
-    said = f"the encoder of {one.checkpoint} is {one.verdict}{epoch}"
+    as_such = ": its features carry no more than an untrained encoder's" if one.verdict == "untrained" else ""
+    said = f"the encoder of {one.checkpoint} is {one.verdict}{as_such}{epoch}"
     cure = f"name a later file of this training; `octjob checkpoint inspect {one.uri}` shows what is in one"
     return Finding(GATE, "failed", said, evidence, cure)
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import t as student_t
 
-from octjob.doctor.cka import debiased_linear_cka
+from octjob.doctor.cka import cka_interval, debiased_linear_cka
 from octjob.evaluate.arrays import FloatArray
 
 
@@ -65,3 +66,24 @@ def test_features_that_do_not_vary_have_none() -> None:
 def test_too_few_or_unequal_volumes_are_refused(rows: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="volumes"):
         debiased_linear_cka(np.zeros((rows[0], 2)), np.zeros((rows[1], 2)))
+
+
+@given(seed=st.integers(0, 10_000))
+def test_its_interval_is_the_jackknife_over_groups_computed_anew(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    group_N = generator.permutation(np.repeat(np.arange(10), [1, 1, 2, 2, 2, 3, 3, 3, 4, 4]))
+    x_NE = generator.normal(size=(25, 5))
+    y_NF = x_NE[:, :3] + generator.normal(size=(25, 3))
+    without = np.array([debiased_linear_cka(x_NE[group_N != g], y_NF[group_N != g]) for g in range(10)])
+    error = np.sqrt(9 / 10 * np.square(without - without.mean()).sum())
+    found = cka_interval(x_NE, y_NF, group_N)
+    assert found.value == pytest.approx(debiased_linear_cka(x_NE, y_NF))
+    assert found.low == pytest.approx(found.value - student_t.ppf(0.975, 9) * error)
+    assert found.high == pytest.approx(min(1.0, found.value + student_t.ppf(0.975, 9) * error))
+
+
+def test_few_groups_have_no_interval() -> None:
+    x_NE = np.random.default_rng(2).normal(size=(20, 3))
+    found = cka_interval(x_NE, x_NE, np.arange(20) % 4)
+    assert found.value == pytest.approx(1.0)
+    assert np.isnan(found.low)

@@ -8,17 +8,21 @@ import numpy as np
 import pytest
 from doubles.sweep_results import from_logits
 
+from octjob.doctor.cka import Cka
 from octjob.doctor.finding import Finding, Verdict, diagnosis
 from octjob.doctor.gates.control import Plane, control
 from octjob.doctor.gates.coverage import Cell, Population, coverage
+from octjob.doctor.gates.eight import Learned, eight
 from octjob.doctor.gates.features import Alike, Lift, Spread, features
-from octjob.doctor.gates.keys import Same, keys
-from octjob.doctor.gates.labels import Scoring, labels, passes
+from octjob.doctor.gates.keys import Same, Tried, keys
+from octjob.doctor.gates.labels import Known, MovedTable, Scoring, Twins, labels, passes
 from octjob.doctor.gates.optimum import Pair, optimum
 from octjob.doctor.gates.preprocessing import Prepared, preprocessing
 from octjob.doctor.gates.prior import Gain, gain, prior
+from octjob.doctor.gates.runs import Failed, runs
 from octjob.doctor.gates.training import Trained, Unit, moves, training
 from octjob.doctor.gates.weights import Apart, Loaded, weights
+from octjob.doctor.rows import Differing, Moved
 from octjob.evaluate.predictions import ParticipantScores, by_participant
 
 FULL = Population(("a.head",), (Cell("UW", "train", 50, 50), Cell("UCSD", "val", 20, 20)), 70)
@@ -107,6 +111,54 @@ def test_an_output_that_ignores_its_input_says_nothing_of_volumes() -> None:
     said(labels([replace(scoring(), logits_NK=np.zeros((20, 4)))]), "passed")
 
 
+def test_a_table_that_no_run_takes_is_the_cause_in_its_own_words() -> None:
+    finding = labels(
+        [], Known(refused=(("t.tsv:9: participant 7 is in two splits", "Remove the other row."),))
+    )
+    said(finding, "failed", "t.tsv:9: participant 7 is in two splits")
+    assert finding.cure == "Remove the other row."
+
+
+def test_a_moved_column_is_named_with_its_witness() -> None:
+    own = MovedTable("b/labels.tsv", Moved(-1, 1.0, 0.25, 84), Differing(63, 84), "participants.tsv")
+    said(
+        labels([scoring()], Known(moved=(own,))),
+        "failed",
+        "b/labels.tsv",
+        "the row above in participants.tsv",
+    )
+    known = replace(own, moved=Moved(1, 0.9, 0.5, 84, ""), differing=None, witness="a")
+    said(labels([scoring()], Known(moved=(known,))), "failed", "the row below", "features of a", "0.90")
+
+
+def test_another_labelling_is_no_fault_and_is_told() -> None:
+    other = MovedTable("b/labels.tsv", None, Differing(20, 84), "participants.tsv")
+    finding = labels([scoring()], Known(moved=(other,)))
+    said(finding, "passed")
+    assert any("20 of 84 participants have another study_group" in told for told in finding.evidence)
+
+
+def test_one_scan_of_two_participants_is_named_with_their_splits() -> None:
+    known = Known(twins=(Twins("3", "5", "train", "val"),), num_listed=84)
+    said(labels([], known), "failed", "3 (train) and 5 (val)")
+    said(labels([], replace(known, twins=())), "passed")
+
+
+LOST = Failed("a.head", "t.tsv: cut off", "Fetch it again.", 3)
+
+
+def test_runs_that_failed_for_their_data_are_the_cause() -> None:
+    said(runs(0, [LOST, replace(LOST, name="b.head")]), "failed", "2 runs failed: t.tsv: cut off")
+    said(runs(5, [LOST]), "failed", "a.head failed")
+
+
+def test_a_run_that_failed_otherwise_is_a_cause_only_where_none_finished() -> None:
+    other = replace(LOST, message="out of memory", exit_code=1)
+    said(runs(5, [other]), "passed", "5 finished, and 1 failed")
+    said(runs(0, [other]), "failed", "out of memory")
+    said(runs(0, []), "not judged", "nothing has been run")
+
+
 TRAINED = Loaded("a", "a.head", "gs://x/a.pt", "context", "trained", 40, 0.2, "d1")
 RANDOM = Loaded("r", "r.head", "gs://x/r.pt", "context", "untrained", 0, None, "d2", reference=True)
 
@@ -117,7 +169,7 @@ def test_trained_weights_beside_an_untrained_baseline_pass() -> None:
 
 def test_untrained_weights_are_named_with_their_epoch() -> None:
     finding = weights([replace(TRAINED, verdict="untrained", epoch=0)], [])
-    said(finding, "failed", "the encoder of a is untrained", "the file says epoch 0")
+    said(finding, "failed", "the encoder of a is untrained", "no more than an untrained encoder's", "epoch 0")
     assert "`octjob checkpoint inspect gs://x/a.pt`" in finding.cure
 
 
@@ -149,8 +201,8 @@ def test_another_profile_is_a_fault_where_no_run_has_that_of_pretraining() -> No
     said(preprocessing([replace(PREPARED, profile="")]), "not judged", "not recorded")
 
 
-LIFT = Lift("a.head", "a", "macro_auroc", 0.6, 0.2, 0.1, 0.3, 0.001)
-NONE = replace(LIFT, difference=0.0, low=-0.04, high=0.04, p_holm=1.0)
+LIFT = Lift("a.head", "a", "macro_auroc", 0.6, 0.2, 0.1, 0.3, 0.001, "r")
+NONE = replace(LIFT, run="a.none", difference=0.0, low=-0.04, high=0.04, p_holm=1.0)
 WIDE = replace(NONE, low=-0.2, high=0.2)
 
 
@@ -168,15 +220,28 @@ WIDE = replace(NONE, low=-0.2, high=0.2)
 def test_features_are_judged_by_their_lift_over_an_untrained_encoder(
     lifts: list[Lift], verdict: Verdict, words: str
 ) -> None:
-    said(features("r", lifts, [Spread("a", varies=True)], [Alike("a", 0.9, 30)]), verdict, words)
+    said(features(["r"], lifts, [Spread("a", varies=True)]), verdict, words)
+
+
+def test_a_probe_is_above_untrained_encoders_only_where_it_is_above_all_of_them() -> None:
+    said(features(["r", "s"], [LIFT, replace(LIFT, over="s")], []), "passed")
+    said(features(["r", "s"], [LIFT, replace(WIDE, run=LIFT.run, over="s")], []), "not judged", "too few")
+
+
+def test_likeness_is_told_beside_that_of_initialisations_to_each_other() -> None:
+    near, far = (Alike("a", "r", Cka(value, value - 0.05, value + 0.05, 30)) for value in (0.9, 0.4))
+    between = [Alike("r", "s", Cka(0.88, 0.8, 0.95, 30))]
+    for one, words in ((near, "as alike as initialisations"), (far, "less alike than initialisations")):
+        finding = features(["r", "s"], [LIFT], [], [one], between)
+        assert any(words in told for told in finding.evidence), finding.evidence
 
 
 def test_features_without_an_untrained_encoder_are_judged_by_no_threshold() -> None:
-    said(features(None, [LIFT], []), "not judged", "`baseline:`")
+    said(features([], [LIFT], []), "not judged", "`baseline:`")
 
 
 def test_features_that_do_not_vary_are_named_without_any_baseline() -> None:
-    said(features(None, [], [Spread("a", varies=False)]), "failed", "the same for every volume")
+    said(features([], [], [Spread("a", varies=False)]), "failed", "the same for every volume")
 
 
 def plane(shift: float) -> Plane:
@@ -205,6 +270,28 @@ def test_a_key_that_changes_nothing_is_named_with_what_disarms_it() -> None:
 def test_keys_that_divide_work_may_change_nothing() -> None:
     said(keys(4, [Same("a.x", "a.y", ("data.val_batch_size",), {})], []), "passed")
     said(keys(0, [], []), "not judged")
+
+
+def test_keys_are_tried_on_cached_features_where_runs_say_nothing() -> None:
+    both = Tried("a.x", "a.y", ("train.grad_clip",), ("train.grad_clip",))
+    said(keys(0, [], [], [both], 20), "failed", "train.grad_clip changes nothing in 20 steps")
+    more = replace(both, keys=("train.epochs", "train.grad_clip"))
+    finding = keys(0, [], [], [more], 20)
+    said(finding, "passed")
+    assert "train.grad_clip changes nothing; train.epochs does or acts later" in finding.evidence[0]
+
+
+KNOWN = Learned("a.head", 1e-3, 1.4, 0.01, 100, by_heart=True)
+
+
+def test_a_head_that_learns_eight_samples_at_another_rate_only_is_named() -> None:
+    said(eight([KNOWN]), "passed")
+    slow = replace(KNOWN, after=1.3, by_heart=False)
+    finding = eight([KNOWN, replace(slow, better_rate=0.1)])
+    said(finding, "failed", "learning rate 1e-03", "at 1e-01")
+    assert finding.cure == "train.lr_head: 1.0e-01"
+    said(eight([slow]), "not judged", "any learning rate tried")
+    said(eight([]), "not judged", "cached features")
 
 
 UNIT = Unit("seed 1", 9, 10, 1e-3, (1.4, 1.2, 1.0))
