@@ -236,9 +236,10 @@ class Sweep:
 
         `lift` of its rows, and of its frame's columns, is over untrained encoders where the sweep has some.
         """
+        from octjob.doctor.glance import glance
         from octjob.leaderboard.collect import collect
 
-        return collect(self.store, metric)
+        return collect(self.store, metric, glance)
 
     def diagnose(self, run: str | None = None) -> Diagnosis:
         """What `octjob doctor` says of the sweep, or of one finished run of it."""

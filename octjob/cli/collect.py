@@ -90,9 +90,10 @@ def print_leaderboard(
     store: ObjectStore, metric: str = DEFAULT, output: str = "table", *, publish: bool = True
 ) -> Leaderboard:
     """Collect a sweep, print it and, unless told otherwise, store the table beside the runs."""
+    from octjob.doctor.glance import glance
     from octjob.leaderboard import collect as collecting
 
-    leaderboard = collecting.collect(store, metric)
+    leaderboard = collecting.collect(store, metric, glance)
     _show(leaderboard, output)
     if publish:
         first = collecting.publish(store, leaderboard)[0]

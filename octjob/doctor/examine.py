@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from octjob.doctor import cohorts, encoders, heads
 from octjob.doctor.cached import Held, Place, held, place_of
 from octjob.doctor.case import Finished, History, Planned, Told
+from octjob.doctor.failures import failed_runs
 from octjob.doctor.finding import Diagnosis, Finding, diagnosis
 from octjob.doctor.gates.control import control
 from octjob.doctor.gates.coverage import coverage
@@ -74,7 +75,7 @@ def examine(store: ObjectStore, run: str | None = None, matrix: str = "sweep.yam
     # A control is there to be compared with: there is nothing to find about it.
     outcomes = [one for one in finished if not one.entry.control]
     references = [one for one in finished if one.entry.control == RANDOM_INIT]
-    failed = [pair for one in everything if (pair := _failed(one)) is not None]
+    failed = failed_runs(everything)
     target = store.root if chosen is None else f"{store.root}/runs/{chosen}"
     if chosen is not None:
         outcomes = _beside_baseline(outcomes, chosen, sweep.baseline)
@@ -182,17 +183,6 @@ def places_of(told: Sequence[Told]) -> list[Place]:
 def tables_of(told: Sequence[Told]) -> list[Tables]:
     """The data set's tables as these runs read them."""
     return read_tables([(run.name, run.spec) for run in told if run.spec is not None])
-
-
-def _failed(one: Outcome) -> tuple[Planned, Failed] | None:
-    """A run without a result whose last attempt ended with an error."""
-    failure = None if one.progress is None or one.scored is not None else one.progress.failure
-    if failure is None or one.entry.control:
-        return None
-    name = f"{one.entry.checkpoint}.{one.entry.config}"
-    spec = None if one.spec is None else one.spec.run
-    failed = Failed(name, failure.message, failure.hint, failure.exit_code)
-    return Planned(name, one.entry.checkpoint, spec, run_id=one.entry.run_id), failed
 
 
 def _beside_baseline(outcomes: Sequence[Outcome], chosen: str, baseline: str | None) -> list[Outcome]:

@@ -24,6 +24,7 @@ from octjob.leaderboard.feature_maps import CheckpointMap, ReadMap, feature_maps
 from octjob.leaderboard.flat import Scalar, class_labels, flat_fields, flat_row
 from octjob.leaderboard.flow import ParticipantFlow, flows
 from octjob.leaderboard.footnotes import footnotes
+from octjob.leaderboard.gates import Gate
 from octjob.leaderboard.headline import Headline, headline
 from octjob.leaderboard.label_efficiency import LearningCurve, learning_curves
 from octjob.leaderboard.lifts import RANDOM_INIT, by_config, initialisation_rows, with_lifts
@@ -66,6 +67,7 @@ class Leaderboard:
     flows: from what the data set lists to who was scored; none where no run recorded it.
     secondary: other questions to the same predictions, of the best run of each checkpoint.
     label_efficiency: how the metric grows with the participants trained on; of runs of that protocol.
+    gates: what `octjob doctor` sees in the records at a glance.
     """
 
     sweep: str
@@ -90,6 +92,7 @@ class Leaderboard:
     flows: tuple[ParticipantFlow, ...] = ()
     secondary: Secondary = NONE_ASKED
     label_efficiency: tuple[LearningCurve, ...] = ()
+    gates: tuple[Gate, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
     def to_dict(self) -> dict[str, Any]:

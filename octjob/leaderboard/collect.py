@@ -18,6 +18,7 @@ from octjob.evaluate.predictions import SharedColumns
 from octjob.evaluate.threads import plain_linear_algebra
 from octjob.leaderboard.board import Histories, Leaderboard, build_leaderboard
 from octjob.leaderboard.export import to_files
+from octjob.leaderboard.gates import Examine, with_gates
 from octjob.leaderboard.outcome import Outcome, StoredSpec, scored
 from octjob.records.feature_map import FeatureMap, read_feature_map
 from octjob.records.history import read_history
@@ -42,10 +43,11 @@ log = logging.getLogger(__name__)
 NUM_THREADS = 16
 
 
-def collect(store: ObjectStore, metric: str = DEFAULT) -> Leaderboard:
+def collect(store: ObjectStore, metric: str = DEFAULT, examine: Examine | None = None) -> Leaderboard:
     """The leaderboard of the sweep at the store's root. Reads three objects per run, several runs at a time.
 
-    A run whose record or predictions are damaged, gone or of another version is a row that says so.
+    A run whose record or predictions are damaged, gone or of another version is a row that says so. examine: looks at
+    the same runs for what is wrong with them.
 
     Raises:
         SpecError: an unknown metric.
@@ -59,14 +61,16 @@ def collect(store: ObjectStore, metric: str = DEFAULT) -> Leaderboard:
             return dict(zip(run_ids, pool.map(lambda run_id: _history(store, run_id), run_ids), strict=True))
 
     with plain_linear_algebra():
-        return build_leaderboard(
+        outcomes = read_outcomes(store, sweep)
+        board = build_leaderboard(
             sweep,
-            read_outcomes(store, sweep),
+            outcomes,
             metric,
             openings=read_openings(store),
             read_histories=read_histories,
             read_map=lambda run_id: _feature_map(store, run_id),
         )
+        return board if examine is None else with_gates(board, examine(board, outcomes))
 
 
 def read_outcomes(store: ObjectStore, sweep: SweepRecord) -> list[Outcome]:

@@ -13,6 +13,11 @@ from jsonschema import Draft202012Validator
 from benchmarks.doctor import FAULTS, Fault, examined
 from octjob.cli import run as octjob
 from octjob.cli.output import doctor_schema
+from octjob.doctor.finding import Diagnosis
+from octjob.doctor.glance import glance
+from octjob.leaderboard.collect import collect
+from octjob.leaderboard.export import to_json
+from octjob.report.page import to_html
 from octjob.storage import ObjectStore
 from octjob.storage.open import open_store
 
@@ -34,6 +39,9 @@ def said(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]
 def test_a_healthy_sweep_passes(healthy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = said(capsys, str(healthy / "sweep.yaml"))
     assert code == 0
+    board = collect(open_store(str(healthy / "out/tiny")), examine=glance)
+    assert [gate.verdict for gate in board.gates if gate.verdict == "failed"] == []
+    assert not any("octjob doctor" in text for text in board.warnings)
     assert out.startswith("Nothing found in 4 runs")
     assert "failed" not in out
 
@@ -78,6 +86,21 @@ def first_named(fault: Fault, folder: Path, capsys: pytest.CaptureFixture[str]) 
     assert code == 5
     assert out.startswith("First cause: ")
     assert "\nCure: " in out
+    beside_the_table(found, open_store(str(folder / "out/tiny")))
+
+
+def beside_the_table(found: Diagnosis, store: ObjectStore) -> None:
+    """What `collect` says below its table of these runs is what the doctor says, as far as records alone tell it."""
+    board = collect(store, examine=glance)
+    told = {one.gate: (one.verdict, one.said, one.cure) for one in found.findings}
+    for gate in board.gates:
+        if gate.name != "labels" and found.num_runs:
+            assert (gate.verdict, gate.said, gate.cure) == told[gate.name]
+    named = [text for text in board.warnings if text.startswith("octjob doctor")]
+    failed = [gate for gate in board.gates if gate.verdict == "failed"]
+    assert len(named) == min(1, len(failed))
+    assert all(f"({failed[0].name})" in text and failed[0].said in text for text in named)
+    assert "What the records say is wrong" in to_html(json.loads(to_json(board)))
 
 
 TRIED = (
