@@ -173,6 +173,9 @@ class Expansion:
         source = dataset_root(config, document)
         with located(document, ("data", "source")):
             places = {"source": absolute_uri(source, self.base)}
+        if config.data.table:
+            with located(document, ("data", "table")):
+                places["table"] = absolute_uri(config.data.table, self.base)
         if config.data.cache_dir:
             with located(document, ("data", "cache_dir")):
                 places["cache_dir"] = local_path(config.data.cache_dir, self.base)

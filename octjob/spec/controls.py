@@ -13,7 +13,19 @@ from octjob.spec.sweep import CONTROL, Checkpoint, ControlName
 NO_CHECKPOINT = Checkpoint(uri="")
 # Of `data`, what decides who takes part with which volumes, and what one scored sample is.
 _SELECTION = (
-    *("source", "sites", "devices", "regions", "laterality", "volumes", "include_radial"),
+    *(
+        "layout",
+        "table",
+        "columns",
+        "axes",
+        "source",
+        "sites",
+        "devices",
+        "regions",
+        "laterality",
+        "volumes",
+        "include_radial",
+    ),
     *("eval_split", "min_coverage", "unit"),
 )
 
