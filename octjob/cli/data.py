@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from octjob.data.cohort import Cohort
+    from octjob.spec.run import Run
 
 
 @click.group()
@@ -64,28 +69,35 @@ def check(matrix: Path) -> None:
     Example:
       octjob data check --matrix sweeps/phase3.yaml
     """
+    from octjob.spec.expand import plan_sweep
+    from octjob.train.tabular import clinical, site_device
+
+    cohorts: dict[str, Cohort] = {}
+    controls = {"clinical": clinical, "site_device": site_device}
+    for run in plan_sweep(matrix).runs:
+        selection = run.config.data.model_dump_json()
+        if selection not in cohorts:
+            cohorts[selection] = _check(run)
+        if run.control in controls:
+            controls[run.control](cohorts[selection].volumes)
+
+
+def _check(run: Run) -> Cohort:
+    """Print what a run would find, which it can be carried out on."""
     from octjob.data.cohort import check_cohort
     from octjob.data.layouts import cohort_of, open_source
     from octjob.data.table_cohort import find_table_cohort
     from octjob.data.table_report import describe
-    from octjob.spec.expand import plan_sweep
 
-    seen: set[str] = set()
-    for run in plan_sweep(matrix).runs:
-        config = run.config
-        selection = config.data.model_dump_json()
-        if selection in seen:
-            continue
-        seen.add(selection)
-        table = find_table_cohort(config) if config.data.is_table else None
-        cohort = table.cohort if table else cohort_of(config)
-        check_cohort(cohort, config, run.folds)
-        click.echo(
-            f"{run.config_name}: {len(cohort.volumes)} volumes of {len(cohort.participants)} participants"
-        )
-        click.echo(cohort.coverage.table())
-        for line in describe(table, config, open_source(config.data)) if table else ():
-            click.echo(line)
+    config = run.config
+    table = find_table_cohort(config) if config.data.is_table else None
+    cohort = table.cohort if table else cohort_of(config)
+    check_cohort(cohort, config, run.folds)
+    click.echo(f"{run.config_name}: {len(cohort.volumes)} volumes of {len(cohort.participants)} participants")
+    click.echo(cohort.coverage.table())
+    for line in describe(table, config, open_source(config.data)) if table else ():
+        click.echo(line)
+    return cohort
 
 
 @data.command()

@@ -15,6 +15,7 @@ import gzip
 import io
 import math
 import struct
+import tokenize
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -33,7 +34,8 @@ MAX_VOXELS = 2**30
 # Holds the header of any of these formats, which is within the first of it, compressed or not.
 HEAD_BYTES = 2**16
 _PACKAGES = {"NIfTI": ("nibabel", "nibabel"), "NRRD": ("nrrd", "pynrrd")}
-_NIFTI_SIZES = {348: b"n+1", 540: b"n+2"}
+# By the size of the header: where its magic stands, and what that is of a single file.
+_NIFTI_MAGIC = {348: (344, b"n+1"), 540: (4, b"n+2")}
 _RAW_NRRD, _GZIP_NRRD = ("raw",), ("gzip", "gz")
 _GZIP = b"\x1f\x8b"
 # What the formats' readers raise on files that are not what they claim; a lack of memory is the caller's affair.
@@ -45,7 +47,10 @@ _READ_ERRORS = (
     ArithmeticError,
     OSError,
     EOFError,
+    RuntimeError,
+    SyntaxError,
     struct.error,
+    tokenize.TokenError,
     zlib.error,
 )
 
@@ -191,17 +196,17 @@ def _nifti(head: bytes) -> Layout:
 
     if head[:2] == _GZIP:
         with gzip.GzipFile(fileobj=io.BytesIO(head)) as file:
-            head = file.read(max(_NIFTI_SIZES))
-    size = next((n for n in _NIFTI_SIZES if n in {int.from_bytes(head[:4], o) for o in ("little", "big")}), 0)
+            head = file.read(max(_NIFTI_MAGIC))
+    sizes = {int.from_bytes(head[:4], "little"), int.from_bytes(head[:4], "big")}
+    size = next((size for size in _NIFTI_MAGIC if size in sizes), 0)
     if not size or len(head) < size:
         raise FormatError("is no NIfTI file, or cut off within its header")
-    kind: Any = nibabel.Nifti1Header if size == min(_NIFTI_SIZES) else nibabel.Nifti2Header
+    place, magic = _NIFTI_MAGIC[size]
+    if head[place : place + len(magic)] != magic:
+        raise FormatError("is a NIfTI header without voxels (a pair of files); save one .nii or .nii.gz file")
+    kind: Any = nibabel.Nifti1Header if size == min(_NIFTI_MAGIC) else nibabel.Nifti2Header
     try:
         header = kind(head[:size], check=True)
-        if bytes(header["magic"])[:3] != _NIFTI_SIZES[size]:
-            raise FormatError(
-                "is a NIfTI header without voxels (a pair of files); save one .nii or .nii.gz file"
-            )
         shape = tuple(int(length) for length in header.get_data_shape())
         slope, intercept = header.get_slope_inter()
         return Layout(
