@@ -95,22 +95,26 @@ def _require_files(table: VolumeTable, sources: Sources, infos: Mapping[str, Obj
 
 def _require_different(table: VolumeTable, sources: Sources, infos: Mapping[str, ObjectInfo]) -> None:
     """Files of one checksum are compared: a short one may be that of two files by chance."""
-    seen: dict[tuple[int, str], Row] = {}
+    alike: dict[tuple[int, str], list[Row]] = {}
     for row in table.rows:
         info = infos[row.key]
-        first = seen.setdefault((info.size, info.checksum), row) if info.checksum else row
-        if first is row or sources.get(first.key) != sources.get(row.key):
+        if not info.checksum:
             continue
-        whose = (
-            f"of participants {first.participant} and {row.participant}"
-            if first.participant != row.participant
-            else f"of participant {row.participant}"
-        )
-        raise DataError(
-            f"{table.sheet.at(row.number)}: column path: {sources.uri(row.key)} {whose} holds the same bytes as "
-            f"{sources.uri(first.key)} ({table.sheet.at(first.number)})",
-            "Each volume is one participant's and counted once; remove one of the rows.",
-        )
+        others = alike.setdefault((info.size, info.checksum), [])
+        for first in others:
+            if sources.get(first.key) == sources.get(row.key):
+                raise _same_bytes(table, sources, first, row)
+        others.append(row)
+
+
+def _same_bytes(table: VolumeTable, sources: Sources, first: Row, row: Row) -> DataError:
+    people = dict.fromkeys((first.participant, row.participant))
+    whose = f"participant{'s' if len(people) > 1 else ''} {' and '.join(people)}"
+    return DataError(
+        f"{table.sheet.at(row.number)}: column path: {sources.uri(row.key)} of {whose} holds the same bytes as "
+        f"{sources.uri(first.key)} ({table.sheet.at(first.number)})",
+        "Each volume is one participant's and counted once; remove one of the rows.",
+    )
 
 
 def _record(row: Row, info: ObjectInfo) -> VolumeRecord:

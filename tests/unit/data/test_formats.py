@@ -165,7 +165,7 @@ NRRD_RAW = nrrd_of(some("i2"), "raw")
         *((suffix, ENCODERS[suffix](some())[:40], "cut off|is no whole|header") for suffix in FORMATS),
         *((s, ENCODERS[s](some()) + b"1", "holds more than the 770 bytes") for s in (".nii", ".npy")),
         (".nii.gz", gzip.compress(nifti(some()) + bytes(2**26)), "holds more than the 770 bytes"),
-        (".nii", with_header(pair), "a pair of files; save one .nii"),
+        (".nii", with_header(pair), "save one .nii or"),
         (".nii", with_header(huge), "says that it holds 32767 x 32767 x 32767 voxels"),
         (".nii", with_header(nobody), "NIfTI"),
         (".nii", nifti(some()[0]), "has 2 axes"),
@@ -183,7 +183,7 @@ NRRD_RAW = nrrd_of(some("i2"), "raw")
             "in another file",
         ),
         (".nrrd", NRRD_RAW.replace(b"encoding: raw", b"byte skip: 3\nencoding: raw"), "its key 'byte skip'"),
-        (".nrrd", NRRD_RAW.replace(b"type: int16", b"type: block"), "block"),
+        (".nrrd", NRRD_RAW.replace(b"type: int16", b"type: block"), "is no whole NRRD file"),
         (".nrrd", NRRD_RAW.replace(b"sizes: 11 7 5", b"sizes: 11 7"), "2 sizes for 3 axes"),
     ],
 )
