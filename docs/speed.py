@@ -17,7 +17,7 @@ _HEAD = """\
 
 Each table is what one script in `benchmarks/` printed: octjob's figure, a peer's from the same run, and what could
 not be beaten at all, in one unit. CPU seconds and ratios, since wall time says more about a machine's other work.
-`make bench` measures all of it anew but the 10,000 runs, in 40 minutes on two cores with other work;
+`make bench` measures all of it anew but the 10,000 runs, in 20 minutes on two cores with other work;
 `python -m benchmarks NAME` one part. What was asked for and is not reached stands here all the same.
 
 ![How many times better than the peer, on a logarithmic scale](pictures/benchmarks.svg)
@@ -32,6 +32,7 @@ These take longer, or need a control plane; their figures stand in the changelog
 | --- | --- |
 | `benchmarks.kubernetes_scale` | 1,000 runs beside `kubectl apply` (`make programs` first) |
 | `benchmarks.shared_encoding` | what several runs gain by encoding together |
+| `benchmarks.lift` | false lifts, coverage and power of the lift over untrained encoders |
 | `benchmarks.verdicts` | error rates of verdicts, ranks and intervals, by simulation |
 | `benchmarks.resampled_t` | the corrected resampled t-test under the null |
 | `benchmarks.early_stopping_metric` | which metric early stopping should watch |

@@ -213,7 +213,10 @@ class Sweep:
         return sweep_status(self.store)
 
     def leaderboard(self, metric: str = "macro_auroc") -> Leaderboard:
-        """The table that `octjob collect` prints, computed from the predictions; nothing is written."""
+        """The table that `octjob collect` prints, computed from the predictions; nothing is written.
+
+        `lift` of its rows, and of its frame's columns, is over untrained encoders where the sweep has some.
+        """
         from octjob.leaderboard.collect import collect
 
         return collect(self.store, metric)

@@ -82,7 +82,7 @@ def _wanted(what: str) -> tuple[list[Wanted], str | None, str | None]:
     if not file and not is_sweep_file(what):
         root, run_id = split_run_uri(what)
         run = read_spec(open_store(root), run_id)
-        if run.control is not None:
+        if not run.has_encoder:
             raise SpecError(
                 f"run {run_id} is a control: it has no encoder, and a chip has nothing to hold",
                 f"`octjob status {root}` shows the runs.",
@@ -92,8 +92,8 @@ def _wanted(what: str) -> tuple[list[Wanted], str | None, str | None]:
     if not file and "checkpoints" not in load(path).data:
         return [("", path.stem, load_experiment(path), None)], None, None
     planned = plan_sweep(path)
-    # A control has no encoder that a chip would have to hold.
-    runs = [run for run in planned.runs if run.control is None]
+    # Without an encoder there is nothing that a chip would have to hold.
+    runs = [run for run in planned.runs if run.has_encoder]
     if name:
         runs = matching_runs(
             name,

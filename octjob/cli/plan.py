@@ -193,7 +193,7 @@ def _slice(planned: Plan) -> Slice | None:
 
 
 def _num_configs(planned: Plan) -> int:
-    return len({run.config_name for run in planned.runs if run.control is None})
+    return len({run.config_name for run in planned.runs if run.has_encoder})
 
 
 def _where(configs: Sequence[str], num_configs: int) -> str:
@@ -207,7 +207,7 @@ def _print_table(planned: Plan, known: _Known) -> None:
         (
             run.checkpoint_name,
             run.config_name,
-            "control" if run.control else run.config.mode,
+            run.config.mode if run.has_encoder else "control",
             run.config.train.optimizer,
             f"{len(run.passes)}x{max(1, run.folds)}",
             known.state(run.run_id) or "?",

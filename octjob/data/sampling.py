@@ -60,6 +60,25 @@ def holdout(participants: Sequence[Participant], share: float, seed: int) -> fro
     return frozenset(held)
 
 
+def shuffled_labels(
+    participants: Sequence[Participant], seed: int, repeat: int = 0, fold: int = 0
+) -> dict[str, int]:
+    """Participant id to a class: those of each site, dealt anew among its participants.
+
+    Each site keeps how many it has of each class. Depends on the set of participants, the seed, the repeat and the
+    fold, not on their order.
+    """
+    rng = _rng("shuffled labels", seed, repeat, fold)
+    sites: dict[str, list[Participant]] = {}
+    for participant in sorted(participants, key=lambda p: (p.site, p.id)):
+        sites.setdefault(participant.site, []).append(participant)
+    return {
+        one.id: members[other].label
+        for members in sites.values()
+        for one, other in zip(members, rng.permutation(len(members)), strict=True)
+    }
+
+
 def class_weights(
     labels: Labels, num_classes: int, setting: Literal["auto", "none"] | tuple[float, ...]
 ) -> NDArray[np.float64] | None:

@@ -29,7 +29,7 @@ def loaded(runs: Sequence[Finished], baseline: str | None) -> list[Loaded]:
             epoch=record.epoch,
             distance=record.from_initialisation,
             digest=record.weights_digest,
-            reference=run.checkpoint == baseline,
+            reference=run.checkpoint == baseline or run.scored.result.control == "random_init",
         )
         found.setdefault((one.checkpoint, one.encoder_taken, one.digest), one)
     return list(found.values())

@@ -45,7 +45,7 @@ def examine(store: ObjectStore, run: str | None = None, matrix: str = "sweep.yam
     sweep = read_sweep(store)
     chosen = None if run is None else find_run(store, run)
     finished = [one for one in read_outcomes(store, sweep) if one.scored is not None]
-    # A control loads no checkpoint and sees no volume: there is nothing to find about it.
+    # A control is there to be compared with: there is nothing to find about it.
     outcomes = [one for one in finished if not one.entry.control]
     target = store.root if chosen is None else f"{store.root}/runs/{chosen}"
     if chosen is not None:
@@ -53,7 +53,7 @@ def examine(store: ObjectStore, run: str | None = None, matrix: str = "sweep.yam
     if not outcomes:
         is_control = any(one.entry.control and one.entry.run_id == chosen for one in finished)
         raise AccessError(
-            f"{target}: {'a control, which loads no checkpoint' if is_control else 'no finished run'} to diagnose",
+            f"{target}: {'a control, with nothing' if is_control else 'no finished run'} to diagnose",
             f"`octjob status {store.root}` shows where runs stand.",
         )
     with plain_linear_algebra():

@@ -10,6 +10,7 @@ from octjob.evaluate.baseline import Baseline, constant_baseline, constant_score
 from octjob.evaluate.evaluation import Evaluation, evaluate
 from octjob.evaluate.identical import IdenticalGroup, identical_predictions
 from octjob.evaluate.intervals import Interval, bootstrap, wilson
+from octjob.evaluate.lift import Lift, lift_over
 from octjob.evaluate.metrics import Metrics, compute_metrics
 from octjob.evaluate.paired import McNemar, PairedDifference, holm, paired_difference
 from octjob.evaluate.predictions import ParticipantScores, Predictions, by_participant
@@ -33,6 +34,7 @@ __all__ = [
     "FoldValues",
     "IdenticalGroup",
     "Interval",
+    "Lift",
     "McNemar",
     "Metrics",
     "PairedDifference",
@@ -58,6 +60,7 @@ __all__ = [
     "holm",
     "identical_predictions",
     "label_permutation",
+    "lift_over",
     "paired_difference",
     "prior_corrected",
     "rank_ranges",

@@ -20,14 +20,14 @@ def normal_quantile(probability: float) -> float:
     return float(special.ndtri(probability))
 
 
-def student_quantile(probability: float, degrees: int) -> float:
+def student_quantile(probability: float, degrees: float) -> float:
     """Of Student's t with `degrees` of freedom."""
     from scipy import special
 
     return float(special.stdtrit(degrees, probability))
 
 
-def student_beyond(t: float, degrees: int) -> float:
+def student_beyond(t: float, degrees: float) -> float:
     """The probability that Student's t is at least as far from zero, on either side."""
     from scipy import special
 

@@ -17,7 +17,7 @@ from octjob.leaderboard.caption import caption
 from octjob.leaderboard.caveats import caveats
 from octjob.leaderboard.checkpoints import NO_CHECKPOINTS, Checkpoints, checkpoints
 from octjob.leaderboard.comparison import Compared, Family, Material, compare, pairs_of
-from octjob.leaderboard.controls import beside_leader, control_rows, footnote, scored_with, with_controls
+from octjob.leaderboard.controls import beside_leader, control_rows, footnotes_of, scored_with, with_controls
 from octjob.leaderboard.details import Detail, detailed, details
 from octjob.leaderboard.examples import CheckpointExamples, examples
 from octjob.leaderboard.feature_maps import CheckpointMap, ReadMap, feature_maps
@@ -25,11 +25,13 @@ from octjob.leaderboard.flat import class_labels, flat_fields, flat_row
 from octjob.leaderboard.flow import ParticipantFlow, flows
 from octjob.leaderboard.footnotes import footnotes
 from octjob.leaderboard.headline import Headline, headline
+from octjob.leaderboard.lifts import RANDOM_INIT, by_config, initialisation_rows, with_lifts
 from octjob.leaderboard.methods import Methods, methods
 from octjob.leaderboard.next_steps import Known, NextStep, next_steps
 from octjob.leaderboard.outcome import Outcome, Scored
 from octjob.leaderboard.ranking import Ranking, draw_all, main_group, signals, standing
 from octjob.leaderboard.rows import ORDER, Row, make_row
+from octjob.leaderboard.shuffles import SHUFFLED, beside_shuffles, shuffled_rows
 from octjob.records.feature_map import FeatureMap
 from octjob.records.openings import Opening
 from octjob.records.schema import SweepRecord
@@ -136,9 +138,12 @@ def build_leaderboard(
     outcomes = [one for one in outcomes if one.entry.control is None]
     finished = _finished(outcomes)
     main = _main(outcomes, sweep.baseline)
-    controls = [scored_with(one, finished[main[0]], sweep.shown_classes) if main else one for one in controls]
+    shown = sweep.shown_classes
+    controls = [scored_with(one, finished[main[0]], shown) if main else one for one in controls]
+    shuffled, untrained = _of_kind(controls, SHUFFLED), _of_kind(controls, RANDOM_INIT)
+    plain = [one for one in controls if one.entry.control not in (SHUFFLED, RANDOM_INIT)]
     # Runs first: their draws are those that they have without controls.
-    of_all = _material(finished | _finished(controls), metric, num_draws, seed)
+    of_all = _material(finished | _finished([*plain, *untrained]), metric, num_draws, seed)
     material = replace(of_all, scores={run_id: of_all.scores[run_id] for run_id in finished})
     has_signal = signals(material.scores, {run: one.site_P for run, one in finished.items()}, metric, seed)
     identical = identical_predictions(material.scores)
@@ -152,10 +157,16 @@ def build_leaderboard(
     for family, reference in asked.items():
         rows = _compared(rows, family, reference, material, seed, len(asked))
     rows, stands = _ranked(rows, material, metric, main)
-    rows = sorted(rows, key=lambda row: _order(row, metric))
+    rows = with_lifts(rows, finished, by_config(untrained), of_all)
+    shuffles = shuffled_rows(shuffled, metric)
+    rows = sorted(beside_shuffles(rows, shuffles, metric), key=lambda row: _order(row, metric))
     draws = {run_id: drawn.in_bag_B for run_id, drawn in material.draws.items()}
     said = headline(rows, metric, stands.leads, draws)
-    of_controls = beside_leader(control_rows(controls, metric), rows, of_all)
+    of_controls = [
+        *beside_leader(control_rows(plain, metric), rows, of_all),
+        *initialisation_rows(untrained, metric),
+        *shuffles,
+    ]
     table = sorted([*rows, *of_controls], key=lambda row: _order(row, metric))
     made = methods(outcomes, rows, num_draws, openings, controls)
     found = details(rows, finished, metric, read_histories([row.run_id for row in detailed(rows)]))
@@ -165,7 +176,7 @@ def build_leaderboard(
         baseline=sweep.baseline,
         baseline_config=references["config"],
         class_names=sweep.class_names,
-        class_short_names=sweep.shown_classes,
+        class_short_names=shown,
         rows=tuple(table),
         caption=caption(rows, metric, stands.winner),
         headline=with_controls(said, table, metric),
@@ -174,7 +185,7 @@ def build_leaderboard(
         warnings=tuple(caveats(sweep, rows, finished, identical, metric, stands)),
         footnotes=(
             *footnotes(rows, finished, metric, references, num_draws, openings),
-            *footnote(of_controls),
+            *footnotes_of(of_controls, metric),
         ),
         selection_corrected=stands.winner,
         detectable=stands.detectable,
@@ -188,6 +199,10 @@ def build_leaderboard(
 
 def _finished(outcomes: Sequence[Outcome]) -> dict[str, Scored]:
     return {one.entry.run_id: one.scored for one in outcomes if one.scored is not None}
+
+
+def _of_kind(controls: Sequence[Outcome], kind: str) -> list[Outcome]:
+    return [one for one in controls if one.entry.control == kind]
 
 
 def _main(outcomes: Sequence[Outcome], baseline: str | None) -> list[str]:

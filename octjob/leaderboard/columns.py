@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from octjob.catalog import METRICS, RANKING
+from octjob.evaluate.lift import Lift
 from octjob.leaderboard.board import Leaderboard
 from octjob.leaderboard.comparison import Comparison
-from octjob.leaderboard.rows import SIGNIFICANT, Row
+from octjob.leaderboard.rows import SIGNIFICANT, Row, num_initialisations
 
 NOTHING = "-"
 
@@ -29,7 +30,8 @@ class Column:
 def main_columns(leaderboard: Leaderboard) -> list[Column]:
     """What answers "which checkpoint is better", the most important first."""
     second = "balanced_accuracy" if leaderboard.metric != "balanced_accuracy" else "macro_auroc"
-    columns = [*_names(), _metric(leaderboard.metric), *_comparisons(leaderboard), _metric(second)]
+    columns = [*_names(), _metric(leaderboard.metric), *lift_columns(leaderboard)]
+    columns += [*_comparisons(leaderboard), _metric(second)]
     columns.append(Column("models", lambda row: _whole(row.num_models), right=True))
     if len({row.n for row in leaderboard.rows if row.n is not None}) > 1:
         columns.append(Column("n", lambda row: _whole(row.n), right=True))
@@ -45,7 +47,11 @@ def wide_columns(leaderboard: Leaderboard) -> list[Column]:
         Column("alike", lambda row: row.rank.letters if row.rank else NOTHING),
         Column("p best", lambda row: _number(row.rank.p_best if row.rank else None), right=True),
         *(_metric(name) for name in ordered),
+        *lift_columns(leaderboard),
     ]
+    if lift_columns(leaderboard):
+        columns += [_p_column("p", _lift_of, "p_value"), _p_column("p Holm", _lift_of, "p_holm")]
+        columns.append(Column("initialisations", lambda row: _whole(num_initialisations(row)), right=True))
     for column, of in zip(_comparisons(leaderboard), _families(leaderboard), strict=True):
         columns += [column, _p_column("p", of, "p_value"), _p_column("p Holm", of, "p_holm")]
     columns += [
@@ -69,6 +75,16 @@ def wide_columns(leaderboard: Leaderboard) -> list[Column]:
     return columns
 
 
+def lift_columns(leaderboard: Leaderboard) -> list[Column]:
+    """The lift over untrained encoders; none where the sweep has none with a result."""
+    there = any(row.lift or row.members for row in leaderboard.rows)
+    return [Column("lift", lambda row: _lift(row.lift))] if there else []
+
+
+def _lift_of(row: Row) -> Lift | None:
+    return row.lift
+
+
 def _comparisons(leaderboard: Leaderboard) -> list[Column]:
     references = (leaderboard.baseline, leaderboard.baseline_config)
     return [
@@ -86,7 +102,7 @@ def _families(leaderboard: Leaderboard) -> list[Callable[[Row], Comparison | Non
     return families
 
 
-def _p_column(header: str, of: Callable[[Row], Comparison | None], name: str) -> Column:
+def _p_column(header: str, of: Callable[[Row], Comparison | Lift | None], name: str) -> Column:
     def cell(row: Row) -> str:
         one = of(row)
         return _p_value(getattr(one, name) if one else None)
@@ -107,7 +123,7 @@ def cells(row: Row, columns: Sequence[Column]) -> list[str]:
 def _names() -> list[Column]:
     return [
         Column("rank", lambda row: str(row.rank) if row.rank else NOTHING, right=True),
-        Column("checkpoint", lambda row: row.checkpoint),
+        Column("checkpoint", lambda row: row.shown_checkpoint),
         Column("config", lambda row: row.config),
         Column("weights", lambda row: row.weights or NOTHING),
         Column("state", state_text),
@@ -146,6 +162,13 @@ def _difference(one: Comparison | None) -> str:
     if one.low is None or one.high is None:
         return f"{one.difference:+.3f}{mark}"
     return f"{one.difference:+.2f} [{one.low:+.2f}, {one.high:+.2f}]{mark}"
+
+
+def _lift(one: Lift | None) -> str:
+    if one is None:
+        return NOTHING
+    mark = "*" if one.p_holm is not None and one.p_holm < SIGNIFICANT else ""
+    return f"{one.value:+.2f} [{one.low:+.2f}, {one.high:+.2f}]{mark}"
 
 
 def _number(value: float | None) -> str:

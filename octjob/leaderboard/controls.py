@@ -11,12 +11,29 @@ from octjob.catalog import METRICS
 from octjob.evaluate import by_participant, evaluate
 from octjob.evaluate.intervals import participant_groups, smallest_class
 from octjob.evaluate.lead import Lead, leads
+from octjob.evaluate.lift import Lift
 from octjob.evaluate.simultaneous import PairErrors
 from octjob.leaderboard.comparison import Material
-from octjob.leaderboard.headline import Headline, Part, told, value_text
+from octjob.leaderboard.headline import Headline, Part, told, told_lift, value_text
 from octjob.leaderboard.outcome import EvaluationRecord, Outcome, Scored
 from octjob.leaderboard.ranking import comparable_groups
-from octjob.leaderboard.rows import Row, make_row
+from octjob.leaderboard.rows import SIGNIFICANT, Row, make_row
+from octjob.spec.control_options import BLIND
+
+# What a checkpoint must be better than, and why. The others speak of the runs, not against them.
+IS_WHAT: dict[str, str] = {**{name: "sees no image" for name in BLIND}, "pixel_pca": "has no encoder"}
+# What each is made of.
+_MADE = {
+    "prior": "the class shares of the training participants",
+    "clinical": "logistic regression on age",
+    "site_device": "logistic regression on site, device, region and age",
+    "pixel_pca": "logistic regression on principal components of downsampled volumes",
+    "random_init": "the architecture with fresh weights; mean and, in brackets, range over initialisations",
+    "target_encoder": "the other encoder of the checkpoint's file",
+    "shuffled_labels": "trained on labels dealt anew among each site's participants; mean and, in brackets, 2.5 to"
+    " 97.5 % of the shuffles",
+}
+_WORDS = dict(enumerate(("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"), 2))
 
 
 def scored_with(control: Outcome, run: Scored, class_names: Sequence[str]) -> Outcome:
@@ -25,7 +42,7 @@ def scored_with(control: Outcome, run: Scored, class_names: Sequence[str]) -> Ou
     A run leaves out whose volumes are all unreadable, which a control, that reads none, cannot know.
     """
     one = control.scored
-    if one is None:
+    if one is None or control.entry.control not in BLIND:
         return control
     shared_N = np.isin(one.predictions.participant, run.predictions.participant)
     if shared_N.all() or not shared_N.any():
@@ -83,31 +100,63 @@ def _with_lead(row: Row, found: Mapping[str, Lead], members: Sequence[str]) -> R
 
 
 def with_controls(said: Headline, rows: Sequence[Row], metric: str) -> Headline:
-    """The headline, and which control, the best, the leader is not ahead of; or where no run has a signal, the best
-    that is above chance.
+    """The headline: before it, what the leader is not better than; after it, its lift. Where no run has a signal, the
+    best control that is above chance.
 
-    rows: of all, those of controls with the leader's lead over them.
+    rows: of all, those of controls with the leader's lead over them, the leader's with its lift.
     """
-    leader = next((row for row in rows if row.run_id == said.leader), None)
-    if leader is None:
-        near = [row for row in rows if row.verdict == "control" and _above_chance(row, metric)]
-    else:
-        near = [row for row in rows if row.verdict == "control" and row.vs_leader and row.vs_leader.tied]
-    if not near or said.certainty == "no result":
+    if said.certainty == "no result":
         return said
-    best = max(near, key=lambda row: row.value(metric) or 0.0)
+    compared = [row for row in rows if row.verdict == "control" and row.control in IS_WHAT]
+    leader = next((row for row in rows if row.run_id == said.leader), None)
+    near = [
+        row
+        for row in compared
+        if (_above_chance(row, metric) if leader is None else row.vs_leader and row.vs_leader.tied)
+    ]
+    best = max(near, key=lambda row: row.value(metric) or 0.0, default=None)
+    if leader is not None:
+        before, after = _shortfall(leader, best), _lift_told(leader)
+        return replace(said, parts=(*before, *said.parts, *after), control=best.run_id if best else None)
+    if best is None:
+        return said
     more = (
-        (Part(f"; {best.config}, which sees no image, is", True), Part(f": {value_text(best, metric)}."))
-        if leader is None
-        else (
-            Part("; but "),
-            Part(f"{leader.checkpoint} is not ahead of {best.config}, which sees no image", True),
-            Part(f": its lead over it is {told(best.vs_leader)}."),
-        )
+        Part(f"; {best.config}, which {IS_WHAT[best.control or '']}, is", True),
+        Part(f": {value_text(best, metric)}."),
     )
     last = said.parts[-1]
     open_end = replace(last, text=last.text.removesuffix("."))
     return replace(said, parts=(*said.parts[:-1], open_end, *more), control=best.run_id)
+
+
+def _shortfall(leader: Row, best: Row | None) -> tuple[Part, ...]:
+    """The sentence on what the leader is not better than; none where it is."""
+    short = []
+    if leader.lift is not None and not is_above(leader.lift):
+        among = f", p = {leader.lift.p_holm:.2g} among all lifts" if leader.lift.low > 0 else ""
+        short.append(f"not above {_untrained(leader.lift)} (lift {told_lift(leader.lift)}{among})")
+    if best is not None:
+        is_what = IS_WHAT[best.control or ""]
+        short.append(f"not ahead of {best.config}, which {is_what} (lead {told(best.vs_leader)})")
+    if not short:
+        return ()
+    return (Part(f"{leader.checkpoint}, which leads, is {' and '.join(short)}.", True), Part(" "))
+
+
+def _lift_told(leader: Row) -> tuple[Part, ...]:
+    if leader.lift is None or not is_above(leader.lift):
+        return ()
+    return (Part(f" {leader.checkpoint} is {told_lift(leader.lift)} above {_untrained(leader.lift)}."),)
+
+
+def is_above(lift: Lift) -> bool:
+    """Whether a lift holds among all of the table."""
+    return lift.value > 0 and lift.p_holm is not None and lift.p_holm < SIGNIFICANT
+
+
+def _untrained(lift: Lift) -> str:
+    number = lift.num_initialisations
+    return f"{_WORDS.get(number, str(number))} untrained encoders"
 
 
 def _above_chance(row: Row, metric: str) -> bool:
@@ -115,12 +164,22 @@ def _above_chance(row: Row, metric: str) -> bool:
     return bool(estimate and estimate.low is not None and chance is not None and estimate.low > chance)
 
 
-def footnote(controls: Sequence[Row]) -> list[str]:
-    """How the controls were made; none without them."""
-    if not controls:
-        return []
-    return [
-        "control: looks at no volume; trained in the runs' splits or folds, and scored on whom the ranked runs"
-        " scored. prior: the class shares of the training participants. clinical: logistic regression on age."
-        " site_device: on site, device, region and age. A control has no rank, and no run's numbers depend on it."
-    ]
+def footnotes_of(controls: Sequence[Row], metric: str) -> list[str]:
+    """How the controls were made, and what they are for; none without them."""
+    there = {row.control for row in controls}
+    lines = []
+    if controls:
+        blind = "looks at no volume; " if there <= set(BLIND) else ""
+        said = "".join(f" {name}: {text}." for name, text in _MADE.items() if name in there)
+        lines.append(
+            f"control: {blind}trained in the runs' splits or folds, and scored on whom the ranked runs scored.{said}"
+            " A control has no rank, and no run's rank or metrics depend on it."
+        )
+    if "random_init" in there:
+        lines.append(
+            f"lift: {metric} minus its mean over untrained encoders of the same architecture under the same"
+            " configuration; participants and initialisations are both drawn, and the checkpoint counts as one more"
+            " initialisation, so that an interval leaves out zero one time in twenty where pretraining did nothing."
+            " * Holm-adjusted p < 0.05 over all lifts."
+        )
+    return lines

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from octjob.catalog import RANKING
-from octjob.leaderboard.rows import Row
+from octjob.leaderboard.rows import Row, num_initialisations
 
 Scalar = str | int | float | None
 
@@ -28,6 +28,8 @@ def flat_fields(labels: Sequence[str]) -> list[tuple[str, str]]:
             for family in _FAMILIES
             for name, kind in (("run", "str"), *((number, "float") for number in _NUMBERS))
         ),
+        *((f"lift{bound}", "float") for bound in _LIFT),
+        ("num_initialisations", "int"),
         *((f"f1_{name}", "float") for name in labels),
         *((f"auprc_{name}", "float") for name in labels),
         *((f"prevalence_{name}", "float") for name in labels),
@@ -40,6 +42,7 @@ def flat_fields(labels: Sequence[str]) -> list[tuple[str, str]]:
 _OF_ROW = ("train_val_gap", "best_constant_accuracy", "prior_corrected_balanced_accuracy")
 _FAMILIES = ("vs_checkpoint", "vs_config")
 _NUMBERS = ("difference", "low", "high", "p_value", "p_holm")
+_LIFT = {"": "value", "_low": "low", "_high": "high", "_p_value": "p_value", "_p_holm": "p_holm"}
 _PER_CLASS = {
     "f1": "per_class_f1",
     "auprc": "per_class_auprc",
@@ -76,6 +79,8 @@ def flat_row(row: Row, labels: Sequence[str]) -> dict[str, Scalar]:
         one = getattr(row, family)
         values[f"{family}_run"] = one.reference_run if one else None
         values |= {f"{family}_{name}": getattr(one, name) if one else None for name in _NUMBERS}
+    values |= {f"lift{bound}": getattr(row.lift, name, None) for bound, name in _LIFT.items()}
+    values["num_initialisations"] = num_initialisations(row)
     for k, label in enumerate(labels):
         for prefix, attribute in _PER_CLASS.items():
             per_class = getattr(row, attribute)

@@ -9,6 +9,7 @@ from typing import Literal
 from octjob.catalog import METRICS
 from octjob.evaluate.arrays import FloatArray
 from octjob.evaluate.lead import Lead, Leads, recognisable_lead
+from octjob.evaluate.lift import Lift
 from octjob.leaderboard.rows import Row
 
 # clear: the leader is ahead of every run of every other checkpoint. configurations tied: and is not told apart from
@@ -188,6 +189,12 @@ def value_text(row: Row, metric: str) -> str:
     if estimate.low is not None and estimate.high is not None:
         text += f" [{estimate.low:.2f}, {estimate.high:.2f}]"
     return text
+
+
+def told_lift(lift: Lift) -> str:
+    """The lift, with its sign, and its interval."""
+    value, low, high = (_seen(number) for number in (lift.value, lift.low, lift.high))
+    return f"{'+' if lift.value > 0 else ''}{value} [{low}, {high}]"
 
 
 def told(lead: Lead | None) -> str:

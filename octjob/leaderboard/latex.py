@@ -8,6 +8,7 @@ from typing import Any
 
 from octjob.catalog import METRICS
 from octjob.leaderboard.stored import sentence
+from octjob.report.view import has_lifts, shown_checkpoint
 
 Json = Mapping[str, Any]
 
@@ -30,7 +31,7 @@ _HEAD = r"""% Needs \usepackage{booktabs}.
 \begin{table}
 \centering
 \caption{CAPTION}
-\begin{tabular}{rllll}
+\begin{tabular}{COLUMNS}
 \toprule"""
 
 
@@ -45,12 +46,16 @@ def to_latex(document: Json) -> str:
         "configuration",
         f"{METRICS[document['metric']].label} [95\\,\\% interval]",
     ]
+    lifts = has_lifts(document)
+    header += ["lift"] if lifts else []
     header.append(f"vs {escaped(document['baseline'])}" if document["baseline"] else "")
     rows = [_cells(document, row) for row in document["rows"]]
     ranked = [cells for cells, row in zip(rows, document["rows"], strict=True) if row["rank"] is not None]
     others = [cells for cells, row in zip(rows, document["rows"], strict=True) if row["rank"] is None]
     lines = [
-        _HEAD.replace("CAPTION", escaped(sentence(document))),
+        _HEAD.replace("COLUMNS", "r" + "l" * (len(header) - 1)).replace(
+            "CAPTION", escaped(sentence(document))
+        ),
         _line(header),
         r"\midrule",
         *map(_line, ranked),
@@ -69,9 +74,10 @@ def _cells(document: Json, row: Json) -> list[str]:
     estimate = row["metrics"][document["metric"]] if row["metrics"] else None
     return [
         place,
-        escaped(row["checkpoint"]),
+        escaped(shown_checkpoint(row)),
         escaped(row["config"]),
         _number(estimate, "value", "%.3f"),
+        *([_number(row["lift"], "value", "%+.2f")] if has_lifts(document) else []),
         _number(row["vs_checkpoint"], "difference", "%+.2f"),
     ]
 

@@ -10,6 +10,7 @@ from typing import Literal
 from octjob.catalog import RANKING
 from octjob.evaluate import RankRange
 from octjob.evaluate.lead import Lead
+from octjob.evaluate.lift import Lift
 from octjob.leaderboard.comparison import Comparison
 from octjob.leaderboard.outcome import Outcome, Scored
 from octjob.leaderboard.ranking import AdjustedSignal
@@ -49,7 +50,8 @@ class Row:
     flags: the verdict's (`dominant_class`, `misses_class` ...), and `suspicious` (identical predictions from
         different weights), `unpaired` (other participants than the ranked runs), `inconsistent` (the result is not
         that of the stored predictions), `reevaluated` (the result lacks something, so that everything here is
-        computed from the predictions), `encoder_unmoved` (fine-tuned, and the scored encoder is the checkpoint's).
+        computed from the predictions), `encoder_unmoved` (fine-tuned, and the scored encoder is the checkpoint's),
+        `within_shuffled` (no better than the same training on shuffled labels).
     signal: the label permutation on the metric ranked by; None without a result.
     metrics: by name, those of `catalog.RANKING`; empty without a result.
     train_val_gap: balanced accuracy on the training samples minus that on the evaluated ones.
@@ -63,6 +65,9 @@ class Row:
     vs_config: against the baseline configuration for the same checkpoint.
     reasons: the flags, and anything that kept the row from a rank or a comparison, in words.
     control: which of the sweep's `controls` this is; None for a checkpoint's run.
+    lift: over the untrained encoders of the same configuration, in the metric ranked by; None for a control, and
+        where there are none to compare with, which `reasons` says.
+    members: run ids of the initialisations that this row folds; empty for every other row.
     """
 
     rank: RankRange | None
@@ -91,11 +96,18 @@ class Row:
     reasons: tuple[str, ...] = ()
     error: str = ""
     control: str | None = None
+    lift: Lift | None = None
+    members: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         """As people write it."""
         return f"{self.checkpoint}.{self.config}"
+
+    @property
+    def shown_checkpoint(self) -> str:
+        """The checkpoint, with how many initialisations the row folds."""
+        return f"{self.checkpoint} ({len(self.members)})" if self.members else self.checkpoint
 
     @property
     def shown(self) -> RowVerdict | RunState:
@@ -110,6 +122,11 @@ class Row:
         """The metric itself, None where it is not defined."""
         estimate = self.metric(metric)
         return None if estimate is None else estimate.value
+
+
+def num_initialisations(row: Row) -> int | None:
+    """Of the row's lift, or those that the row folds."""
+    return row.lift.num_initialisations if row.lift else len(row.members) or None
 
 
 def make_row(outcome: Outcome, metric: str, signal: AdjustedSignal | None) -> Row:

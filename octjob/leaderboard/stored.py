@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -46,17 +46,31 @@ def read_leaderboard(store: ObjectStore) -> dict[str, Any]:
         raise DataError(
             f"{store.uri(KEY)}: written by another version of octjob ({document.get('schema')})", again
         )
+    if _knows_no_lift(document):
+        raise DataError(f"{store.uri(KEY)}: written by an earlier octjob, which knew no lift", again)
     if fault := _fault(document):
         raise DataError(f"{store.uri(KEY)}: damaged: {fault}", again)
-    known = {row["run_id"] for row in document["rows"] if row["state"] == "Succeeded"}
+    known = _run_ids(row for row in document["rows"] if row["state"] == "Succeeded")
     unread = {row["run_id"] for row in document["rows"] if row["state"] == "Unreadable"}
     planned = {entry.run_id for entry in sweep.runs}
     new = (finished_runs(store) & planned) - known - unread
-    if new or {row["run_id"] for row in document["rows"]} != planned:
+    if new or _run_ids(document["rows"]) != planned:
         finished = "1 run has finished" if len(new) == 1 else f"{len(new)} runs have finished"
         what = finished if new else "the sweep was submitted with other runs"
         raise AccessError(f"{store.uri(KEY)}: {what} since it was collected", again)
     return document
+
+
+def _knows_no_lift(document: Mapping[str, Any]) -> bool:
+    """Rows got their lift within the schema's version."""
+    rows = document.get("rows")
+    there = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    return bool(there) and not any("lift" in row for row in there)
+
+
+def _run_ids(rows: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Of the rows, and of the initialisations that they fold."""
+    return {run_id for row in rows for run_id in (row["run_id"], *row["members"])}
 
 
 def read_beside(store: ObjectStore, document: Mapping[str, Any], ending: str) -> bytes:

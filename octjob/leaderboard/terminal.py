@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from octjob.leaderboard.board import Leaderboard
 from octjob.leaderboard.caption import worth
-from octjob.leaderboard.columns import Column, cells, main_columns, wide_columns
+from octjob.leaderboard.columns import Column, cells, lift_columns, main_columns, wide_columns
 from octjob.leaderboard.export import remarks
 from octjob.leaderboard.forest import ASCII, BOX, MAX_WIDTH, MIN_WIDTH, Glyphs, forest, legend
 from octjob.leaderboard.rows import ORDER, RowVerdict
@@ -131,6 +131,7 @@ def _with_forest(leaderboard: Leaderboard, width: int, glyphs: Glyphs) -> list[C
     """The intervals drawn beside the metric, where they fit without costing a name or a comparison anything."""
     columns = main_columns(leaderboard)
     num_comparisons = sum(one is not None for one in (leaderboard.baseline, leaderboard.baseline_config))
+    num_comparisons += len(lift_columns(leaderboard))
     before = columns[: _NUM_KEPT + num_comparisons]
     rows = [cells(row, before) for row in leaderboard.rows]
     taken = sum(column_widths([column.header for column in before], rows)) + len(GAP) * len(before)

@@ -58,17 +58,18 @@ def read_checkpoint(
     uri: str,
     volume_size: Triple | None = None,
     num_heads: int | None = None,
+    other_encoder: bool = False,
 ) -> LoadedEncoder:
     """Read the `encoder` asked for from a torch or safetensors file at `path`; `uri` names it in messages.
 
     auto takes the context encoder of the original pretraining's files and the EMA target encoder of the
     official V-JEPA 2 layout. `volume_size` and `num_heads` are for files whose config does not say them or
-    says them wrong. Raises `AccessError` if the file is not there, `DataError` if any parameter is missing,
-    left over, misshapen or not finite, if the config contradicts the tensors, or if the file is damaged or
-    asks to run code.
+    says them wrong. other_encoder: of the file's two take the one that is not asked for. Raises `AccessError`
+    if the file is not there, `DataError` if any parameter is missing, left over, misshapen or not finite, if
+    the config contradicts the tensors, or if the file is damaged or asks to run code.
     """
     container = open_container(path, uri)
-    selection = select_encoder(container.payload, encoder, uri)
+    selection = select_encoder(container.payload, encoder, uri, other=other_encoder)
     chosen = selection.chosen
     require_keys(chosen, uri)
     require_dense(chosen.tensors, uri)

@@ -25,7 +25,9 @@ class LoadReport:
     size: bytes. coverage_keys: loaded/expected parameters. coverage: fraction of the encoder's elements that
     came from the file. weights_digest: of the tensors alone; encoder_digest: of tensors and geometry (heads
     and grid change the features but not the tensors), the one to key cached features with. sketch: from which the
-    distance to other checkpoints' weights can be estimated.
+    distance to other checkpoints' weights can be estimated. untrained_seed: drew all weights, where none of the
+    file's are taken; `uri`, `sha256`, `size`, `format`, `encoder_taken` and `geometry` then say whose architecture
+    it is.
     """
 
     uri: str
@@ -48,6 +50,7 @@ class LoadReport:
     fingerprint: Fingerprint
     notes: list[str]
     sketch: WeightsSketch
+    untrained_seed: int | None = None
 
     def to_dict(self) -> dict[str, object]:
         """Nested plain values, ready for JSON."""

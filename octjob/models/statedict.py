@@ -76,12 +76,14 @@ def count_blocks(names: Iterable[str]) -> int:
     return max((int(match[1]) + 1 for match in map(_BLOCK.fullmatch, names) if match), default=0)
 
 
-def select_encoder(payload: Mapping[str, object], choice: Choice, uri: str) -> EncoderPair:
-    """Find the encoders in a checkpoint's payload and take the one asked for.
+def select_encoder(
+    payload: Mapping[str, object], choice: Choice, uri: str, *, other: bool = False
+) -> EncoderPair:
+    """Find the encoders in a checkpoint's payload and take the one asked for, or with `other` the other of its pair.
 
     auto: the only one; of the original layout's pair the context encoder (its EMA target was never updated);
     of the official V-JEPA 2 layout the EMA target encoder. Raises `DataError` if there is none, if the one
-    asked for is not there, or if the prefixes leave it open which keys belong together.
+    asked for, or the other, is not there, or if the prefixes leave it open which keys belong together.
     """
     groups = _group(_flatten(payload, uri), uri)
     found = [_label(root, tensors) for root, tensors in groups.items() if any(map(_is_encoder_key, tensors))]
@@ -93,8 +95,15 @@ def select_encoder(payload: Mapping[str, object], choice: Choice, uri: str) -> E
         plain = by_role.pop("unlabelled")
         by_role["context"] = FoundEncoder("context", plain.root, plain.tensors)
     chosen = _take(by_role, layout, choice, uri)
-    other: Role = "target" if chosen.role == "context" else "context"
-    sibling = None if layout == "single" else by_role.get(other)
+    role: Role = "target" if chosen.role == "context" else "context"
+    sibling = None if layout == "single" else by_role.get(role)
+    if other:
+        if sibling is None:
+            raise DataError(
+                f"{uri}: holds {describe(chosen)} alone: there is no other one for controls.target_encoder",
+                "List the checkpoints whose files have two under controls.target_encoder.checkpoints.",
+            )
+        chosen, sibling = sibling, chosen
     return EncoderPair(chosen, sibling, layout, _ignored(groups, payload, chosen.root))
 
 

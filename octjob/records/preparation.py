@@ -96,7 +96,8 @@ def preparation_of(plan: Plan) -> Preparation:
 
 def _selection(run: Run) -> dict[str, Any]:
     return {
-        "checkpoint": run.checkpoint.model_dump(mode="json"),
+        # Which of the file's weights are taken, or none of them, is nothing to the volumes.
+        "checkpoint": run.checkpoint.model_dump(mode="json", exclude={"untrained_seed", "other_encoder"}),
         "encoder": run.config.model.encoder,
         "data": run.config.data.model_dump(mode="json", include=_SELECTION),
         "labels": run.config.paths.labels_tsv,

@@ -97,7 +97,8 @@ class Result(Record):
     data: counts after filtering, coverage by site and split, quarantined volumes; `flow`, from listed to used;
     `groups` of the scored participants; `feature_map` and `examples`, their keys, or why there are none.
     control: which one this is; None for a checkpoint's run.
-    checkpoint_report: what was loaded and how completely, with fingerprint, digests and sketch; empty for a control.
+    checkpoint_report: what was loaded and how completely, with fingerprint, digests and sketch; empty without
+    an encoder.
     training: every value really used: class weights, learning rates, epochs, samples.
     environment: versions, device, threads.
     """

@@ -1,10 +1,10 @@
-"""The four numbers beside the sentence: lift over the untrained, ties, what n can show, who is not ranked."""
+"""The four numbers beside the sentence: the leader's lift, ties, what n can show, who is not ranked."""
 
 from __future__ import annotations
 
 from collections import Counter
 
-from octjob.report.view import Fact, Json, number, runs_of, signed
+from octjob.report.view import Fact, Json, has_lifts, number, runs_of, signed
 
 
 def facts_of(document: Json) -> list[Fact]:
@@ -13,6 +13,8 @@ def facts_of(document: Json) -> list[Fact]:
 
 
 def _lift(document: Json) -> Fact:
+    if has_lifts(document):
+        return _over_untrained(document)
     label = (
         f"Leader\u2019s lift over {document['baseline']}" if document["baseline"] else "Leader\u2019s lift"
     )
@@ -26,6 +28,15 @@ def _lift(document: Json) -> Fact:
         return Fact(label, "\u2013", "nothing to compare")
     interval = "" if against["low"] is None else f"[{signed(against['low'])}, {signed(against['high'])}]"
     return Fact(label, signed(against["difference"]), interval)
+
+
+def _over_untrained(document: Json) -> Fact:
+    leader = next((row for row in document["rows"] if row["run_id"] == document["headline"]["leader"]), None)
+    label, lift = "Leader\u2019s lift over untrained encoders", leader["lift"] if leader else None
+    if not lift:
+        return Fact(label, "\u2013", "nothing to compare")
+    text = f"[{signed(lift['low'])}, {signed(lift['high'])}], {lift['num_initialisations']} initialisations"
+    return Fact(label, signed(lift["value"]), text, bad=lift["value"] <= 0 or lift["p_holm"] >= 0.05)
 
 
 def _tied(document: Json) -> Fact:

@@ -59,6 +59,7 @@ def to_html(document: Json, images: Mapping[str, Json] | None = None) -> str:
         "unfinished": [row for row in document["rows"] if not row["metrics"]],
         "values": values,
         "lifts": lifts,
+        "lift_over": view.lift_over(document),
         "chance": None if chance is None else values.at(chance),
         "chance_value": chance,
         "leader": leader,

@@ -17,6 +17,8 @@ FIRST_ROWS = 12
 # Checkpoints beyond the palette share its last, grey, colour: names tell them apart anyway.
 NUM_COLOURS = 6
 _MAX_REASON = 60
+# Controls that do see an image.
+_IS_WHAT = {"pixel_pca": "has no encoder", "target_encoder": "the file\u2019s target encoder"}
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,31 @@ def runs_of(document: Json) -> list[Json]:
     return [row for row in document["rows"] if not row.get("control")]
 
 
+def shown_checkpoint(row: Json) -> str:
+    """The checkpoint's name, with how many initialisations the row folds."""
+    members = len(row.get("members", ()))
+    return f"{row['checkpoint']} ({members})" if members else str(row["checkpoint"])
+
+
+def has_lifts(document: Json) -> bool:
+    """Whether untrained encoders were run; the page's lifts are then over them, and else over the baseline."""
+    return any(row.get("lift") or row.get("members") for row in document["rows"])
+
+
+def lift_over(document: Json) -> str:
+    """What the page's lifts are over; empty where there is nothing."""
+    return "untrained" if has_lifts(document) else document["baseline"] or ""
+
+
+def _lift_of(document: Json, row: Json) -> Json | None:
+    """The row's lift, with `difference`, bounds and `p_holm`; None where it has none."""
+    if has_lifts(document):
+        one = row.get("lift")
+        return {**one, "difference": one["value"]} if one else None
+    against: Json | None = row["vs_checkpoint"]
+    return against if against and against["difference"] is not None else None
+
+
 def lines_of(document: Json) -> list[Line]:
     """Every run with a result, in the order of the table."""
     rows = [row for row in document["rows"] if row["metrics"]]
@@ -148,12 +175,12 @@ def value_scale(document: Json) -> Scale:
 
 
 def lift_scale(document: Json) -> Scale:
-    """Of differences to the baseline."""
+    """Of lifts."""
     found = [
         bound
         for row in document["rows"]
-        if row["vs_checkpoint"]
-        for bound in _bounds({**row["vs_checkpoint"], "value": row["vs_checkpoint"]["difference"]})
+        if (one := _lift_of(document, row))
+        for bound in _bounds({**one, "value": one["difference"]})
     ]
     return scale_over(found, -0.05, 0.05, max_ticks=3)
 
@@ -165,12 +192,13 @@ def _bounds(estimate: Json) -> list[float]:
 def _line(document: Json, row: Json, values: Scale, lifts: Scale, colours: Mapping[str, int]) -> Line:
     estimate = row["metrics"][document["metric"]]
     ranked = row["rank"] is not None
-    against = row["vs_checkpoint"]
-    is_reference = row["checkpoint"] == document["baseline"]
-    lift = _lift(against, lifts) if against and against["difference"] is not None else None
+    against = _lift_of(document, row)
+    of_lifts = has_lifts(document)
+    is_reference = bool(row.get("members")) if of_lifts else row["checkpoint"] == document["baseline"]
+    lift = _lift(against, lifts) if against else None
     return Line(
         run_id=row["run_id"],
-        checkpoint=row["checkpoint"],
+        checkpoint=shown_checkpoint(row),
         config=row["config"],
         colour=colours[row["checkpoint"]],
         standing=standing_of(document, row),
@@ -179,9 +207,9 @@ def _line(document: Json, row: Json, values: Scale, lifts: Scale, colours: Mappi
         reason="" if ranked else reason_of(document, row),
         value=whole_mark(estimate, values),
         lift=lift,
-        lift_text="" if lift or row.get("control") else "reference" if is_reference else "not compared",
+        lift_text="reference" if is_reference else "" if lift or row.get("control") else "not compared",
         value_key=-9.0 if estimate["value"] is None else estimate["value"],
-        lift_key=-9.0 if lift is None else against["difference"],
+        lift_key=-9.0 if against is None else against["difference"],
     )
 
 
@@ -197,9 +225,14 @@ def standing_of(document: Json, row: Json) -> str:
 def reason_of(document: Json, row: Json) -> str:
     """Why a run has no rank, short: the state, and what comes first in its reasons; how far a control is behind the
     leader."""
+    if row.get("members"):
+        return "untrained; their mean and range"
+    if row.get("control") == "shuffled_labels" and row["metrics"]:
+        return "shuffled labels; mean, 2.5 to 97.5 % of the shuffles"
     if row.get("control") and (lead := row["vs_leader"]):
         value, low, high = (signed(lead[key], 2) for key in ("difference", "low", "high"))
-        return f"sees no image; leader {'not ' if lead['low'] <= 0 else ''}ahead: {value} [{low}, {high}]"
+        what = _IS_WHAT.get(row["control"], "sees no image")
+        return f"{what}; leader {'not ' if lead['low'] <= 0 else ''}ahead: {value} [{low}, {high}]"
     words: str = row["verdict"].replace("_", " ") or row["state"]
     if row["verdict"] == "no_signal":
         return f"{words}: permuted labels do as well (p = {row['signal']['p_holm']:.2g})"
@@ -377,7 +410,12 @@ def reading_of(document: Json) -> str:
         "Tied: the interval of the paired difference from the leader, at one level for all pairs, includes zero;"
         " single intervals may overlap although the difference is clear.",
     ]
-    if document["baseline"]:
+    if has_lifts(document):
+        texts.append(
+            "Lift: difference from the mean of untrained encoders under the same configuration; the interval takes"
+            " the checkpoint for one more of them. * Holm-adjusted p < 0.05."
+        )
+    elif document["baseline"]:
         texts.append(
             f"Lift: difference from {document['baseline']} under the same configuration. * Holm-adjusted p < 0.05."
         )

@@ -23,7 +23,7 @@ from octjob.train.scoring import Scorer
 from octjob.train.trainers import Inputs
 from octjob.train.units import Unit
 
-_NO_VOLUME = "a control looks at no volume"
+_NO_ENCODER = "a control without an encoder"
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Encoded:
 
 @dataclass(frozen=True)
 class AtHand:
-    """encoded: None for a control, which has no checkpoint."""
+    """encoded: None for a control that has no encoder."""
 
     cohort: Cohort
     quarantine: Quarantine
@@ -49,11 +49,11 @@ class AtHand:
     encoded: Encoded | None = None
 
     def checkpoint_report(self) -> dict[str, Any]:
-        """What was loaded; empty for a control."""
+        """What was loaded; empty without an encoder."""
         return self.encoded.loaded.report.to_dict() if self.encoded else {}
 
     def arrangement_facts(self) -> dict[str, Any]:
-        """How the encoder was computed; empty for a control."""
+        """How the encoder was computed; empty without one."""
         return asdict(self.encoded.arrangement) if self.encoded else {}
 
     def describe(self, session: Session, predictions: Predictions) -> dict[str, Any]:
@@ -74,7 +74,7 @@ class AtHand:
         """Store the map beside the predictions; what the result says of it: its key, or why there is none."""
         run = session.run
         if self.encoded is None:
-            return {"key": None, "reason": _NO_VOLUME}
+            return {"key": None, "reason": _NO_ENCODER}
         made = make_feature_map(run.config, self.scorer, self.units, self.encoded.inputs)
         if made is None:
             return {"key": None, "reason": FINE_TUNED}
@@ -85,7 +85,7 @@ class AtHand:
         """Store the examples beside the predictions; what the result says of them."""
         examples = self.encoded.examples if self.encoded else None
         if examples is None:
-            reason = "log.images is 0" if self.encoded else _NO_VOLUME
+            reason = "log.images is 0" if self.encoded else _NO_ENCODER
             return {"key": None, "sha256": "", "count": 0, "reason": reason}
         sha256 = write_examples(session.store, session.run.run_id, examples)
         return {"key": EXAMPLES, "sha256": sha256, "count": len(examples.examples), "reason": ""}

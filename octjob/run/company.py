@@ -14,7 +14,7 @@ from octjob.records.layout import read_spec, run_uri
 from octjob.spec.run import Run
 from octjob.storage.base import ObjectNotFoundError, ObjectStore
 from octjob.train.company import Guest, Stay
-from octjob.train.scoring import Scorer
+from octjob.train.controls import make_scorer
 from octjob.train.units import make_units
 
 log = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ class Beside:
         except DataError:
             # Its own attempt will say it.
             return None
-        return Guest(run.run_id, Scorer(self.volumes, run.config), units)
+        return Guest(run.run_id, make_scorer(run, self.volumes), units)
 
 
 def _fixed(run: Run) -> dict[str, Any]:

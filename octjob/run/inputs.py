@@ -23,6 +23,8 @@ from octjob.features.memory import FeatureMemory
 from octjob.features.work import Others, in_step
 from octjob.models.arrange import Arrangement, arrange
 from octjob.models.checkpoint import LoadedEncoder, read_checkpoint
+from octjob.models.shape import Triple
+from octjob.models.untrained import untrained
 from octjob.run.shared import Shared
 from octjob.runtime.base import Runtime
 from octjob.spec.experiment import OPEN_TEST_HINT, Experiment
@@ -63,13 +65,16 @@ def load_encoder(run: Run, shared: Shared, tick: Tick) -> LoadedEncoder:
 def _read_encoder(run: Run, tick: Tick) -> LoadedEncoder:
     uri = run.checkpoint.uri
     with temporary_folder() as workdir:
-        return read_checkpoint(
+        loaded = read_checkpoint(
             local_copy(uri, workdir, tick),
             encoder=run.config.model.encoder,
             uri=uri,
             volume_size=run.checkpoint.volume_size,
             num_heads=run.checkpoint.num_heads,
+            other_encoder=run.checkpoint.other_encoder,
         )
+    seed = run.checkpoint.untrained_seed
+    return loaded if seed is None else untrained(loaded, seed)
 
 
 def arrange_encoder(run: Run, loaded: LoadedEncoder, runtime: Runtime) -> Arrangement:
@@ -146,11 +151,16 @@ def make_reader(run: Run, loaded: LoadedEncoder, cache: ObjectStore) -> VolumeRe
 
     cache: the sweep's, which keeps them where `data.shared_cache` says so.
     """
+    return reader_of_size(run, loaded.encoder.geometry.volume_size, cache)
+
+
+def reader_of_size(run: Run, size: Triple, cache: ObjectStore) -> VolumeReader:
+    """The same, of volumes of `size` (D, H, W)."""
     data = run.config.data
     return VolumeReader(
         open_source(data),
         data.profile,
-        loaded.encoder.geometry.volume_size,
+        size,
         Path(data.cache_dir).expanduser() if data.cache_dir else None,
         cache_limit=None if data.cache_limit_gib is None else int(data.cache_limit_gib * 2**30),
         dtype=data.volume_dtype,
@@ -196,7 +206,7 @@ def read_inputs(
             others,
             memory,
         )
-        return _readable(cohort, quarantine, data.max_corrupt), torch.from_numpy(x_VN)
+        return without_unreadable(cohort, quarantine, run.config), torch.from_numpy(x_VN)
     own = cohort.volumes[runtime.index :: runtime.num_processes]
     kept, done = KeptVolumes.in_free_memory(), 0
     breadth = Breadth.of(data.connections, data.num_workers)
@@ -206,10 +216,11 @@ def read_inputs(
         done += len(chunk) * runtime.num_processes
         tick(min(done, len(cohort.volumes)), len(cohort.volumes))
     quarantine.merge(runtime.collect(quarantine.entries))
-    readable = _readable(cohort, quarantine, data.max_corrupt)
+    readable = without_unreadable(cohort, quarantine, run.config)
     return readable, VolumeSource(reader, readable.volumes, run.config, kept)
 
 
-def _readable(cohort: Cohort, quarantine: Quarantine, max_corrupt: float) -> Cohort:
-    quarantine.check(len(cohort.volumes), max_corrupt)
+def without_unreadable(cohort: Cohort, quarantine: Quarantine, experiment: Experiment) -> Cohort:
+    """The cohort without what is quarantined. Raises `DataError` for more than `data.max_corrupt`."""
+    quarantine.check(len(cohort.volumes), experiment.data.max_corrupt)
     return cohort.without(quarantine.uids)

@@ -39,6 +39,7 @@ from octjob.run.examples import make_examples
 from octjob.run.facts import data_facts, training_facts
 from octjob.run.hosts import Host, OnProgress
 from octjob.run.inputs import arrange_encoder, load_cohort, load_encoder, read_inputs
+from octjob.run.pixels import read_pixels
 from octjob.run.session import Session
 from octjob.run.shared import Shared
 from octjob.run.siblings import siblings
@@ -48,8 +49,8 @@ from octjob.runtime.isolation import isolated
 from octjob.spec.experiment import Experiment
 from octjob.storage.base import AlreadyExistsError, ObjectNotFoundError
 from octjob.storage.open import open_store
-from octjob.train.controls import make_control_trainer
-from octjob.train.scoring import Scorer, concatenate
+from octjob.train.controls import make_control_trainer, make_scorer
+from octjob.train.scoring import concatenate
 from octjob.train.trained import Done, Trained
 from octjob.train.trainers import Inputs, make_trainer
 from octjob.train.units import Unit, make_units
@@ -90,7 +91,7 @@ def run_job(
             log.info("run %s is finished; nothing to do", run_id)
             return result
         with isolated(), attempt(run, store, listener, here, stop or Stop()) as session:
-            carry_out = _carry_out if run.control is None else _carry_out_control
+            carry_out = _carry_out if run.has_encoder else _carry_out_control
             return carry_out(session, shared or Shared())
 
 
@@ -107,7 +108,7 @@ def _carry_out(session: Session, shared: Shared) -> Result:
     cohort, inputs = _read(session, loaded, shared, quarantine)
     made_from = MadeFrom(loaded.report.weights_digest, _cohort_digest(cohort.volumes))
     session.require_same("cohort", made_from.cohort)
-    scorer = Scorer(cohort.volumes, run.config)
+    scorer = make_scorer(run, cohort.volumes)
     units = make_units(cohort.volumes, run.config, run.passes, run.folds, run.fold_seed)
     heartbeat.stage("training")
     if (ahead := shared.later.take(run, made_from)) is not None and session.is_new:
@@ -128,20 +129,24 @@ def _carry_out(session: Session, shared: Shared) -> Result:
 
 
 def _carry_out_control(session: Session, shared: Shared) -> Result:
-    """No checkpoint is loaded and no volume is read: who takes part with which volumes is all that is known."""
+    """No checkpoint is loaded: what is known is who takes part with which volumes, and for some these themselves."""
     run, heartbeat = session.run, session.heartbeat
     session.continue_from_saved()
     heartbeat.stage("data")
+    quarantine, pixels_NF = Quarantine(), None
     cohort = session.runtime.share(lambda: load_cohort(run, shared))
+    if run.reads_volumes:
+        cohort, pixels_NF = read_pixels(session, cohort, quarantine)
+        check_cohort(cohort, run.config, run.folds)
     session.require_same("cohort", _cohort_digest(cohort.volumes))
-    scorer = Scorer(cohort.volumes, run.config)
+    scorer = make_scorer(run, cohort.volumes)
     units = make_units(cohort.volumes, run.config, run.passes, run.folds, run.fold_seed)
     heartbeat.stage("training")
-    trainer = make_control_trainer(run, scorer)
+    trainer = make_control_trainer(run, scorer, pixels_NF)
     for done in trainer.train([unit for unit in units if unit.name not in session.done], session):
         _finish_units(session, done)
     heartbeat.stage("evaluating")
-    at_hand = AtHand(cohort, Quarantine(), scorer, units)
+    at_hand = AtHand(cohort, quarantine, scorer, units)
     return session.runtime.share(lambda: _finish(session, at_hand))
 
 
@@ -216,7 +221,7 @@ def _finish(session: Session, at_hand: AtHand) -> Result:
     train = [
         scorer.metrics(u, u.train_N, o["train_logits"].numpy()) for u, o in zip(units, outcomes, strict=True)
     ]
-    train_counts = np.bincount(scorer.label_N[units[0].train_N], minlength=num_classes).tolist()
+    train_counts = np.bincount(scorer.labels(units[0])[units[0].train_N], minlength=num_classes).tolist()
     evaluation = evaluate(
         predictions,
         num_classes,

@@ -22,7 +22,7 @@ from octjob.spec.validate import validate
 from octjob.spec.yaml import Document, KeyPath, Mark, merge, nested, subdocument
 
 MAX_RUNS = 10_000
-_SPLIT = "Make several sweeps of it; with one `cache` they share features."
+SPLIT = "Make several sweeps of it; with one `cache` they share features."
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Expansion:
             pairs = pairs + self._included(index, pair)
             if len(pairs) > MAX_RUNS:
                 raise SpecError(
-                    f"{self.document.mark(('include', index))}: include: more than {MAX_RUNS} runs", _SPLIT
+                    f"{self.document.mark(('include', index))}: include: more than {MAX_RUNS} runs", SPLIT
                 )
         return pairs
 
@@ -106,7 +106,7 @@ class Expansion:
         axes = {key: values for key, values in grid.items() if key not in idle}
         if math.prod(map(len, axes.values())) > room:
             where = f"{self.document.mark(('grid',))}: grid" if axes else self._place(name)
-            raise SpecError(f"{where}: checkpoints x configs x grid is more than {MAX_RUNS} runs", _SPLIT)
+            raise SpecError(f"{where}: checkpoints x configs x grid is more than {MAX_RUNS} runs", SPLIT)
         notes = tuple(f"grid axis {key} left out: {reason}" for key, reason in idle.items())
         labels = [
             [f".{key.rpartition('.')[2]}-{label}" for label in value_labels(values)]

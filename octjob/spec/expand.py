@@ -9,12 +9,12 @@ from octjob.errors import SpecError
 from octjob.spec.accelerator import parse_accelerator
 from octjob.spec.compute import Compute
 from octjob.spec.configs import Expansion, NamedConfig
-from octjob.spec.controls import NO_CHECKPOINT, control_configs
+from octjob.spec.controls import ControlExpansion, ControlRun
 from octjob.spec.places import absolute_uri, located
 from octjob.spec.run import Run, make_run_id
-from octjob.spec.seeding import seeding, seeding_notes
+from octjob.spec.seeding import Seeding, seeding, seeding_notes
 from octjob.spec.show import elided, shown
-from octjob.spec.sweep import CONTROL, Checkpoint, ControlName, Sweep
+from octjob.spec.sweep import Checkpoint, Sweep
 from octjob.spec.unique import MAX_RUN_ID, PlannedRun, check_unique
 from octjob.spec.uri import join_uri
 from octjob.spec.validate import validate
@@ -80,20 +80,21 @@ def plan_sweep(path: Path, base: Path | None = None) -> Plan:
         if (ids := checkpoint.pretraining_participants) is not None:
             with located(document, ("checkpoints", name, "pretraining_participants")):
                 update["pretraining_participants"] = absolute_uri(ids, base)
-        checkpoints[name] = checkpoint.model_copy(update=update)
-    _check_control(sweep, document)
+        checkpoints[name] = Checkpoint(**{**checkpoint.model_dump(), **update})
     pairs = Expansion(sweep, document, path, base).pairs()
     if not pairs:
         raise SpecError(f"{path}: every pair is excluded", "Loosen `exclude`.")
-    place = f"{document.mark(('controls',))}: controls"
+    controls = ControlExpansion(sweep, document, pairs, checkpoints).runs()
     planned = [
         PlannedRun(_run(sweep, config, name, checkpoints[name], output, cache), config.origin, config.place)
         for config, name in pairs
     ] + [
         PlannedRun(
-            _run(sweep, config, CONTROL, NO_CHECKPOINT, output, cache, control), config.origin, config.place
+            _run(sweep, one.config, one.name, one.checkpoint, output, cache, one),
+            one.config.origin,
+            one.config.place,
         )
-        for control, config in control_configs(sweep.controls, (config for config, _ in pairs), place)
+        for one in controls
     ]
     check_unique(planned)
     runs = tuple(one.run for one in planned)
@@ -108,22 +109,26 @@ def _run(
     checkpoint: Checkpoint,
     output: str,
     cache: str,
-    control: ControlName | None = None,
+    control: ControlRun | None = None,
 ) -> Run:
     evaluate = sweep.resampling
     folds = evaluate if evaluate.protocol == "folds" else None
     seeds = seeding(config.config, sweep.seeds, evaluate)
+    shuffles = control.num_shuffles if control else 0
+    if shuffles:
+        # Each deals the labels anew, and scores everyone once.
+        seeds = Seeding(tuple(range(shuffles)))
     run = Run(
         sweep=sweep.name,
         run_id="",
         checkpoint_name=name,
         checkpoint=checkpoint,
-        control=control,
+        control=control.control if control else None,
         config_name=config.name,
         config=config.config,
         seeds=seeds.seeds,
         folds=folds.folds if folds else 0,
-        repeats=folds.repeats if folds else 1,
+        repeats=folds.repeats if folds and not shuffles else 1,
         fold_seed=folds.fold_seed if folds else 0,
         seed_per_repeat=seeds.per_repeat,
         output=output,
@@ -134,7 +139,7 @@ def _run(
         raise SpecError(
             f"{config.place}: seeds x repeats x folds is {num_units} trainings in one run, more than {MAX_UNITS}"
         )
-    notes = (*config.notes, *seeding_notes(run))
+    notes = (*config.notes, *seeding_notes(run), *(control.notes if control else ()))
     return run.model_copy(update={"run_id": make_run_id(run), "notes": notes})
 
 
@@ -145,14 +150,6 @@ def _check_accelerator(compute: Compute, document: Document) -> None:
         parse_accelerator(compute.accelerator, compute.machine_type)
     except SpecError as error:
         raise SpecError(f"{document.mark(('compute', 'accelerator'))}: {error.message}", error.hint) from None
-
-
-def _check_control(sweep: Sweep, document: Document) -> None:
-    if sweep.controls and CONTROL in sweep.checkpoints:
-        raise SpecError(
-            f"{document.mark(('checkpoints', CONTROL))}: checkpoints.{CONTROL}: so are the runs of `controls` called",
-            "Give the checkpoint another name.",
-        )
 
 
 def _check_baseline(sweep: Sweep, document: Document) -> None:

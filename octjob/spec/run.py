@@ -9,8 +9,9 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
+from octjob.spec.control_options import BLIND, WITHOUT_ENCODER, ControlName
 from octjob.spec.experiment import Count, Experiment, Section, _as_tuple
-from octjob.spec.sweep import Checkpoint, ControlName
+from octjob.spec.sweep import Checkpoint
 
 # Raise it when a change of code changes results: old results then no longer count as the same run.
 RESULT_VERSION = 2
@@ -45,7 +46,8 @@ Pass = tuple[int, int]
 class Run(Section):
     """One checkpoint under one configuration, or a control: `spec.json`.
 
-    control: what is trained on in place of a checkpoint's features or volumes; there is no `checkpoint` then.
+    control: which one this is. `has_encoder` says whether there is a `checkpoint`: a control may have its part of it,
+    or something else in its place.
     folds: 0 trains on one split and scores another; else train and val are dealt to so many folds, `repeats` times,
     by `fold_seed`. seed_per_repeat: repeat r trains with the r-th seed alone, else with every seed.
     """
@@ -67,6 +69,16 @@ class Run(Section):
     output: str
     cache: str
     notes: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
+
+    @property
+    def has_encoder(self) -> bool:
+        """Whether volumes go through an encoder: the checkpoint's, or one that a control has in its place."""
+        return self.control not in WITHOUT_ENCODER
+
+    @property
+    def reads_volumes(self) -> bool:
+        """Whether volumes are read, through an encoder or not."""
+        return self.control not in BLIND
 
     @property
     def passes(self) -> tuple[Pass, ...]:
@@ -101,13 +113,24 @@ def run_identity(run: Run) -> dict[str, Any]:
     return {
         **control,
         "result_version": run.result_version,
-        # Whom the checkpoint saw in pretraining describes a result, and changes none.
-        "checkpoint": run.checkpoint.model_dump(mode="json", exclude={"pretraining_participants"}),
+        "checkpoint": _checkpoint_identity(run.checkpoint),
         "config": data,
         "passes": run.passes,
         "folds": run.folds,
         "fold_seed": run.fold_seed if run.folds else None,
     }
+
+
+def _checkpoint_identity(checkpoint: Checkpoint) -> dict[str, Any]:
+    # Whom it saw in pretraining describes a result, and changes none.
+    unsaid = {"pretraining_participants"}
+    # What came with controls is left out of all runs that it says nothing of: they keep their ids.
+    unsaid |= {
+        name
+        for name in ("untrained_seed", "other_encoder")
+        if getattr(checkpoint, name) == Checkpoint.model_fields[name].default
+    }
+    return checkpoint.model_dump(mode="json", exclude=unsaid)
 
 
 def make_run_id(run: Run) -> str:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 
 from octjob.spec.compute import Compute
+from octjob.spec.control_options import ControlName, ControlNames, Controls
 from octjob.spec.experiment import MAX_LENGTH, Count, Section, Seed, Size3, _as_tuple
 from octjob.spec.names import check_name
 from octjob.spec.protocol import MAX_FOLDS, Evaluate, refuse_one_fold
 
 
-class Checkpoint(Section):
+class CheckpointEntry(Section):
     """Pretrained weights: where they are, which bytes they must be, and what the file may not say itself."""
 
     uri: str
@@ -29,6 +30,17 @@ class Checkpoint(Section):
         description="URI of a text file with the ids, one a line, of the participants whose scans the checkpoint "
         "saw, where the file does not say them; the report then scores them apart.",
     )
+
+
+class Checkpoint(CheckpointEntry):
+    """What a run reads: an entry, or what a control takes of its file instead.
+
+    untrained_seed: none of the file's weights, but fresh ones of its architecture, drawn by this seed. other_encoder:
+    of the file's two encoders the one that `model.encoder` does not take.
+    """
+
+    untrained_seed: Seed | None = None
+    other_encoder: bool = False
 
 
 class ConfigEntry(Section):
@@ -54,10 +66,6 @@ class Pair(Section):
 
 Pairs = Annotated[tuple[Pair, ...], Field(max_length=200), BeforeValidator(_as_tuple)]
 
-# What a control's run has in place of a checkpoint's name; a checkpoint is not called so where there are controls.
-CONTROL = "control"
-ControlName = Literal["prior", "clinical", "site_device"]
-
 
 class Sweep(Section):
     """A whole sweep file."""
@@ -67,7 +75,7 @@ class Sweep(Section):
     cache: str | None = Field(
         None, description="URI of the cache of features and volumes; default <output>/cache."
     )
-    checkpoints: dict[str, Checkpoint] = Field(min_length=1, max_length=MAX_LENGTH)
+    checkpoints: dict[str, CheckpointEntry] = Field(min_length=1, max_length=MAX_LENGTH)
     configs: dict[str, ConfigEntry] = Field(min_length=1, max_length=MAX_LENGTH)
     grid: dict[str, Annotated[tuple[Any, ...], Field(min_length=1), BeforeValidator(_as_tuple)]] = Field(
         default_factory=dict
@@ -87,10 +95,9 @@ class Sweep(Section):
     baseline_config: str | None = Field(
         None, description="Configuration that the others are compared with; default the first."
     )
-    controls: Annotated[tuple[ControlName, ...], BeforeValidator(_as_tuple)] = Field(
+    controls: ControlNames | Controls = Field(
         (),
-        description="Further runs that look at no volume, for what a checkpoint must be better than. prior: class "
-        "shares of the training participants. clinical: age. site_device: site, device, region and age.",
+        description="Further runs, for what a checkpoint must be better than; a list, or each with its options.",
     )
     data: dict[str, Any] = Field(default_factory=dict, description="Overrides of every config's `data`.")
     compute: Compute = Compute()
@@ -139,8 +146,8 @@ class Sweep(Section):
 
     @field_validator("controls")
     @classmethod
-    def _each_control_once(cls, value: tuple[ControlName, ...]) -> tuple[ControlName, ...]:
-        if len(set(value)) != len(value):
+    def _each_control_once(cls, value: ControlNames | Controls) -> ControlNames | Controls:
+        if isinstance(value, tuple) and len(set(value)) != len(value):
             raise ValueError("controls must be distinct")
         return value
 
@@ -153,6 +160,16 @@ class Sweep(Section):
                 f"stands beside evaluate; write evaluate: {{protocol: folds, folds: {value}}} only"
             )
         return value
+
+    @property
+    def control_options(self) -> Controls:
+        """`controls`, also where a list names them."""
+        return self.controls if isinstance(self.controls, Controls) else Controls.of(self.controls)
+
+    @property
+    def control_names(self) -> tuple[ControlName, ...]:
+        """In the order of their runs: a list's own."""
+        return self.controls.names if isinstance(self.controls, Controls) else self.controls
 
     @property
     def resampling(self) -> Evaluate:

@@ -81,7 +81,9 @@ def _inside(path: KeyPath, outer: KeyPath) -> bool:
 
 
 # What pydantic puts into a location to name a member of a union or a validator.
-_UNION_PARTS = re.compile(r"(function-|literal\[|tuple\[|constrained-).*|str|int|float|bool|nullable|none")
+_UNION_PARTS = re.compile(
+    r"(function-|literal\[|tuple\[|constrained-|[A-Z]).*|str|int|float|bool|nullable|none"
+)
 
 
 def _real_path(loc: tuple[str | int, ...], data: Any) -> KeyPath:

@@ -126,7 +126,7 @@ def check_fit(runs: Sequence[Run], where: Slice) -> None:
 def _estimates(runs: Sequence[Run], where: Slice) -> Iterator[tuple[Run, Estimate]]:
     """Each run's estimate, made once for all runs of a geometry and a configuration; none where it cannot be told."""
     made: dict[tuple[EncoderGeometry, int], Estimate] = {}
-    for run in (run for run in runs if run.control is None):
+    for run in (run for run in runs if run.has_encoder):
         try:
             key = (geometry_of(run.checkpoint)[0], id(run.config))
             if key not in made:
@@ -143,7 +143,8 @@ def _estimates(runs: Sequence[Run], where: Slice) -> Iterator[tuple[Run, Estimat
 def parts_notes(runs: Sequence[Run], where: Slice) -> list[str]:
     """A line for each checkpoint and configuration that fits because its batches are taken in parts."""
     notes: dict[str, None] = {}
-    for _, found in _estimates(runs, where):
+    # A control's is that of the run whose configuration it has.
+    for _, found in _estimates([run for run in runs if run.control is None], where):
         if text := told_parts(found):
             notes[text] = None
     return list(notes)

@@ -1,4 +1,7 @@
-"""Trainers that look at no volume. Shapes: N volumes, F features, K classes."""
+"""What trains controls that have no encoder, and by which labels runs train.
+
+Shapes: N volumes, F features, K classes.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,12 @@ import torch
 
 from octjob.data.cohort import Volume
 from octjob.errors import DataError
+from octjob.spec.control_options import ControlName
 from octjob.spec.experiment import Experiment
 from octjob.spec.run import Run
-from octjob.spec.sweep import ControlName
+from octjob.train.pixel_pca import Float32, PixelPcaTrainer
 from octjob.train.scoring import Scorer
+from octjob.train.shuffled import ShuffledScorer
 from octjob.train.tabular import Table, clinical, site_device
 from octjob.train.trained import Done, Trained, Trainer, Watch
 from octjob.train.trainers import LogisticTrainer
@@ -68,11 +73,20 @@ class PriorTrainer:
         return Trained(eval_NK, train_NK, weights, weights, used)
 
 
-def make_control_trainer(run: Run, scorer: Scorer) -> Trainer:
-    """What trains the control `run` on the scorer's volumes, of which it sees what tables say.
+def make_scorer(run: Run, volumes: Sequence[Volume]) -> Scorer:
+    """What knows the labels that the run trains on."""
+    kind = ShuffledScorer if run.control == "shuffled_labels" else Scorer
+    return kind(volumes, run.config)
 
-    Raises `DataError` where these tell nobody apart.
+
+def make_control_trainer(run: Run, scorer: Scorer, pixels_NF: Float32 | None = None) -> Trainer:
+    """What trains a control without an encoder on the scorer's volumes: of which it sees what tables say, or
+    `pixels_NF`.
+
+    Raises `DataError` where the tables tell nobody apart.
     """
+    if pixels_NF is not None:
+        return PixelPcaTrainer(run.config, scorer, pixels_NF)
     if run.control is None or run.control == "prior":
         return PriorTrainer(run.config, scorer)
     table = _TABLES[run.control](scorer.volumes)

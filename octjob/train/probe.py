@@ -112,7 +112,7 @@ class ProbeTrainer:
 
 
 def _member(scorer: Scorer, unit: Unit, x_VN: Tensor) -> Member:
-    task = Task(unit, scorer.label_N, scorer.class_weights(unit), scorer.for_unit(unit))
+    task = Task(unit, scorer.labels(unit), scorer.class_weights(unit), scorer.for_unit(unit))
     return Member(task, scorer.experiment, x_VN)
 
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from octjob.catalog import PER_EPOCH
 from octjob.data.cohort import Volume
+from octjob.data.participants import Participant
 from octjob.data.sampling import class_weights
 from octjob.evaluate import Predictions, by_participant
 from octjob.evaluate.metrics import Metrics, compute_metrics
@@ -33,11 +34,19 @@ class Scorer:
         self.device_N = np.array([volume.record.device for volume in volumes])
         self.site_N = np.array([p.site for p in people])
 
+    def labels(self, unit: Unit) -> Indices:
+        """(N,) the class of each volume, as the unit is trained and scored by it."""
+        return self.label_N
+
+    def training_participants(self, unit: Unit) -> list[Participant]:
+        """Whom the unit trains on, with the classes that it is trained by."""
+        return list({p.id: p for p in (self.volumes[i].participant for i in unit.train_N)}.values())
+
     def class_weights(self, unit: Unit) -> npt.NDArray[np.float64] | None:
         """(K,) weights of the loss, from the labels this unit really trains on."""
         train = self.experiment.train
         return class_weights(
-            self.label_N[unit.train_N], self.experiment.classes.num_classes, train.class_weights
+            self.labels(unit)[unit.train_N], self.experiment.classes.num_classes, train.class_weights
         )
 
     def predictions(self, unit: Unit, positions: Indices, logits_NK: Logits) -> Predictions:
@@ -50,7 +59,7 @@ class Scorer:
             site=self.site_N[positions],
             fold=np.full(len(positions), unit.fold),
             seed=np.full(len(positions), unit.seed),
-            label=self.label_N[positions],
+            label=self.labels(unit)[positions],
             logits_NK=logits_NK,
             repeat=np.full(len(positions), unit.repeat),
         )

@@ -81,7 +81,7 @@ class OneByOneTrainer:
     def _loop(self, unit: Unit, x_VN: Tensor) -> Loop:
         head = make_head(self.experiment, x_VN.shape[-1], unit.seed)
         weight_K = self.scorer.class_weights(unit)
-        task = Task(unit, self.scorer.label_N, weight_K, self.scorer.for_unit(unit))
+        task = Task(unit, self.scorer.labels(unit), weight_K, self.scorer.for_unit(unit))
         return Loop(head, FeatureSource(x_VN), task, self.experiment, self.runtime)
 
 
@@ -107,15 +107,14 @@ class LogisticTrainer:
     ) -> Trained:
         weight_K = self.scorer.class_weights(unit)
         experiment, num_views = self.experiment, x_VN.shape[0]
-        label_N = self.scorer.label_N[unit.train_N]
+        label_N = self.scorer.labels(unit)[unit.train_N]
         weight_N = np.ones(len(label_N)) if weight_K is None else weight_K[label_N]
-        people = {p.id: p for p in (self.scorer.volumes[i].participant for i in unit.train_N)}
         model = fit_logistic(
             basis,
             np.tile(label_N, num_views),
             np.tile(weight_N, num_views) / num_views,
             np.tile(self.scorer.participant_N[unit.train_N], num_views),
-            list(people.values()),
+            self.scorer.training_participants(unit),
             experiment.classes.num_classes,
             experiment.train.l2,
             unit.seed,
@@ -183,7 +182,7 @@ class FinetuneTrainer:
         head = make_head(experiment, self.loaded.report.geometry.embed_dim, unit.seed)
         model = Classifier(copy.deepcopy(self.loaded.encoder), head, experiment.model.pool_method)
         weight_K = self.scorer.class_weights(unit)
-        task = Task(unit, self.scorer.label_N, weight_K, self.scorer.for_unit(unit))
+        task = Task(unit, self.scorer.labels(unit), weight_K, self.scorer.for_unit(unit))
         return Loop(model, self.source, task, experiment, self.runtime, self.microbatches)
 
 

@@ -222,7 +222,7 @@ def test_commands_about_a_checkpoint_refuse_a_control(
     store, runs = swept(tmp_path)
     carried_out(store, runs["prior"])
     for args, said in (
-        (["card", store.root, "control.prior"], "without a checkpoint there is no model to make a card of"),
+        (["card", store.root, "control.prior"], "and no model to make a card of"),
         (
             ["open-test", store.root, "control.prior", "--reason", "r"],
             "the test split is opened for a checkpoint",

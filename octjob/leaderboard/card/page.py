@@ -38,7 +38,7 @@ def card_of(store: ObjectStore, name: str) -> str:
         )
     if result.control is not None:
         raise SpecError(
-            f"run {run_id} is a control: without a checkpoint there is no model to make a card of",
+            f"run {run_id} is a control: it is there to be compared with, and no model to make a card of",
             f"`octjob status {store.root}` shows the runs.",
         )
     document = read_leaderboard(store)

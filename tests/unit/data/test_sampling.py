@@ -6,10 +6,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import chisquare
 from sklearn.utils.class_weight import compute_class_weight
 
 from octjob.data.participants import Participant
-from octjob.data.sampling import class_weights, epoch_order, holdout, sample_weights, stratified_folds
+from octjob.data.sampling import (
+    class_weights,
+    epoch_order,
+    holdout,
+    sample_weights,
+    shuffled_labels,
+    stratified_folds,
+)
 from octjob.errors import DataError
 
 # Participants by class (columns) and site (rows), AI-READI v2 as published.
@@ -148,3 +156,27 @@ def test_weighted_epochs_show_every_class_equally_often() -> None:
 def test_a_sample_of_weight_0_is_never_drawn() -> None:
     weights = np.array([0.0, 1.0, 0.0, 1.0, 0.0])
     assert set(np.concatenate([epoch_order(5, 0, e, weights) for e in range(50)])) == {1, 3}
+
+
+@settings(max_examples=60, deadline=None)
+@given(table=tables, seed=st.integers(0, 99), repeat=st.integers(0, 3), fold=st.integers(0, 3))
+def test_shuffled_labels_stay_within_their_site(
+    table: dict[str, tuple[int, ...]], seed: int, repeat: int, fold: int
+) -> None:
+    everyone = people(table)
+    dealt = shuffled_labels(everyone, seed, repeat, fold)
+    assert set(dealt) == {p.id for p in everyone}
+    assert Counter((p.site, dealt[p.id]) for p in everyone) == Counter((p.site, p.label) for p in everyone)
+    assert shuffled_labels(everyone[::-1], seed, repeat, fold) == dealt
+
+
+def test_every_deal_of_labels_is_as_likely() -> None:
+    """Two and two at one site: all six ways, each as often."""
+    everyone = people({"UW": (2, 2)})
+    ways = Counter(tuple(shuffled_labels(everyone, seed).values()) for seed in range(1200))
+    assert len(ways) == 6
+    assert chisquare(list(ways.values())).pvalue > 0.001
+    of_many = [
+        tuple(shuffled_labels(people(SITES), *key).values()) for key in ((0,), (1,), (0, 1), (0, 0, 1))
+    ]
+    assert len(set(of_many)) == len(of_many)

@@ -25,7 +25,7 @@ from octjob.spec.compose import load_experiment
 from octjob.spec.expand import plan_sweep
 from octjob.spec.experiment import Experiment
 from octjob.spec.original import HINTS
-from octjob.spec.sweep import Checkpoint, ConfigEntry, Pair, Sweep
+from octjob.spec.sweep import CheckpointEntry, ConfigEntry, Pair, Sweep
 from octjob.spec.validate import all_keys, submodel
 
 ROOT = Path(__file__).parents[3]
@@ -93,7 +93,7 @@ def test_every_config_key_is_in_the_reference() -> None:
 
 def test_every_sweep_key_is_explained() -> None:
     text = (DOCS / "sweeps.md").read_text()
-    keys = [key[-1] for model in (Sweep, Checkpoint, ConfigEntry, Pair) for key in all_keys(model)]
+    keys = [key[-1] for model in (Sweep, CheckpointEntry, ConfigEntry, Pair) for key in all_keys(model)]
     assert [key for key in keys if f"`{key}`" not in text] == []
 
 

@@ -35,6 +35,7 @@ from octjob.spec.run import Run
 from octjob.storage.base import ObjectStore
 from octjob.train.schedule import lr_factor
 from octjob.train.scoring import Scorer
+from octjob.train.shuffled import ShuffledScorer
 from octjob.train.units import Unit, make_units, used_splits
 
 
@@ -141,6 +142,38 @@ def test_the_selection_set_is_taken_from_the_training_participants_of_every_clas
     (unit,) = make_units(volumes, experiment, [(0, 0)])
     assert Counter(volumes[i].participant.label for i in unit.holdout_N) == dict.fromkeys(range(4), 2)
     assert {volumes[i].participant.split for i in unit.holdout_N} == {"train"}
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    num_volumes=st.lists(st.integers(1, 3), min_size=1, max_size=4),
+    folds=st.sampled_from([0, 2, 3]),
+    stopping=st.booleans(),
+)
+def test_shuffled_labels_are_of_whom_a_unit_trains_or_selects_with_alone(
+    num_volumes: list[int], folds: int, stopping: bool
+) -> None:
+    volumes = cohort(6, num_volumes)
+    experiment = Experiment.model_validate({"train": {"early_stopping": {"enabled": stopping}}})
+    scorer = ShuffledScorer(volumes, experiment)
+    true_N = scorer.label_N.copy()
+    units = make_units(volumes, experiment, [(seed, 0) for seed in range(3)], folds)
+    for unit in units:
+        label_N, own = scorer.labels(unit), np.concatenate([unit.train_N, unit.holdout_N])
+        others = np.setdiff1d(np.arange(len(volumes)), own)
+        assert (label_N[others] == true_N[others]).all()
+        dealt = {volumes[i].participant: int(label_N[i]) for i in own}
+        assert all(label_N[i] == dealt[volumes[i].participant] for i in own)
+        assert Counter((p.site, label) for p, label in dealt.items()) == Counter(
+            (p.site, p.label) for p in dealt
+        )
+        trained = scorer.training_participants(unit)
+        assert {p.id: p.label for p in trained} == {
+            volumes[i].participant.id: int(label_N[i]) for i in unit.train_N
+        }
+        assert (scorer.predictions(unit, own, np.zeros((len(own), 4))).label == label_N[own]).all()
+    assert len({scorer.labels(unit).tobytes() for unit in units}) == len(units)
+    assert (scorer.label_N == true_N).all()
 
 
 def test_a_part_without_volumes_is_an_error() -> None:
