@@ -23,6 +23,7 @@ from octjob.errors import DataError, SpecError
 from octjob.records.layout import read_result
 from octjob.run.job import run_job
 from octjob.spec.experiment import Classes, Data, Experiment
+from octjob.storage.base import ObjectStore
 
 SIZE = (4, 6, 5)
 MAPPING = {name: index for index, name in enumerate(CLASSES)}
@@ -101,6 +102,49 @@ def test_a_reader_that_is_not_there_ends_the_reading_and_quarantines_nothing(
         list(load_volumes(reader, cohort_of(experiment).volumes, Breadth(1, 1), quarantine))
     assert caught.value.hint == "Run: pip install 'octjob[formats]'"
     assert quarantine.entries == ()
+
+
+def test_volumes_in_two_clouds_by_full_uris_and_the_same_bytes_twice(
+    tmp_path: Path, gcs_store: ObjectStore, b2_store: ObjectStore
+) -> None:
+    """Enough of them to be listed, not looked up. The checksums are the stores' own."""
+    rows = rows_of(".npy", train=9, val=3)
+    write_volumes(tmp_path, rows)
+    stores = (gcs_store, b2_store)
+    for number, row in enumerate(rows):
+        store, below = stores[number % 2], row["path"]
+        store.put(f"data/{below}", (tmp_path / below).read_bytes())
+        row["path"] = store.uri(f"data/{below}") if store is b2_store else below
+    uri = gcs_store.uri("data/volumes.csv")
+
+    def loaded_from_clouds() -> dict[str, np.ndarray]:
+        gcs_store.put("data/volumes.csv", write_table(tmp_path / "volumes.csv", rows).read_bytes())
+        data = Data(layout="table", table=uri, source=gcs_store.uri("data"))
+        experiment, quarantine = Experiment(data=data, classes=Classes(mapping=MAPPING)), Quarantine()
+        cohort = cohort_of(experiment)
+        reader = VolumeReader(open_source(data), "pretraining", SIZE)
+        return {
+            v.record.key: x_DHW
+            for v, x_DHW in load_volumes(reader, cohort.volumes, Breadth(2, 2), quarantine)
+        }
+
+    found = loaded_from_clouds()
+    for number, row in enumerate(rows):
+        expected = preprocess(volume(number, CLASSES.index(row["label"])), "pretraining", SIZE)
+        np.testing.assert_array_equal(found[row["path"]], expected)
+    for store, first, second in ((gcs_store, 0, 4), (b2_store, 1, 5)):
+        before = store.get(key_of(second))
+        store.put(key_of(second), store.get(key_of(first)))
+        people = f"{rows[first]['participant']} and {rows[second]['participant']}"
+        with pytest.raises(
+            DataError, match=f"{uri}:{second + 2}: .* of participants {people} holds the same bytes as"
+        ):
+            loaded_from_clouds()
+        store.put(key_of(second), before)
+
+
+def key_of(number: int) -> str:
+    return f"data/{rows_of('.npy', train=9, val=3)[number]['path']}"
 
 
 def test_permuted_axes_are_put_right(tmp_path: Path) -> None:
