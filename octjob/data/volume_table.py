@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from octjob.data.content import SUFFIXES, Content, content_of
@@ -109,7 +109,7 @@ class _Reading:
         return DataError(f"{self.sheet.at(number)}: column {self._called(name)}: {message}", hint)
 
     def _called(self, name: str) -> str:
-        return self._data.columns.get(name, name)  # type: ignore[call-overload, no-any-return]
+        return _names(self._data).get(name, name)
 
     def _file(self, number: int, path: str) -> tuple[str, Content]:
         hint = "Write it relative to data.source, such as scans/1001_L.nii.gz, or as a full URI (gs://, b2://, file://)."
@@ -214,7 +214,7 @@ def _sheet(data: Data) -> Sheet:
     root, key = split_uri(str(data.table))
     store = open_store(root)
     try:
-        return read_sheet(store, key, REQUIRED, OPTIONAL, _plain(data.columns.items()))
+        return read_sheet(store, key, REQUIRED, OPTIONAL, _names(data))
     except ObjectNotFoundError as error:
         raise AccessError(
             f"{data.table}: no such table (data.table)",
@@ -222,5 +222,6 @@ def _sheet(data: Data) -> Sheet:
         ) from error
 
 
-def _plain(items: Iterable[tuple[str, str]]) -> dict[str, str]:
-    return dict(items)
+def _names(data: Data) -> dict[str, str]:
+    """What the table calls columns, where otherwise."""
+    return {str(name): called for name, called in data.columns.items()}
