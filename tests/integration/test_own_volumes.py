@@ -236,3 +236,16 @@ def test_check_shows_the_axes_of_every_format_or_why_not(
     assert said["scans/03.npy (d3)"] == "D 12 x H 8 x W 10, numpy's x[h, d, w]"
     assert said["scans/04.dcm (d4)"] == "D 8 x H 12 x W 10, as DICOM orders frames, rows and columns"
     assert len(said) == 4 * 6
+
+
+def test_check_says_which_shapes_a_launcher_cannot_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own_data(tmp_path, ".nrrd")
+    data = {"layout": "table", "table": f"{tmp_path}/volumes.csv"}
+    path = sweep_file(tmp_path, {"a": {"classes.mapping": MAPPING}}, data=data)
+    monkeypatch.setattr("octjob.data.formats.is_installed", lambda name: False)
+    assert octjob_command(["data", "check", "--matrix", str(path)]) == 0
+    said = capsys.readouterr().out.splitlines()[-1]
+    why = "NRRD volumes need pynrrd, which is not installed (Run: pip install 'octjob[formats]')"
+    assert said == f"  scans/p002_L.nrrd (spectralis): shape not read here: {why}"
