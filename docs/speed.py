@@ -35,6 +35,7 @@ These take longer, or need a control plane; their figures stand in the changelog
 | `benchmarks.lift` | false lifts, coverage and power of the lift over untrained encoders |
 | `benchmarks.verdicts` | error rates of verdicts, ranks and intervals, by simulation |
 | `benchmarks.resampled_t` | the corrected resampled t-test under the null |
+| `benchmarks.secondary` | coverage of the intervals of the secondary questions |
 | `benchmarks.early_stopping_metric` | which metric early stopping should watch |
 | `benchmarks.seed_replay` | what the original pipeline's situation gives here (`make replay`) |
 | `benchmarks.bundle` | probes that share a process |

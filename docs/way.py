@@ -33,8 +33,8 @@ class Row:
 
 
 _ROW = re.compile(
-    r"^ *(?P<rank>[\d-]+)  (?P<checkpoint>\w+) +(?P<config>\w+)  .*?  (?P<state>ok|control|no signal|collapsed) +"
-    r"(?P<value>\d\.\d+) \[(?P<low>[\d.]+), (?P<high>[\d.]+)\]",
+    r"^ *(?P<rank>[\d-]+)  (?P<checkpoint>\S+(?: \(\d+\))?) +(?P<config>\S+)  .*?  "
+    r"(?P<state>ok|control|no signal|collapsed) +(?P<value>\d\.\d+) \[(?P<low>[\d.]+), (?P<high>[\d.]+)\]",
     re.MULTILINE,
 )
 
@@ -62,7 +62,7 @@ def way_svg(sweep: Path, readme: str) -> str:
     """The picture. Raises `OctjobError` for a sweep that does not plan and `WayError`."""
     planned = plan_sweep(sweep, ROOT).runs
     runs = {(run.checkpoint_name, run.config_name) for run in planned if not run.control}
-    controls = [run.config_name for run in planned if run.control]
+    controls = list(dict.fromkeys(run.control for run in planned if run.control))
     rows = table_rows(readme)
     checkpoints, configs = (list(dict.fromkeys(names)) for names in zip(*sorted(runs), strict=True))
     drawing = Drawing(WIDTH, HEIGHT, "From a YAML file to a leaderboard: write, plan, submit, collect")
@@ -70,7 +70,7 @@ def way_svg(sweep: Path, readme: str) -> str:
         drawing, sweep.name, {"checkpoints": checkpoints, "configs": sorted(configs), "controls": controls}
     )
     drawing.step((232, 168), (276, 168), "plan")
-    _planned(drawing, runs, checkpoints, sorted(configs), len(controls))
+    _planned(drawing, runs, checkpoints, sorted(configs), (len(controls), len(planned) - len(runs)))
     drawing.step((424, 168), (464, 168), "submit")
     _carried_out(drawing)
     drawing.step((650, 168), (706, 168), "collect")
@@ -95,20 +95,23 @@ def _planned(
     runs: set[tuple[str, str]],
     checkpoints: list[str],
     configs: list[str],
-    num_controls: int,
+    num_controls: tuple[int, int],
 ) -> None:
-    drawing.heading(286, 40, "plan", f"{len(runs) + num_controls} runs, a stable id each")
+    """num_controls: kinds, runs."""
+    kinds, num_control_runs = num_controls
+    drawing.heading(286, 40, "plan", f"{len(runs) + num_control_runs} runs, a stable id each")
     for i, checkpoint in enumerate(checkpoints):
         for j, config in enumerate(configs):
             kind = "box trainer" if (checkpoint, config) in runs else "none"
             drawing.rect(286 + 34 * j, 104 + 42 * i, 28, 36, kind)
-    for j in range(num_controls):
-        drawing.rect(286 + 34 * j, 104 + 42 * len(checkpoints), 28, 36, "box")
-    bottom = 104 + 42 * (len(checkpoints) + bool(num_controls))
+    across = len(configs)
+    for j in range(kinds):
+        drawing.rect(286 + 34 * (j % across), 104 + 42 * (len(checkpoints) + j // across), 28, 36, "box")
+    bottom = 104 + 42 * (len(checkpoints) + -(-kinds // across))
     drawing.label(286, bottom + 16, "a cell: one checkpoint")
     drawing.label(286, bottom + 32, "under one configuration")
-    if num_controls:
-        drawing.label(286, bottom + 48, "below: the controls")
+    if kinds:
+        drawing.label(286, bottom + 48, f"below: controls, {num_control_runs} runs")
 
 
 def _carried_out(drawing: Drawing) -> None:

@@ -15,7 +15,7 @@ Everything a user can cause is an `octjob.errors.OctjobError` with a `message` a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -100,29 +100,32 @@ def load_encoder(
     encoder: Literal["auto", "context", "target"] = "auto",
     volume_size: Size3 | None = None,
     num_heads: int | None = None,
+    backbone: str | None = None,
+    options: Mapping[str, object] | None = None,
     device: str = "cpu",
 ) -> Encoder:
     """The pretrained encoder of a checkpoint, every weight found, on `device`.
 
-    volume_size (D, H, W), num_heads: for files that do not say them. `report` on what comes back tells how it was
-    read.
+    volume_size (D, H, W), num_heads: for files that do not say them. backbone, options: the encoder of others that
+    reads it, as in a sweep; the former three are not for one. `report` on what comes back tells how it was read.
 
-    Raises `SpecError` without torch, `AccessError` where the file is not there, `DataError` for one that is not what
-    octjob trusts; see docs/checkpoints.md.
+    Raises `SpecError` without torch, or for a backbone that is not registered or does not take what it is told,
+    `AccessError` where the file is not there, `DataError` for one that is not what octjob trusts; see
+    docs/checkpoints.md.
     """
     require_trainer()
-    from octjob.models.checkpoint import read_checkpoint
-    from octjob.storage.copy import local_copy
-    from octjob.storage.temporary import temporary_folder
+    from octjob.run.encoders import check_arguments, read_encoder
 
-    with temporary_folder() as folder:
-        loaded = read_checkpoint(
-            local_copy(str(uri), folder),
-            encoder=encoder,
-            uri=str(uri),
-            volume_size=volume_size,
-            num_heads=num_heads,
-        )
+    options = options or {}
+    check_arguments(backbone, options, encoder=encoder, volume_size=volume_size, num_heads=num_heads)
+    loaded = read_encoder(
+        str(uri),
+        encoder=encoder,
+        volume_size=volume_size,
+        num_heads=num_heads,
+        backbone=backbone,
+        options=options,
+    )
     loaded.encoder.to(device)
     return Encoder(loaded, device)
 

@@ -22,3 +22,12 @@ def require_trainer() -> None:
             f"this installation cannot train: {', '.join(missing)} not installed",
             "Install octjob[train], or submit to a cluster with --target kubernetes.",
         )
+
+
+def require_backbones(backbone: str, package: str) -> None:
+    """Raise `SpecError` where the package that a backbone of octjob's stands on is not installed."""
+    if not is_installed(package):
+        raise SpecError(
+            f"backbone {backbone} needs {package}, which is not installed",
+            "pip install 'octjob[backbones]'",
+        )

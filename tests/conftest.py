@@ -12,6 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import hypothesis
 from doubles.b2_server import B2Server
 from doubles.gcs import GcsServer
 
@@ -20,6 +21,10 @@ from octjob.storage.open import forget_stores
 
 RETRY_S = 6.0
 BUCKET = "octjob-test"
+
+# How long an example takes says more about a machine's other work than about the code.
+hypothesis.settings.register_profile("octjob", deadline=None)
+hypothesis.settings.load_profile("octjob")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

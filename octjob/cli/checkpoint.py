@@ -32,12 +32,16 @@ def checkpoint() -> None:
 @click.option(
     "--volume-size", type=int, nargs=3, metavar="D H W", help="Voxels, where the file does not say them."
 )
+@click.option("--backbone", help="The registered encoder of others that reads it.")
+@click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="What the backbone is told.")
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def inspect(
     uri: str,
     encoder: Literal["auto", "context", "target"],
     num_heads: int | None,
     volume_size: tuple[int, int, int] | None,
+    backbone: str | None,
+    options: tuple[str, ...],
     output: str,
 ) -> None:
     """Load a checkpoint as a run would and report what is in it.
@@ -49,40 +53,62 @@ def inspect(
     Example:
       octjob checkpoint inspect gs://bucket/vjepa2/best_checkpoint.pt
       octjob checkpoint inspect best_checkpoint.pt --encoder target -o json
+      octjob checkpoint inspect retfound.pth --backbone timm --option model=vit_large_patch16_224.mae
     """
     from octjob.cli.bars import bar
     from octjob.extras import require_trainer
 
     require_trainer()
-    from octjob.models.checkpoint import read_checkpoint
-    from octjob.storage.copy import local_copy
-    from octjob.storage.temporary import temporary_folder
+    from octjob.run.encoders import check_arguments, read_encoder
 
-    with temporary_folder() as workdir, bar("downloading") as tick:
-        path = local_copy(uri, workdir, tick)
-        loaded = read_checkpoint(path, encoder=encoder, uri=uri, volume_size=volume_size, num_heads=num_heads)
-    report = loaded.report
+    told = _told(options)
+    check_arguments(backbone, told, encoder=encoder, volume_size=volume_size, num_heads=num_heads)
+    with bar("downloading") as tick:
+        report = read_encoder(
+            uri,
+            encoder=encoder,
+            volume_size=volume_size,
+            num_heads=num_heads,
+            backbone=backbone,
+            options=told,
+            tick=tick,
+        ).report
     if output == "json":
         click.echo(json.dumps(report.to_dict(), indent=1))
         return
     _print(report)
 
 
+def _told(options: tuple[str, ...]) -> dict[str, object]:
+    """Each KEY=VALUE, the value as YAML has it."""
+    import yaml
+
+    from octjob.errors import SpecError
+
+    told: dict[str, object] = {}
+    for option in options:
+        key, equals, value = option.partition("=")
+        try:
+            told[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            equals = ""
+        if not key or not equals:
+            raise SpecError(f"--option {option}: not KEY=VALUE", "Write --option model=vit_base_patch16_224.")
+    return told
+
+
 def _print(report: LoadReport) -> None:
-    geometry, mark = report.geometry, report.fingerprint
+    mark = report.fingerprint
     rows = {
         "file": f"{report.uri} ({report.size / 2**20:.1f} MiB, {report.format})",
         "sha256": report.sha256,
         "encoder": f"{report.encoder_taken}, {report.coverage_keys} parameters ({report.coverage:.0%} of elements)",
         "parameters": f"{report.num_parameters:,}",
-        "geometry": f"volume {geometry.volume_size}, patch {geometry.patch_size}, {geometry.num_tokens} tokens",
-        "network": f"width {geometry.embed_dim}, depth {geometry.depth}, {geometry.num_heads} heads"
-        f" (heads from {report.num_heads_source})",
-        "training": f"epoch {report.epoch}, step {report.step}, loss {report.loss}",
+        **_shape(report),
         "weights": report.weights_digest,
         "verdict": mark.verdict,
-        "max |bias|": f"{mark.max_abs_linear_bias:.3g}",
-        "max |LN - 1|": f"{mark.max_abs_layernorm_weight_minus_1:.3g}",
+        "max |bias|": _number(mark.max_abs_linear_bias),
+        "max |LN - 1|": _number(mark.max_abs_layernorm_weight_minus_1),
         "moved": "unknown"
         if mark.distance_to_target is None
         else f"{mark.distance_to_target:.2%} from target",
@@ -92,3 +118,33 @@ def _print(report: LoadReport) -> None:
         click.echo(f"{name:13}{value}")
     for note in report.notes:
         click.echo(f"note: {note}")
+
+
+def _number(value: float | None) -> str:
+    return "none there" if value is None else f"{value:.3g}"
+
+
+def _shape(report: LoadReport) -> dict[str, str]:
+    """Geometry, network and training of octjob's own encoder; of a backbone, what stands in their place."""
+    from octjob.models.shape import TokenGeometry
+
+    geometry = report.geometry
+    if not isinstance(geometry, TokenGeometry):
+        return {
+            "geometry": f"volume {geometry.volume_size}, patch {geometry.patch_size}, {geometry.num_tokens} tokens",
+            "network": f"width {geometry.embed_dim}, depth {geometry.depth}, {geometry.num_heads} heads"
+            f" (heads from {report.num_heads_source})",
+            "training": f"epoch {report.epoch}, step {report.step}, loss {report.loss}",
+        }
+    facts = report.backbone
+    assert facts is not None, "a backbone's report says which"
+    libraries = ", ".join(f"{name} {version}" for name, version in facts.libraries.items())
+    given = facts.normalisation
+    return {
+        "geometry": f"volume {geometry.volume_size}, tokens {geometry.grid}, width {geometry.embed_dim}",
+        "by": f"{facts.distribution}{f' ({libraries})' if libraries else ''}",
+        "normalised": "by its profile alone"
+        if given is None
+        else f"mean {given['mean']}, std {given['std']}",
+        "fine-tuning": "possible" if facts.trainable else "no: frozen only",
+    }

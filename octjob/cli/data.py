@@ -88,11 +88,15 @@ def _check(run: Run) -> Cohort:
     from octjob.data.layouts import cohort_of, open_source
     from octjob.data.table_cohort import find_table_cohort
     from octjob.data.table_report import describe
+    from octjob.train.units import units_of
 
     config = run.config
     table = find_table_cohort(config) if config.data.is_table else None
     cohort = table.cohort if table else cohort_of(config)
-    check_cohort(cohort, config, run.folds)
+    check_cohort(cohort, config, run.is_pooled)
+    if run.leave_out is not None:
+        # Whether there is something to leave out, and something is left.
+        units_of(cohort.only("train", "val").volumes, run)
     click.echo(f"{run.config_name}: {len(cohort.volumes)} volumes of {len(cohort.participants)} participants")
     click.echo(cohort.coverage.table())
     for line in describe(table, config, open_source(config.data)) if table else ():

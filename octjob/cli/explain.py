@@ -41,14 +41,15 @@ def explain(what: str, accelerator: str | None, output: str) -> None:
     """
     from octjob.cli.output import EXPLAIN_SCHEMA
     from octjob.spec.accelerator import parse_accelerator
-    from octjob.targets.estimate import estimate
+    from octjob.targets.estimate import estimate, not_known
     from octjob.targets.idle import idle_chips
 
     wanted, default, machine_type = _wanted(what)
     if accelerator and accelerator != default:
         machine_type = None
     where = parse_accelerator(accelerator or default or "v4-32", machine_type)
-    estimates = [estimate(*one, where) for one in wanted]
+    estimates = [estimate(*one, where) for one in wanted if _backbone(one) is None]
+    unknown = [not_known(one[0], one[1], named) for one in wanted if (named := _backbone(one)) is not None]
     configs = {name: config for _, name, config, _ in wanted}
     idle = [one for name, config in configs.items() for one in idle_chips(name, config, where.chips)]
     if output == "json":
@@ -57,11 +58,15 @@ def explain(what: str, accelerator: str | None, output: str) -> None:
             "accelerator": where.name,
             "chips": where.chips,
             "estimates": [asdict(one) for one in estimates],
+            "not_known": [asdict(one) for one in unknown],
             "idle_chips": [asdict(one) for one in idle],
         }
         click.echo(json.dumps(document, indent=1))
     else:
-        _print_table(estimates, where)
+        if estimates or not unknown:
+            _print_table(estimates, where)
+        for missing in unknown:
+            click.echo(f"{missing.checkpoint}.{missing.config}: {missing.reason}")
         for one in idle:
             click.echo(f"note: {one.configs[0]}: {one}")
 
@@ -109,6 +114,10 @@ def _wanted(what: str) -> tuple[list[Wanted], str | None, str | None]:
 
 def _of(run: Run) -> Wanted:
     return run.checkpoint_name, run.config_name, run.config, run.checkpoint
+
+
+def _backbone(wanted: Wanted) -> str | None:
+    return None if wanted[3] is None else wanted[3].backbone
 
 
 def _print_table(estimates: list[Estimate], where: Slice) -> None:

@@ -82,7 +82,7 @@ def plan_schema() -> Schema:
 
 def explain_schema() -> Schema:
     """The schema of `octjob explain -o json`."""
-    from octjob.targets.estimate import Estimate
+    from octjob.targets.estimate import Estimate, NotKnown
     from octjob.targets.idle import IdleChips
 
     return _document(
@@ -92,6 +92,7 @@ def explain_schema() -> Schema:
             "accelerator": {"type": "string"},
             "chips": {"type": "integer"},
             "estimates": _list(_schema_of(Estimate)),
+            "not_known": _list(_schema_of(NotKnown)),
             "idle_chips": _list(_schema_of(IdleChips)),
         },
     )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from octjob.spec.accelerator import Slice
     from octjob.spec.expand import Plan
+    from octjob.spec.run import Run
     from octjob.targets.idle import IdleChips
     from octjob.targets.kubernetes.outlook.chip_hours import ChipHours
     from octjob.targets.kubernetes.outlook.outlook import Outlook
@@ -209,7 +210,7 @@ def _print_table(planned: Plan, known: _Known) -> None:
             run.config_name,
             run.config.mode if run.has_encoder else "control",
             run.config.train.optimizer,
-            f"{len(run.passes)}x{max(1, run.folds)}",
+            f"{len(run.passes)}x{_units_of_pass(run)}",
             known.state(run.run_id) or "?",
             run.run_id.rpartition("-")[2],
         )
@@ -221,14 +222,29 @@ def _print_table(planned: Plan, known: _Known) -> None:
     finished = known.finished
     done = "?" if finished is None else sum(run.run_id in finished for run in planned.runs)
     click.echo(f"\n{len(planned.runs)} runs, {done} finished; results in {planned.output}")
-    first = planned.runs[0]
-    if first.folds:
-        click.echo(
-            f"protocol: {first.folds} folds x {first.repeats} repeats over the participants of train and val,"
-            " the same for every run"
-        )
+    if protocol := _protocol(planned.runs[0]):
+        click.echo(f"protocol: {protocol}, the same for every run")
     _print_cluster(planned, known)
     _print_notes(planned)
+
+
+def _units_of_pass(run: Run) -> str:
+    if run.leave_out is not None:
+        return f"{run.leave_out}s" + (f"x{run.folds}" if run.folds else "")
+    return str(run.num_units // len(run.passes))
+
+
+def _protocol(run: Run) -> str:
+    """Empty for the data set's own split."""
+    if run.leave_out is not None:
+        folds = f" in {run.folds} folds" if run.folds else ""
+        return f"each {run.leave_out} left out{folds}, over the participants of train and val"
+    if run.shares:
+        shares = ", ".join(f"{share:g}" for share in (*run.shares, 1))
+        return f"shares {shares} of the training participants, {run.draws} draws of each below 1"
+    if run.folds:
+        return f"{run.folds} folds x {run.repeats} repeats over the participants of train and val"
+    return ""
 
 
 def _print_cluster(planned: Plan, known: _Known) -> None:

@@ -39,6 +39,7 @@ def self_check(quick: bool, licences: bool) -> None:
         require_trainer()
         click.echo(f"octjob {__version__}, Python {platform.python_version()}, {platform.platform()}")
         faults += _print("packages", selfcheck.check_packages())
+        faults += _print("backbones", selfcheck.check_backbones())
         faults += _print("transfer syntaxes", selfcheck.check_decoders())
         click.echo("licences: `octjob self-check --licences`")
     if faults:

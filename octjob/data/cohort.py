@@ -111,7 +111,11 @@ def find_cohort(
 
 
 def build_cohort(
-    store: ObjectStore, participants_key: str, manifest_key: str, experiment: Experiment, folds: int = 0
+    store: ObjectStore,
+    participants_key: str,
+    manifest_key: str,
+    experiment: Experiment,
+    folds: int | bool = 0,
 ) -> Cohort:
     """The cohort to train and evaluate on. Raises as `find_cohort` and `check_cohort` do."""
     cohort = find_cohort(store, participants_key, manifest_key, experiment)
@@ -119,7 +123,7 @@ def build_cohort(
     return cohort
 
 
-def check_cohort(cohort: Cohort, experiment: Experiment, folds: int = 0) -> None:
+def check_cohort(cohort: Cohort, experiment: Experiment, folds: int | bool = 0) -> None:
     """Raise `DataError` if fewer participants than `data.min_coverage` have a volume, or a class is empty.
 
     A class must occur in the training and in the evaluated split; with folds, which deal train and val out anew,

@@ -40,6 +40,32 @@ def stratified_folds(
     return folds
 
 
+# As few of a class as every choice of a penalty needs, see `octjob.train.logistic`.
+MIN_OF_CLASS = 5
+
+
+def subset(participants: Sequence[Participant], share: float, seed: int, draw: int = 0) -> frozenset[str]:
+    """Ids of about `share` of the participants of each class, at least 5 or all there are; spread over sites.
+
+    Of one draw a smaller share is part of every larger one. Depends on the set of participants, seed and draw.
+    """
+    rng, chosen = _rng("subset", seed, draw), set[str]()
+    for members in _by_class(participants, rng).values():
+        count = min(len(members), max(round(share * len(members)), MIN_OF_CLASS))
+        # Each site's first, second ... at even distances from 0 to 1: any beginning holds each site's share.
+        sites: dict[str, list[str]] = {}
+        for member in members:
+            sites.setdefault(member.site, []).append(member.id)
+        places = {
+            identity: (place + offset) / len(ids)
+            for ids in sites.values()
+            for offset in [rng.random()]
+            for place, identity in enumerate(ids)
+        }
+        chosen.update(sorted(places, key=lambda one: (places[one], one))[:count])
+    return frozenset(chosen)
+
+
 def holdout(participants: Sequence[Participant], share: float, seed: int) -> frozenset[str]:
     """Ids of about `share` of the participants of each class (at least one, never all), spread over sites.
 

@@ -84,9 +84,11 @@ def _scoring(run: Finished) -> Scoring:
 
 
 def prepared(runs: Sequence[Finished]) -> list[Prepared]:
-    """How each run made its volumes."""
+    """How each run made its volumes. Backbones of others have no pretraining on profiles that one could miss."""
     found = []
     for run in runs:
+        if run.spec is not None and run.spec.checkpoint.backbone is not None:
+            continue
         data = None if run.spec is None else run.spec.config.data
         geometry = run.report.get("geometry") or {}
         size = tuple(geometry.get("volume_size") or ())

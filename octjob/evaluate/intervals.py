@@ -137,16 +137,31 @@ def bootstrap(
 def logit_interval(
     metric: str, value: float, value_B: FloatArray, label_G: IntArray, level: float, method: str
 ) -> Interval:
-    """Symmetric on the logit scale of the metric's range, from the standard deviation of the draws.
+    """`bounded_interval` of a metric that ranks, with its range and what a guess scores in it."""
+    lowest, num_classes = METRICS[metric].lowest, len(np.unique(label_G))
+    chance = METRICS[metric].chance(num_classes)
+    guess = 1 / num_classes if chance is None else chance
+    return bounded_interval(value, value_B, label_G, lowest, guess, level, method)
+
+
+def bounded_interval(
+    value: float,
+    value_B: FloatArray,
+    label_G: IntArray,
+    lowest: float,
+    chance: float,
+    level: float,
+    method: str,
+) -> Interval:
+    """Symmetric on the logit scale of `lowest` to 1, from the standard deviation of the draws.
 
     Near 1 the percentiles of a bootstrap cover too little: they cannot exceed what the sample shows. Half a
-    participant who is guessed is added first, in the spirit of Agresti and Coull (1998), and Student's quantile
-    taken (`t_factor`). benchmarks/verdicts.py prints what this covers. NaN bounds where the metric is undefined.
+    participant who is guessed, and scores `chance`, is added first, in the spirit of Agresti and Coull (1998), and
+    Student's quantile taken (`t_factor`). benchmarks/verdicts.py prints what this covers. NaN bounds where the value
+    is undefined.
     """
-    lowest, n, num_classes = METRICS[metric].lowest, len(label_G), len(np.unique(label_G))
-    chance = METRICS[metric].chance(num_classes)
-    span = 1 - lowest
-    guess = ((1 / num_classes if chance is None else chance) - lowest) / span
+    n, span = len(label_G), 1 - lowest
+    guess = (chance - lowest) / span
     share = (n * (value - lowest) / span + _NUM_GUESSED * guess) / (n + _NUM_GUESSED)
     variance = n**2 * value_B.var(ddof=1) / span**2 + _NUM_GUESSED * guess * (1 - guess)
     if not np.isfinite(share + variance):

@@ -120,7 +120,8 @@ def lift_of_draws(
     interaction = float((drawn_IB - drawn_IB.mean(axis=0)).var(axis=1, ddof=1).sum()) / (num - 1)
     among = float(value_I.var(ddof=1))
     of_initialisations = times * among
-    of_its_own = max(0.0, participants - times * interaction)
+    # numpy's maximum keeps what is undefined undefined.
+    of_its_own = float(np.maximum(0.0, participants - times * interaction))
     variance = of_initialisations + of_its_own
     degrees = _degrees((of_initialisations, num - 1), (of_its_own, max(1, smallest - 1)))
     error = math.sqrt(variance)
@@ -132,7 +133,7 @@ def lift_of_draws(
         error=error,
         degrees=degrees,
         participants_error=math.sqrt(participants),
-        initialisations_error=math.sqrt(times * max(0.0, among - interaction)),
+        initialisations_error=math.sqrt(times * float(np.maximum(0.0, among - interaction))),
         p_value=_p_value(difference, error, degrees),
         num_initialisations=num,
     )

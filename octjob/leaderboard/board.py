@@ -21,16 +21,18 @@ from octjob.leaderboard.controls import beside_leader, control_rows, footnotes_o
 from octjob.leaderboard.details import Detail, detailed, details
 from octjob.leaderboard.examples import CheckpointExamples, examples
 from octjob.leaderboard.feature_maps import CheckpointMap, ReadMap, feature_maps
-from octjob.leaderboard.flat import class_labels, flat_fields, flat_row
+from octjob.leaderboard.flat import Scalar, class_labels, flat_fields, flat_row
 from octjob.leaderboard.flow import ParticipantFlow, flows
 from octjob.leaderboard.footnotes import footnotes
 from octjob.leaderboard.headline import Headline, headline
+from octjob.leaderboard.label_efficiency import LearningCurve, learning_curves
 from octjob.leaderboard.lifts import RANDOM_INIT, by_config, initialisation_rows, with_lifts
 from octjob.leaderboard.methods import Methods, methods
 from octjob.leaderboard.next_steps import Known, NextStep, next_steps
 from octjob.leaderboard.outcome import Outcome, Scored
 from octjob.leaderboard.ranking import Ranking, draw_all, main_group, signals, standing
 from octjob.leaderboard.rows import ORDER, Row, make_row
+from octjob.leaderboard.secondary import NONE_ASKED, Secondary, secondary
 from octjob.leaderboard.shuffles import SHUFFLED, beside_shuffles, shuffled_rows
 from octjob.records.feature_map import FeatureMap
 from octjob.records.openings import Opening
@@ -62,6 +64,8 @@ class Leaderboard:
     feature_maps: the held-out volumes on two axes, for the best run of each checkpoint that recorded it.
     examples: which runs left B-scans for `octjob report --with-images`.
     flows: from what the data set lists to who was scored; none where no run recorded it.
+    secondary: other questions to the same predictions, of the best run of each checkpoint.
+    label_efficiency: how the metric grows with the participants trained on; of runs of that protocol.
     """
 
     sweep: str
@@ -84,6 +88,8 @@ class Leaderboard:
     feature_maps: tuple[CheckpointMap, ...] = ()
     examples: tuple[CheckpointExamples, ...] = ()
     flows: tuple[ParticipantFlow, ...] = ()
+    secondary: Secondary = NONE_ASKED
+    label_efficiency: tuple[LearningCurve, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
     def to_dict(self) -> dict[str, Any]:
@@ -97,7 +103,12 @@ class Leaderboard:
 
         labels = class_labels(self.class_names, self.rows)
         names = [name for name, _ in flat_fields(labels)]
-        return pd.DataFrame([flat_row(row, labels) for row in self.rows], columns=names)
+        return pd.DataFrame(self.flat_rows(labels), columns=names)
+
+    def flat_rows(self, labels: Sequence[str]) -> list[dict[str, Scalar]]:
+        """The rows as the CSV has them. labels: `class_labels`."""
+        answers = {one.run_id: one for one in self.secondary.runs}
+        return [flat_row(row, labels, answers.get(row.run_id)) for row in self.rows]
 
     def in_state(self, *states: RunState) -> tuple[Row, ...]:
         """The rows of runs that stand in one of these."""
@@ -194,6 +205,8 @@ def build_leaderboard(
         feature_maps=feature_maps(rows, finished, read_map),
         examples=examples(rows, finished),
         flows=flows(rows, finished),
+        label_efficiency=learning_curves(rows, finished, metric),
+        secondary=secondary(rows, finished, metric, sweep, num_draws),
     )
 
 

@@ -21,7 +21,7 @@ from octjob.leaderboard.rows import SIGNIFICANT, Row, make_row
 from octjob.spec.control_options import BLIND
 
 # What a checkpoint must be better than, and why. The others speak of the runs, not against them.
-IS_WHAT: dict[str, str] = {**{name: "sees no image" for name in BLIND}, "pixel_pca": "has no encoder"}
+IS_WHAT: dict[str, str] = {**dict.fromkeys(BLIND, "sees no image"), "pixel_pca": "has no encoder"}
 # What each is made of.
 _MADE = {
     "prior": "the class shares of the training participants",

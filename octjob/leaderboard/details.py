@@ -55,7 +55,7 @@ def details(
 ) -> tuple[Detail, ...]:
     """Of the first `MAX_DETAILED` rows with a result. rows: in the order of the table. histories: by run id."""
     shown = detailed(rows)
-    best = {row.checkpoint: row.run_id for row in reversed(shown) if row.rank is not None}.values()
+    best = best_runs(rows)
     found = []
     for row in shown:
         one, is_best = finished[row.run_id], row.run_id in best
@@ -70,6 +70,15 @@ def details(
             )
         )
     return tuple(found)
+
+
+def best_runs(rows: Sequence[Row]) -> list[str]:
+    """The best ranked run of each checkpoint that has details, in the order of the table; their ids."""
+    first: dict[str, str] = {}
+    for row in detailed(rows):
+        if row.rank is not None:
+            first.setdefault(row.checkpoint, row.run_id)
+    return list(first.values())
 
 
 def detailed(rows: Sequence[Row]) -> list[Row]:
@@ -94,6 +103,8 @@ def _curve(history: Sequence[Mapping[str, Any]]) -> Curve | None:
 def _by_epoch(history: Sequence[Mapping[str, Any]], part: str) -> dict[int, float]:
     values: dict[int, list[float]] = defaultdict(list)
     for line in history:
+        if "share" in line:
+            continue  # trained on a part of the participants
         value = line.get(f"{part}/{_WATCHED}")
         if isinstance(value, int | float) and math.isfinite(value):
             values[int(line["epoch"])].append(float(value))

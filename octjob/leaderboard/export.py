@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from octjob.errors import one_line
 from octjob.leaderboard.board import SCHEMA_VERSION, Leaderboard
 from octjob.leaderboard.columns import cells, main_columns
-from octjob.leaderboard.flat import Scalar, class_labels, flat_fields, flat_row
+from octjob.leaderboard.flat import Scalar, class_labels, flat_fields
 from octjob.leaderboard.rows import Row
 
 # As `schema_version`, which older readers know.
@@ -67,8 +67,8 @@ def to_csv(leaderboard: Leaderboard) -> str:
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, names, lineterminator="\n")
     writer.writeheader()
-    for row in leaderboard.rows:
-        writer.writerow({name: _harmless(value) for name, value in flat_row(row, labels).items()})
+    for flat in leaderboard.flat_rows(labels):
+        writer.writerow({name: _harmless(value) for name, value in flat.items()})
     return buffer.getvalue()
 
 
@@ -87,7 +87,7 @@ def to_parquet(leaderboard: Leaderboard) -> bytes:
     """The columns of the CSV, typed."""
     labels = class_labels(leaderboard.class_names, leaderboard.rows)
     schema = pa.schema([(name, _KINDS[kind]) for name, kind in flat_fields(labels)])
-    rows = [flat_row(row, labels) for row in leaderboard.rows]
+    rows = leaderboard.flat_rows(labels)
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), buffer)
     return buffer.getvalue()

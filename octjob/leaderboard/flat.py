@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from octjob.catalog import RANKING
 from octjob.leaderboard.rows import Row, num_initialisations
+from octjob.leaderboard.secondary import RunAnswers
 
 Scalar = str | int | float | None
 
@@ -34,6 +35,8 @@ def flat_fields(labels: Sequence[str]) -> list[tuple[str, str]]:
         *((f"auprc_{name}", "float") for name in labels),
         *((f"prevalence_{name}", "float") for name in labels),
         *((f"predicted_{name}", "int") for name in labels),
+        *((f"{name}{bound}", "float") for name in _ANSWERS for bound in _BOUNDS),
+        *((f"recalibration_intercept_{name}{bound}", "float") for name in labels for bound in _BOUNDS),
         ("reasons", "str"),
         ("error", "str"),
     ]
@@ -42,7 +45,16 @@ def flat_fields(labels: Sequence[str]) -> list[tuple[str, str]]:
 _OF_ROW = ("train_val_gap", "best_constant_accuracy", "prior_corrected_balanced_accuracy")
 _FAMILIES = ("vs_checkpoint", "vs_config")
 _NUMBERS = ("difference", "low", "high", "p_value", "p_holm")
-_LIFT = {"": "value", "_low": "low", "_high": "high", "_p_value": "p_value", "_p_holm": "p_holm"}
+_BOUNDS = {"": "value", "_low": "low", "_high": "high"}
+_LIFT = {**_BOUNDS, "_p_value": "p_value", "_p_holm": "p_holm"}
+# Of the best run of each checkpoint alone; their columns by the fields of its answers.
+_ANSWERS = {
+    "auroc_first_class": "first_class",
+    "auroc_last_class": "last_class",
+    "somers_d": "order",
+    "brier_skill": "brier_skill",
+    "recalibration_slope": "slope",
+}
 _PER_CLASS = {
     "f1": "per_class_f1",
     "auprc": "per_class_auprc",
@@ -57,8 +69,8 @@ def class_labels(class_names: Sequence[str], rows: Sequence[Row]) -> list[str]:
     return [*class_names, *(f"class_{k}" for k in range(len(class_names), most))]
 
 
-def flat_row(row: Row, labels: Sequence[str]) -> dict[str, Scalar]:
-    """The values of `flat_fields`."""
+def flat_row(row: Row, labels: Sequence[str], answers: RunAnswers | None = None) -> dict[str, Scalar]:
+    """The values of `flat_fields`. answers: to the secondary questions, where they were asked of this run."""
     values: dict[str, Scalar] = {
         "rank_best": row.rank.best if row.rank else None,
         "rank_worst": row.rank.worst if row.rank else None,
@@ -85,4 +97,16 @@ def flat_row(row: Row, labels: Sequence[str]) -> dict[str, Scalar]:
         for prefix, attribute in _PER_CLASS.items():
             per_class = getattr(row, attribute)
             values[f"{prefix}_{label}"] = per_class[k] if k < len(per_class) else None
-    return values
+    return values | _answered(answers, labels)
+
+
+def _answered(answers: RunAnswers | None, labels: Sequence[str]) -> dict[str, Scalar]:
+    found = {name: getattr(answers, of, None) for name, of in _ANSWERS.items()}
+    intercepts = answers.intercepts if answers else ()
+    for k, label in enumerate(labels):
+        found[f"recalibration_intercept_{label}"] = intercepts[k] if k < len(intercepts) else None
+    return {
+        f"{name}{bound}": getattr(answer, attribute) if answer else None
+        for name, answer in found.items()
+        for bound, attribute in _BOUNDS.items()
+    }

@@ -77,7 +77,11 @@ def _lift(row: Row, run: Scored, there: Mapping[str, Scored], material: Material
         np.stack([material.draws[name].in_bag_B for name in members]),
         smallest_class(participant_groups(run.scores)[0]),
     )
-    return found if math.isfinite(found.error) else f"{material.metric} is not defined on what was scored"
+    return (
+        found
+        if math.isfinite(found.value + found.error)
+        else f"{material.metric} is not defined on what was scored"
+    )
 
 
 def _differs(run: Scored, other: Scored) -> str:

@@ -89,6 +89,7 @@ class ConfigurationUsed:
 
     sha256: of `config` as JSON with sorted keys and no spaces. class_weights: those of the first unit. epochs, l2:
     least and most over the units. seeds: those of the runs. selection: which epoch was scored.
+    leave_out, shares, draws: see `octjob.spec.run.Run`.
     """
 
     name: str
@@ -100,6 +101,9 @@ class ConfigurationUsed:
     repeats: int
     fold_seed: int
     selection: str
+    leave_out: str | None = None
+    shares: tuple[float, ...] = ()
+    draws: int = 0
     class_weights: tuple[float, ...] = ()
     epochs: tuple[int, ...] = ()
     l2: tuple[float, ...] = ()
@@ -279,6 +283,9 @@ def _configuration(name: str, digest: str, outcomes: Sequence[Outcome]) -> Confi
         folds=run.folds,
         repeats=run.repeats,
         fold_seed=run.fold_seed,
+        leave_out=run.leave_out,
+        shares=run.shares,
+        draws=run.draws,
         selection=str(trainings[0].get("selection", "")) if trainings else "",
         class_weights=tuple(map(float, weights)),
         epochs=_range(int(unit["epochs_run"]) for unit in units if _whole(unit, "epochs_run")),

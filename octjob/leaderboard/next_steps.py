@@ -191,6 +191,8 @@ def _training(known: Known, leader: Row) -> list[NextStep]:
     used = next((one for one in known.methods.configurations if one.name == leader.config), None)
     num_seeds, num_repeats = (len(used.seeds), used.repeats) if used else (leader.num_models or 1, 1)
     steps = _more(found, found.seeds, num_seeds, "seeds", "seeds", "`seeds:` in the sweep")
+    if used and used.leave_out:
+        return steps
     if found.training_sets is not None or found.seeds_and_training_sets is not None:
         moved = found.training_sets if found.training_sets is not None else found.seeds_and_training_sets
         what, where = "deals of the folds", "`evaluate: {protocol: folds, repeats: N}` in the sweep"
@@ -199,7 +201,7 @@ def _training(known: Known, leader: Row) -> list[NextStep]:
         "One training set stands behind the numbers: they speak of these trained models. Whether the checkpoint would"
         " also lead with other training participants, `evaluate: {protocol: folds}` in the sweep tells."
     )
-    return [*steps, NextStep("folds", text)] if not (used and used.folds) else steps
+    return [*steps, NextStep("folds", text)] if not (used and (used.folds or used.leave_out)) else steps
 
 
 def _more(

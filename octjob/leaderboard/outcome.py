@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic import NonNegativeInt, TypeAdapter, ValidationError
 
 from octjob.catalog import RANKING, SampleUnit
 from octjob.errors import DataError
@@ -76,6 +76,9 @@ class EvaluationRecord(Record):
     prior_corrected: PriorCorrectedRecord | None = None
 
 
+ClassCounts = TypeAdapter(tuple[NonNegativeInt, ...])
+
+
 @dataclass(frozen=True)
 class Scored:
     """A finished run: its result, its evaluation, and the predictions and scores the evaluation was made from.
@@ -114,6 +117,10 @@ class Scored:
     @property
     def num_models(self) -> int:
         """Trained heads or networks behind the numbers."""
+        said = self.result.training.get("units", ())
+        if any("left_out" in unit for unit in said if isinstance(unit, dict)):
+            # Several score parts of one fold.
+            return len(said)
         units = (self.predictions.seed, self.predictions.repeat, self.predictions.fold)
         return len(np.unique(np.stack(units), axis=1).T)
 
@@ -154,6 +161,20 @@ class Scored:
         """The class shares that the loss saw, where the result says them."""
         corrected = self.evaluation.prior_corrected
         return corrected.prior if corrected is not None and corrected.prior else None
+
+    @property
+    def training_shares(self) -> tuple[float, ...] | None:
+        """The class shares of whom it was trained on, participants or volumes as is scored; with folds those of train
+        and val together. None where the result does not say them."""
+        by_split = self.result.data.get(f"{self.evaluation.unit}s") or {}
+        splits = ("train", "val") if self.has_folds else ("train",)
+        try:
+            counts = np.sum([ClassCounts.validate_python(by_split[split]) for split in splits], axis=0)
+        except (TypeError, KeyError, ValidationError):
+            return None
+        if len(counts) != self.scores.num_classes or not counts.sum():
+            return None
+        return tuple(float(share) for share in counts / counts.sum())
 
     @property
     def train_balanced_accuracy(self) -> float | None:

@@ -22,7 +22,7 @@ KEY = f"{LEADERBOARD}/leaderboard.json"
 # Keys that came within the schema's version; a document of before lacks them.
 _NEEDED = {
     "headline", "details", "class_short_names", "checkpoints", "examples", "feature_maps", "flows", "methods",
-    "next_steps",
+    "label_efficiency", "next_steps", "secondary",
 }  # fmt: skip
 
 

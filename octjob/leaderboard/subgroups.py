@@ -67,15 +67,19 @@ class Subgroup:
 
 def subgroups(one: Scored, metric: str) -> tuple[Subgroup, ...]:
     """Sites, devices, eyes and groups with enough participants, where there is more than one of them."""
-    columns: dict[Field, StrArray] = {name: getattr(one.predictions, name) for name in COLUMNS}
-    columns |= {name: _column(one, of) for name, of in _groups(one).items() if of is not None}
     found = []
-    for name, column in columns.items():
+    for name, column in group_columns(one).items():
         values = [value for value in np.unique(column).tolist() if value]
         if len(values) > 1:
             made = (_subgroup(one, metric, name, value, column) for value in values)
             found += [group for group in made if group is not None]
     return tuple(found)
+
+
+def group_columns(one: Scored) -> dict[Field, StrArray]:
+    """The group of each row of the predictions, by field; empty where it is not known."""
+    columns: dict[Field, StrArray] = {name: getattr(one.predictions, name) for name in COLUMNS}
+    return columns | {name: _column(one, of) for name, of in _groups(one).items() if of is not None}
 
 
 def groupings(one: Scored) -> tuple[Grouping, ...]:

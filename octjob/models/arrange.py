@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from octjob.models.attention import Attend, query_blocks, sdpa
+from octjob.models.backbones.base import BackboneEncoder
 from octjob.models.choice import AttentionName, Backend
 from octjob.models.encoder import Attention, Encoder3D
 from octjob.models.needs import main_work
@@ -16,16 +18,17 @@ from octjob.spec.experiment import Experiment
 class Arrangement:
     """What was chosen, for the log and the result.
 
+    attention: `own` for a backbone, which keeps what its library gives it, and is never computed again.
     microbatches: equal parts that a training batch is taken in, one after the other; the step is that of the whole.
     """
 
-    attention: AttentionName
+    attention: AttentionName | Literal["own"]
     remat: bool
     microbatches: int = 1
 
 
 def arrange(
-    encoder: Encoder3D,
+    encoder: Encoder3D | BackboneEncoder,
     experiment: Experiment,
     backend: Backend,
     *,
@@ -41,6 +44,8 @@ def arrange(
 
     Raises `SpecError` as `choose_attention` does.
     """
+    if isinstance(encoder, BackboneEncoder):
+        return Arrangement("own", remat=False)
     recompute = recompute or Recompute()
     work = main_work(experiment, encoder.geometry, backend, shards, memory)
     attention, remat = work.attention, work.step is not None and work.step.remat

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from octjob.errors import DataError
-from octjob.models.container import Container, open_container
+from octjob.models.backbones.base import BackboneEncoder
+from octjob.models.container import open_container
 from octjob.models.encoder import Encoder3D, empty_encoder
 from octjob.models.fingerprint import fingerprint, weights_digest
 from octjob.models.geometry import read_geometry
@@ -38,6 +39,8 @@ from octjob.models.tensors import require_dense
 
 log = logging.getLogger(__name__)
 
+Encoder = Encoder3D | BackboneEncoder
+
 
 @dataclass(frozen=True)
 class LoadedEncoder:
@@ -46,7 +49,7 @@ class LoadedEncoder:
     pretrained_on: ids of the participants whose scans it saw, as the file says them; None where it does not.
     """
 
-    encoder: Encoder3D
+    encoder: Encoder
     report: LoadReport
     pretrained_on: tuple[str, ...] | None = None
 
@@ -112,7 +115,7 @@ def read_checkpoint(
         notes=[*notes, *explain(selection, mark, epoch, loss)],
         sketch=sketch(weights),
     )
-    _log(report, container)
+    log_report(report)
     return LoadedEncoder(model, report, pretrained_on(container.payload, config))
 
 
@@ -181,7 +184,8 @@ def _coverage(weights: Mapping[str, Tensor], model: Encoder3D) -> float:
     return loaded / sum(parameter.numel() for parameter in model.parameters())
 
 
-def _log(report: LoadReport, container: Container) -> None:
+def log_report(report: LoadReport) -> None:
+    """What was read, and what should be known of it."""
     log.info(
         "%s: %s encoder, %s keys, %d parameters, %s (%s, sha256 %s)",
         report.uri,
@@ -189,8 +193,8 @@ def _log(report: LoadReport, container: Container) -> None:
         report.coverage_keys,
         report.num_parameters,
         report.fingerprint.verdict,
-        container.format,
-        container.sha256[:12],
+        report.format,
+        report.sha256[:12],
     )
     for note in report.notes:
         log.warning("%s: %s", report.uri, note)

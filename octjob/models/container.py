@@ -14,7 +14,7 @@ import re
 import struct
 import typing
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -80,8 +80,9 @@ class Container:
     size: int
 
 
-def open_container(path: Path, uri: str) -> Container:
+def open_container(path: Path, uri: str, plain: Sequence[Callable[..., object]] = ()) -> Container:
     """Read a torch (zip or legacy) or safetensors file, recognised by content. `uri` is for messages.
+    plain: further classes that a pickle may hold; they must do nothing but keep values.
 
     A zip's members are read once, against their CRC-32, and then mapped, so that parts nobody asks for take no
     memory. The other formats have no sums; `sha256` is there to be pinned. Raises `AccessError` if
@@ -93,7 +94,9 @@ def open_container(path: Path, uri: str) -> Container:
     format_ = _recognise(path, size, uri)
     if format_ == "torch-zip":
         check_archive(path, uri)
-    payload = _load_safetensors(path, uri) if format_ == "safetensors" else _load_torch(path, format_, uri)
+    payload = (
+        _load_safetensors(path, uri) if format_ == "safetensors" else _load_torch(path, format_, uri, plain)
+    )
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return Container(payload, format_, sha256, size)
@@ -129,9 +132,11 @@ def _recognise(path: Path, size: int, uri: str) -> str:
     )
 
 
-def _load_torch(path: Path, format_: str, uri: str) -> dict[str, object]:
+def _load_torch(
+    path: Path, format_: str, uri: str, plain: Sequence[Callable[..., object]]
+) -> dict[str, object]:
     _check_pickles(path, format_, uri)
-    with torch.serialization.safe_globals(SAFE_GLOBALS):
+    with torch.serialization.safe_globals([*SAFE_GLOBALS, *plain]):
         try:
             payload = torch.load(path, map_location="cpu", weights_only=True, mmap=format_ == "torch-zip")
         except pickle.UnpicklingError as error:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 Verdict = Literal["untrained", "barely trained", "trained", "unknown"]
 BARELY = 0.01
@@ -25,12 +25,12 @@ class Fingerprint:
     This ViT starts with every Linear bias 0, every LayerNorm weight 1 and bias 0, exactly. `untrained`: all
     still are. `distance_to_target`: |context - target| / |target| over all parameters, if the context encoder
     was taken and the file has a target; for files of the original pretraining that is the distance to its own
-    initialisation.
+    initialisation. A number is None where the encoder, of others, has nothing of the kind.
     """
 
-    max_abs_linear_bias: float
-    max_abs_layernorm_weight_minus_1: float
-    max_abs_layernorm_bias: float
+    max_abs_linear_bias: float | None
+    max_abs_layernorm_weight_minus_1: float | None
+    max_abs_layernorm_bias: float | None
     untrained: bool
     distance_to_target: float | None
     verdict: Verdict
@@ -67,6 +67,25 @@ def _initialisation_marks(tensors: Mapping[str, Tensor]) -> Fingerprint:
     return Fingerprint(
         bias, norm_weight, norm_bias, untrained, None, verdict="untrained" if untrained else "unknown"
     )
+
+
+def module_fingerprint(module: nn.Module) -> Fingerprint:
+    """The fingerprint of an encoder of others: "untrained" where it has Linear biases and LayerNorms and all of them
+    are as torch's vision transformers begin; else "unknown", for there is no initialisation to measure from."""
+    parts = list(module.modules())
+    linear = [x.bias for x in parts if isinstance(x, nn.Linear) and x.bias is not None]
+    norms = [x for x in parts if isinstance(x, nn.LayerNorm) and x.elementwise_affine]
+    bias = _most(linear)
+    norm_weight = _most([x.weight.double() - 1 for x in norms])
+    norm_bias = _most([x.bias for x in norms if x.bias is not None])
+    untrained = bias == norm_weight == 0 and norm_bias in (0, None)
+    return Fingerprint(
+        bias, norm_weight, norm_bias, untrained, None, verdict="untrained" if untrained else "unknown"
+    )
+
+
+def _most(tensors: Sequence[Tensor]) -> float | None:
+    return max((float(tensor.detach().abs().max()) for tensor in tensors), default=None)
 
 
 def relative_distance(tensors: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> float:

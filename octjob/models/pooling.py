@@ -5,12 +5,14 @@ Shapes: B batch, N tokens in (d h w) order, E embedding, T pooled tokens, M pool
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from octjob.errors import DataError, SpecError
-from octjob.models.shape import EncoderGeometry, Triple
+from octjob.models.shape import Geometry, TokenGeometry, Triple
 
 POOL_METHODS = ("mean", "max")
 PROBE_GRID: Triple = (4, 6, 6)
@@ -33,7 +35,7 @@ def pool_tokens(tokens_NE: Tensor, method: str) -> Tensor:
     raise SpecError(f"pool_method: {method}: unknown", f"use one of {', '.join(POOL_METHODS)}")
 
 
-def token_grid(tokens_BNE: Tensor, geometry: EncoderGeometry, grid: Triple = PROBE_GRID) -> Tensor:
+def token_grid(tokens_BNE: Tensor, geometry: Geometry, grid: Triple = PROBE_GRID) -> Tensor:
     """Average the token grid down to `grid`: (B, N, E) -> (B, T, E), T = prod(grid), still in (d h w) order.
 
     Adaptive average pooling: where `grid` does not divide the encoder's grid, neighbouring windows overlap.
@@ -55,17 +57,23 @@ def token_grid(tokens_BNE: Tensor, geometry: EncoderGeometry, grid: Triple = PRO
     return F.adaptive_avg_pool3d(tokens_BEdhw, grid).flatten(2).transpose(1, 2)
 
 
-def pooling_for(pool_method: str, geometry: EncoderGeometry) -> str:
+def pooling_for(pool_method: str, geometry: Geometry) -> str:
     """What has to be kept for a head of this `model.pool_method`: `VECTORS`, or `grid-DxHxW` for attentive.
 
-    The grid is `PROBE_GRID`, or the encoder's own where that is coarser.
+    The grid is `PROBE_GRID`, or the encoder's own where that is coarser. Encoders of others that make no more tokens
+    than `PROBE_GRID` has, such as one a B-scan, keep them all.
     """
     if pool_method != "attentive":
         return VECTORS
-    return _GRID + "x".join(str(min(a, b)) for a, b in zip(PROBE_GRID, geometry.grid, strict=True))
+    if isinstance(geometry, TokenGeometry) and geometry.num_tokens <= math.prod(PROBE_GRID):
+        grid = geometry.grid
+    else:
+        d, h, w = (min(a, b) for a, b in zip(PROBE_GRID, geometry.grid, strict=True))
+        grid = (d, h, w)
+    return _GRID + "x".join(map(str, grid))
 
 
-def pool(tokens_BNE: Tensor, pooling: str, geometry: EncoderGeometry) -> Tensor:
+def pool(tokens_BNE: Tensor, pooling: str, geometry: Geometry) -> Tensor:
     """What is kept of the tokens: (B, M, E) for `VECTORS`, (B, T, E) for a grid."""
     if pooling == VECTORS:
         return torch.stack([pool_tokens(tokens_BNE, method) for method in POOL_METHODS], dim=1)

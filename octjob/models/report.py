@@ -12,34 +12,53 @@ from torch import Tensor
 
 from octjob.models.fingerprint import Fingerprint
 from octjob.models.geometry import NumHeadsSource
-from octjob.models.shape import EncoderGeometry
+from octjob.models.shape import EncoderGeometry, Geometry
 from octjob.models.sketch import WeightsSketch
-from octjob.models.statedict import EncoderPair, Role
+from octjob.models.statedict import EncoderPair
 from octjob.models.tensors import is_dense
+
+
+@dataclass(frozen=True)
+class BackboneFacts:
+    """An encoder of others: who registered it, and what decides its features beside weights and geometry.
+
+    distribution: name and version of the package that registers it. libraries: versions by distribution.
+    source: SHA-256 of the module that it is registered from; empty for those that come with octjob. normalisation:
+    mean and std of each channel; None where volumes are taken as their profile leaves them.
+    """
+
+    name: str
+    distribution: str
+    libraries: dict[str, str]
+    source: str
+    options: dict[str, object]
+    normalisation: dict[str, tuple[float, ...]] | None
+    trainable: bool
 
 
 @dataclass(frozen=True)
 class LoadReport:
     """Everything worth knowing about a checkpoint after reading it. Plain values, JSON through `to_dict`.
 
-    size: bytes. coverage_keys: loaded/expected parameters. coverage: fraction of the encoder's elements that
-    came from the file. weights_digest: of the tensors alone; encoder_digest: of tensors and geometry (heads
-    and grid change the features but not the tensors), the one to key cached features with. sketch: from which the
-    distance to other checkpoints' weights can be estimated. untrained_seed: drew all weights, where none of the
-    file's are taken; `uri`, `sha256`, `size`, `format`, `encoder_taken` and `geometry` then say whose architecture
-    it is.
+    sha256: of the file; of a folder, of its files' names and sums. size: bytes. encoder_taken: context, target,
+    unlabelled, or the backbone's name. coverage_keys: loaded/expected parameters. coverage: fraction of the encoder's
+    elements that came from the file. num_heads_source: None for a backbone. weights_digest: of the tensors alone;
+    encoder_digest: of tensors and geometry (heads and grid change the features but not the tensors), and of all else
+    that decides a backbone's features; the one to key cached features with. sketch: from which the distance to other
+    checkpoints' weights can be estimated. untrained_seed: drew all weights, where none of the file's are taken;
+    `uri`, `sha256`, `size`, `format`, `encoder_taken` and `geometry` then say whose architecture it is.
     """
 
     uri: str
     sha256: str
     size: int
     format: str
-    encoder_taken: Role
+    encoder_taken: str
     coverage_keys: str
     coverage: float
     num_parameters: int
-    geometry: EncoderGeometry
-    num_heads_source: NumHeadsSource
+    geometry: Geometry
+    num_heads_source: NumHeadsSource | None
     epoch: int | None
     step: int | None
     loss: float | None
@@ -51,6 +70,7 @@ class LoadReport:
     notes: list[str]
     sketch: WeightsSketch
     untrained_seed: int | None = None
+    backbone: BackboneFacts | None = None
 
     def to_dict(self) -> dict[str, object]:
         """Nested plain values, ready for JSON."""

@@ -66,6 +66,35 @@ class EncoderGeometry:
         return round(self.embed_dim * self.mlp_ratio)
 
 
+@dataclass(frozen=True)
+class TokenGeometry:
+    """What octjob has to know of an encoder of others.
+
+    volume_size: voxels (D, H, W) that it takes. grid: tokens along (D, H, W); they come in (d h w) order.
+    """
+
+    volume_size: Triple
+    grid: Triple
+    embed_dim: int
+
+    def __post_init__(self) -> None:
+        sizes = (*self.volume_size, *self.grid, self.embed_dim)
+        whole = len(sizes) == 7 and all(type(size) is int and size > 0 for size in sizes)
+        if not whole or any(g > v for g, v in zip(self.grid, self.volume_size, strict=True)):
+            raise DataError(
+                f"token geometry: volume {self.volume_size}, grid {self.grid} and embed_dim {self.embed_dim} are not"
+                " whole numbers from 1 on, with no more tokens than voxels along an axis",
+                "Give volume_size and grid as (D, H, W).",
+            )
+
+    @property
+    def num_tokens(self) -> int:
+        """N, the product of `grid`."""
+        return math.prod(self.grid)
+
+
+Geometry = EncoderGeometry | TokenGeometry
+
 ORIGINAL_GEOMETRY = EncoderGeometry(
     volume_size=(64, 384, 384), patch_size=(4, 16, 16), embed_dim=768, depth=12, num_heads=12
 )

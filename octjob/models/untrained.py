@@ -9,6 +9,7 @@ from octjob.models.checkpoint import LoadedEncoder
 from octjob.models.encoder import init_encoder
 from octjob.models.fingerprint import fingerprint, weights_digest
 from octjob.models.report import encoder_digest
+from octjob.models.shape import EncoderGeometry
 from octjob.models.sketch import sketch
 
 log = logging.getLogger(__name__)
@@ -20,8 +21,9 @@ def untrained(loaded: LoadedEncoder, seed: int) -> LoadedEncoder:
     Of the file the report keeps whose architecture it is; what it says of weights is said of the fresh ones, and what
     it says of a pretraining is left out.
     """
-    report = loaded.report
-    encoder = init_encoder(report.geometry, seed)
+    report, geometry = loaded.report, loaded.report.geometry
+    assert isinstance(geometry, EncoderGeometry), "a plan draws weights for octjob's own architecture alone"
+    encoder = init_encoder(geometry, seed)
     weights = encoder.state_dict()
     digest = weights_digest(weights)
     note = (
@@ -39,7 +41,7 @@ def untrained(loaded: LoadedEncoder, seed: int) -> LoadedEncoder:
         prefixes_stripped=[],
         ignored_parts=[],
         weights_digest=digest,
-        encoder_digest=encoder_digest(digest, report.geometry),
+        encoder_digest=encoder_digest(digest, geometry),
         fingerprint=fingerprint(weights),
         notes=[note],
         sketch=sketch(weights),

@@ -2,6 +2,7 @@
 
     <output>/<sweep>/sweep.json              the plan as submitted
                      runs/<run id>/spec.json, progress.json, history.jsonl, predictions.parquet, result.json
+                     runs/<run id>/parts/    predictions of models trained on parts (`octjob.records.parts`)
                      runs/<run id>/examples.json   B-scans of a few participants, with `log.images` only
                      runs/<run id>/feature_map.json   features on two axes, for the report
                      runs/<run id>/checkpoint/   resume state and weights

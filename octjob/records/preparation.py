@@ -102,7 +102,7 @@ def _selection(run: Run) -> dict[str, Any]:
         "data": run.config.data.model_dump(mode="json", include=_SELECTION),
         "labels": run.config.paths.labels_tsv,
         "classes": run.config.classes.model_dump(mode="json"),
-        "folds": bool(run.folds),
+        "folds": run.is_pooled,
     }
 
 

@@ -171,14 +171,22 @@ def _calibration(document: Json) -> str:
     leader = document["headline"]["leader"]
     if leader not in found:
         return ""
-    return f"The leader's expected calibration error is {number(found[leader])}; the page draws every ranked run's."
+    said = f"The leader's expected calibration error is {number(found[leader])}; the page draws every ranked run's."
+    slope = next((one["slope"] for one in document["secondary"]["runs"] if one["run_id"] == leader), None)
+    if slope is None or slope["value"] is None:
+        return said
+    low, high = number(slope["low"], 2), number(slope["high"], 2)
+    return f"{said} Its recalibration slope is {number(slope['value'], 2)} [{low}, {high}]."
 
 
 def _subgroups(document: Json) -> str:
     fields = {group["field"] for one in document["details"] for group in one["subgroups"]}
     if not fields:
         return ""
-    return f"The best run of each checkpoint by {', '.join(sorted(fields))}, unadjusted."
+    return (
+        f"The best run of each checkpoint by {', '.join(sorted(fields))}, unadjusted; differences between a part and"
+        " the rest at one level for those of a run."
+    )
 
 
 def _variance(document: Json) -> str:

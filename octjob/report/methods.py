@@ -129,14 +129,27 @@ def _chosen(data: Json) -> str:
     return ", ".join(parts)
 
 
+def _left_out(used: Json) -> str:
+    if used["leave_out"] == "site":
+        return "Train and val were scored together, each site by models that were trained on the other sites."
+    return (
+        f"Train and val were scored together, dealt once to {used['folds']} folds, by participant, stratified on"
+        f" class and site (seed {used['fold_seed']}): the volumes of each device by models that saw neither that"
+        " device nor these participants."
+    )
+
+
 def splits(document: Json) -> Lines:
     """How training and scoring were kept apart."""
     data, used = _data(document), document["methods"]["configurations"]
     if data is None:
         return []
     n = max((row["n"] or 0 for row in document["rows"]), default=0)
+    left_out = next((one for one in used if one["leave_out"]), None)
     folded = next((one for one in used if one["folds"]), None)
-    if folded is not None:
+    if left_out is not None:
+        how = _left_out(left_out)
+    elif folded is not None:
         times = "once" if folded["repeats"] == 1 else f"{folded['repeats']} times"
         how = (
             f"Train and val were dealt {times} to {folded['folds']} folds, by participant, stratified on class and"
@@ -145,6 +158,12 @@ def splits(document: Json) -> Lines:
         )
     else:
         how = f"The data set's own splits, by participant: train to train, {data['scored']} to score."
+    if parts := next((one for one in used if one["shares"]), None):
+        shares = ", ".join(f"{100 * share:g} %" for share in parts["shares"])
+        how += (
+            f" Besides, models were trained on {shares} of the training participants of each class, at least 5,"
+            f" {counted(parts['draws'], 'draw')} of each (seed {parts['fold_seed']}), a smaller within the larger."
+        )
     unit = (
         "participant, by the mean probability over its volumes" if data["unit"] == "participant" else "volume"
     )
@@ -186,6 +205,9 @@ def encoders(document: Json) -> Lines:
 
 def _shape(one: Json) -> str:
     shape = one["geometry"]
+    if shape.keys() >= {"embed_dim", "grid"}:
+        size = f"{_size(shape['grid'])} tokens, {one['num_parameters'] or 0:,} parameters"
+        return f"an encoder of others, width {shape['embed_dim']}, {size}"
     if not (shape.keys() >= {"embed_dim", "depth", "num_heads", "patch_size"} and one["num_parameters"]):
         return f"geometry {NOT_RECORDED}"
     return (
@@ -273,7 +295,13 @@ def multiplicity(document: Json) -> Lines:
     if counts:
         times = f" and multiplied by {len(counts)}, for the families" if len(counts) > 1 else ""
         parts.append(f"p-values are Holm-adjusted within each family ({'; '.join(counts)}){times}.")
-    return [" ".join([*parts, "Subgroups are looks: nothing is adjusted for them."])]
+    return [" ".join([*parts, _LOOKS])]
+
+
+_LOOKS = (
+    "Subgroups are looks: nothing is adjusted for them. Differences between a subgroup and the rest hold together"
+    " within a run (max-T); nothing is adjusted for the secondary questions and the runs they are asked of."
+)
 
 
 def software(document: Json) -> Lines:

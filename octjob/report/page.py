@@ -17,9 +17,11 @@ from octjob.report.checklist import filled_guidelines
 from octjob.report.checkpoints import checkpoints_of, closeness_of
 from octjob.report.facts import facts_of
 from octjob.report.flow import flows_of
+from octjob.report.label_efficiency import learning_of
 from octjob.report.maps import KEYS, maps_of
 from octjob.report.methods import config_texts, paragraphs, run_texts
 from octjob.report.scans import scans_of
+from octjob.report.secondary import secondary_of
 from octjob.report.steps import steps_of
 from octjob.report.view import Json
 
@@ -73,6 +75,8 @@ def to_html(document: Json, images: Mapping[str, Json] | None = None) -> str:
         "curve_scale": charts.curve_scale(document),
         "calibrations": charts.calibration_panels(document, lines),
         "best_runs": charts.best_runs(document, lines, values),
+        "learning": learning_of(document, lines),
+        "asked": secondary_of(document, lines),
         "loaded": checkpoints_of(document),
         "closeness": closeness_of(document),
         "flows": flows_of(document),

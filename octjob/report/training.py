@@ -91,6 +91,8 @@ def _passes(used: Json) -> str:
     named = (
         f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds ({', '.join(map(str, seeds[:8]))})"
     )
+    if used["leave_out"]:
+        return f"{named}, each {used['leave_out']} left out"
     if not used["folds"]:
         return named
     times = "" if used["repeats"] == 1 else f", dealt {used['repeats']} times"

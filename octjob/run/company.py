@@ -15,7 +15,7 @@ from octjob.spec.run import Run
 from octjob.storage.base import ObjectNotFoundError, ObjectStore
 from octjob.train.company import Guest, Stay
 from octjob.train.controls import make_scorer
-from octjob.train.units import make_units
+from octjob.train.units import units_of
 
 log = logging.getLogger(__name__)
 
@@ -93,11 +93,12 @@ class Beside:
         for run in self.later.runs(self.store):
             if run.run_id in self.later.ahead or _fixed(run) != fixed:
                 continue
-            if run.num_units > room:
+            if (guest := self._guest(run)) is None:
+                continue
+            if len(guest.units) > room:
                 break
-            if (guest := self._guest(run)) is not None:
-                guests.append(guest)
-                room -= run.num_units
+            guests.append(guest)
+            room -= len(guest.units)
         return guests
 
     def leave(self, guest: Guest, stays: Sequence[Stay]) -> None:
@@ -107,7 +108,7 @@ class Beside:
 
     def _guest(self, run: Run) -> Guest | None:
         try:
-            units = make_units(self.volumes, run.config, run.passes, run.folds, run.fold_seed)
+            units = units_of(self.volumes, run)
         except DataError:
             # Its own attempt will say it.
             return None

@@ -13,6 +13,7 @@ from octjob.data.cohort import Cohort, check_cohort, require, require_classes
 from octjob.data.coverage import Coverage
 from octjob.data.kept import KeptVolumes
 from octjob.data.layouts import cohort_of, listings_of, open_source
+from octjob.data.left_out import left_out
 from octjob.data.quarantine import Quarantine
 from octjob.data.stream import Breadth, load_volumes
 from octjob.data.volumes import VolumeReader
@@ -22,6 +23,7 @@ from octjob.features.encoding import Encoding
 from octjob.features.memory import FeatureMemory
 from octjob.features.work import Others, in_step
 from octjob.models.arrange import Arrangement, arrange
+from octjob.models.backbones.reading import read_backbone
 from octjob.models.checkpoint import LoadedEncoder, read_checkpoint
 from octjob.models.shape import Triple
 from octjob.models.untrained import untrained
@@ -30,7 +32,7 @@ from octjob.runtime.base import Runtime
 from octjob.spec.experiment import OPEN_TEST_HINT, Experiment
 from octjob.spec.run import Run
 from octjob.storage.base import ObjectStore
-from octjob.storage.copy import local_copy
+from octjob.storage.copy import local_copy, local_tree
 from octjob.storage.temporary import temporary_folder
 from octjob.tick import Tick
 from octjob.train.source import VolumeSource
@@ -47,7 +49,7 @@ def load_encoder(run: Run, shared: Shared, tick: Tick) -> LoadedEncoder:
     """The run's encoder, checked against its config; read only where no earlier run of the process left it.
 
     Raises `DataError` where the file is not the one asked for, or does not fit `model.emb_dim` or
-    `data.augment.resize`.
+    `data.augment.resize`, `SpecError` where a backbone that stays frozen is to be fine-tuned.
     """
     uri = run.checkpoint.uri
     loaded = shared.encoder(run, lambda: _read_encoder(run, tick))
@@ -59,12 +61,21 @@ def load_encoder(run: Run, shared: Shared, tick: Tick) -> LoadedEncoder:
         )
     _check_fit("model.emb_dim", run.config.model.emb_dim, report.geometry.embed_dim, uri)
     _check_fit("data.augment.resize", run.config.data.augment.resize, report.geometry.volume_size, uri)
+    if run.config.mode == "finetune" and report.backbone is not None and not report.backbone.trainable:
+        raise SpecError(
+            f"run {run.run_id}: mode finetune, but backbone {report.backbone.name} of {report.backbone.distribution}"
+            " can only be used frozen: it is no torch module with parameters",
+            "Set model.freeze_encoder: true in its config.",
+        )
     return loaded
 
 
 def _read_encoder(run: Run, tick: Tick) -> LoadedEncoder:
     uri = run.checkpoint.uri
     with temporary_folder() as workdir:
+        if (backbone := run.checkpoint.backbone) is not None:
+            path = local_tree(uri, workdir, tick)
+            return read_backbone(backbone, path, uri=uri, options=run.checkpoint.options)
         loaded = read_checkpoint(
             local_copy(uri, workdir, tick),
             encoder=run.config.model.encoder,
@@ -112,14 +123,20 @@ def _check_fit(key: str, wanted: object, found: object, uri: str) -> None:
 def load_cohort(run: Run, shared: Shared) -> Cohort:
     """The volumes of the splits the run uses, never those of test; the coverage speaks of all splits.
 
-    Raises `SpecError` where the spec, of an early version, asks for the test split.
+    Raises `SpecError` where the spec, of an early version, asks for the test split, and `DataError` as `left_out`.
     """
-    splits = used_splits(run.config, run.folds)
+    splits = used_splits(run.config, run.is_pooled)
     if TEST in splits:
         raise SpecError(f"run {run.run_id}: no run scores the test split", OPEN_TEST_HINT)
     found = _find(run, shared)
-    check_cohort(found, run.config, run.folds)
-    return found.only(*splits)
+    check_cohort(found, run.config, run.is_pooled)
+    cohort = found.only(*splits)
+    if run.leave_out is not None:
+        # Now, before anything is encoded.
+        left_out(
+            cohort.volumes, run.leave_out, run.min_participants, run.config.classes.num_classes, run.folds
+        )
+    return cohort
 
 
 def load_test_cohort(run: Run) -> tuple[Cohort, Coverage]:

@@ -18,7 +18,7 @@ import torch
 from octjob.catalog import METRICS
 from octjob.data.cohort import Cohort, Volume, check_cohort
 from octjob.data.quarantine import Quarantine
-from octjob.evaluate import effective_prior, evaluate
+from octjob.evaluate import Predictions, effective_prior, evaluate
 from octjob.models.checkpoint import LoadedEncoder
 from octjob.records.layout import (
     RESULT,
@@ -29,6 +29,7 @@ from octjob.records.layout import (
     split_run_uri,
 )
 from octjob.records.layout import run_uri as uri_of_run
+from octjob.records.parts import Part, parts_facts, write_parts
 from octjob.records.predictions import write_predictions
 from octjob.records.schema import Result
 from octjob.run.alone import only_attempt
@@ -50,10 +51,10 @@ from octjob.spec.experiment import Experiment
 from octjob.storage.base import AlreadyExistsError, ObjectNotFoundError
 from octjob.storage.open import open_store
 from octjob.train.controls import make_control_trainer, make_scorer
-from octjob.train.scoring import concatenate
+from octjob.train.scoring import Scorer, concatenate
 from octjob.train.trained import Done, Trained
 from octjob.train.trainers import Inputs, make_trainer
-from octjob.train.units import Unit, make_units
+from octjob.train.units import Unit, units_of
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +110,7 @@ def _carry_out(session: Session, shared: Shared) -> Result:
     made_from = MadeFrom(loaded.report.weights_digest, _cohort_digest(cohort.volumes))
     session.require_same("cohort", made_from.cohort)
     scorer = make_scorer(run, cohort.volumes)
-    units = make_units(cohort.volumes, run.config, run.passes, run.folds, run.fold_seed)
+    units = units_of(cohort.volumes, run)
     heartbeat.stage("training")
     if (ahead := shared.later.take(run, made_from)) is not None and session.is_new:
         log.info("trained beside run %s", ahead.host_id)
@@ -137,10 +138,10 @@ def _carry_out_control(session: Session, shared: Shared) -> Result:
     cohort = session.runtime.share(lambda: load_cohort(run, shared))
     if run.reads_volumes:
         cohort, pixels_NF = read_pixels(session, cohort, quarantine)
-        check_cohort(cohort, run.config, run.folds)
+        check_cohort(cohort, run.config, run.is_pooled)
     session.require_same("cohort", _cohort_digest(cohort.volumes))
     scorer = make_scorer(run, cohort.volumes)
-    units = make_units(cohort.volumes, run.config, run.passes, run.folds, run.fold_seed)
+    units = units_of(cohort.volumes, run)
     heartbeat.stage("training")
     trainer = make_control_trainer(run, scorer, pixels_NF)
     for done in trainer.train([unit for unit in units if unit.name not in session.done], session):
@@ -159,7 +160,7 @@ def _read(
     if run.config.mode == "probe":
         session.heartbeat.stage("encoding")
     # With folds every volume is trained on in some unit.
-    evaluated = None if run.folds else run.config.data.eval_split
+    evaluated = None if run.is_pooled else run.config.data.eval_split
     augmented = {v.record.sop_instance_uid for v in cohort.volumes if v.participant.split != evaluated}
     readable, inputs = read_inputs(
         run,
@@ -173,7 +174,7 @@ def _read(
         partial(siblings, session.store, run),
         shared.memory,
     )
-    check_cohort(readable, run.config, run.folds)
+    check_cohort(readable, run.config, run.is_pooled)
     return readable, inputs
 
 
@@ -193,7 +194,8 @@ def _keep(session: Session, unit: Unit, trained: Trained) -> dict[str, Any]:
         ("best", wanted.save_best, trained.weights),
         ("last", wanted.save_last, trained.last_weights),
     ):
-        if save and session.leads:
+        # What was trained on a part of the participants is one of many, and for its scores.
+        if save and session.leads and unit.share == 1:
             data = safetensors.torch.save(weights, metadata={"unit": unit.name})
             key = run_key(session.run.run_id, f"checkpoint/{name}-{unit.name}.safetensors")
             session.store.put(key, data)
@@ -208,15 +210,11 @@ def _finish(session: Session, at_hand: AtHand) -> Result:
     """Write predictions, then the result, last and create-only; the result that stands comes back."""
     run, config = session.run, session.run.config
     num_classes = config.classes.num_classes
-    cohort, scorer, units = at_hand.cohort, at_hand.scorer, at_hand.units
+    cohort, scorer = at_hand.cohort, at_hand.scorer
+    units = [unit for unit in at_hand.units if unit.share == 1]
     outcomes = [session.done[unit.name] for unit in units]
-    predictions = concatenate(
-        [
-            scorer.predictions(u, u.eval_N, o["eval_logits"].numpy())
-            for u, o in zip(units, outcomes, strict=True)
-        ]
-    )
-    if run.folds:
+    predictions = _predictions(session, scorer, units)
+    if run.is_pooled:
         predictions = replace(predictions, split=np.full(len(predictions.label), CROSS_VALIDATED))
     train = [
         scorer.metrics(u, u.train_N, o["train_logits"].numpy()) for u, o in zip(units, outcomes, strict=True)
@@ -232,7 +230,7 @@ def _finish(session: Session, at_hand: AtHand) -> Result:
     )
     session.require_spec()
     write_predictions(session.store, run.run_id, predictions)
-    described = at_hand.describe(session, predictions)
+    described = at_hand.describe(session, predictions) | _parts(session, scorer, at_hand.units, predictions)
     progress, now = session.heartbeat.progress, time.time()
     result = Result(
         run_id=run.run_id,
@@ -245,7 +243,7 @@ def _finish(session: Session, at_hand: AtHand) -> Result:
         data=data_facts(cohort, at_hand.quarantine, num_classes) | described,
         control=run.control,
         checkpoint_report=at_hand.checkpoint_report(),
-        training=training_facts(config.train, [outcome["used"] for outcome in outcomes]),
+        training=training_facts(config.train, [_used(session, unit) for unit in units]),
         environment=environment(session.runtime) | at_hand.arrangement_facts(),
         notes=run.notes,
         started_at=progress.started_at,
@@ -260,6 +258,35 @@ def _finish(session: Session, at_hand: AtHand) -> Result:
     for reason in evaluation.verdict.reasons if run.control is None else ():
         log.warning("%s", reason)
     return result
+
+
+def _predictions(session: Session, scorer: Scorer, units: Sequence[Unit]) -> Predictions:
+    logits = (session.done[unit.name]["eval_logits"].numpy() for unit in units)
+    parts = [scorer.predictions(u, u.eval_N, one_NK) for u, one_NK in zip(units, logits, strict=True)]
+    return concatenate(parts)
+
+
+def _used(session: Session, unit: Unit) -> dict[str, Any]:
+    """The unit's values, and which site or device it was not trained on."""
+    used: dict[str, Any] = session.done[unit.name]["used"]
+    return {**used, "left_out": unit.left_out} if unit.left_out else used
+
+
+def _parts(
+    session: Session, scorer: Scorer, units: Sequence[Unit], whole: Predictions
+) -> dict[str, dict[str, Any]]:
+    """What `data` of the result says of label efficiency; writes the predictions of the parts beside the others."""
+    run = session.run
+    if not run.shares:
+        return {}
+    made, people = [], {}
+    for share, draw in dict.fromkeys((unit.share, unit.draw) for unit in units):
+        members = [unit for unit in units if (unit.share, unit.draw) == (share, draw)]
+        trained_on = np.concatenate([members[0].train_N, members[0].holdout_N])
+        people[share, draw] = len(np.unique(scorer.participant_N[trained_on]))
+        made.append(Part(share, draw, _predictions(session, scorer, members) if share < 1 else whole))
+    write_parts(session.store, run.run_id, [part for part in made if part.share < 1])
+    return {"label_efficiency": parts_facts(made, people, run.config.data.unit)}
 
 
 def _train_prior(

@@ -118,6 +118,11 @@ def evaluate_units(predictions: Predictions, run: Run, train_counts: Sequence[in
 
 def _finished(store: ObjectStore, run_id: str) -> tuple[Run, Result]:
     run, result = read_spec(store, run_id), read_result(store, run_id)
+    if run.leave_out is not None:
+        raise SpecError(
+            f"run {run_id}: each of its models leaves a {run.leave_out} out; none is one for the test split",
+            "Open it for a run of the same configuration under `evaluate: {protocol: split}` or folds.",
+        )
     if run.control is not None:
         raise SpecError(
             f"run {run_id} is a control, and the test split is opened for a checkpoint's run only",

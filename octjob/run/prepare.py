@@ -105,7 +105,7 @@ def _volume_size(run: Run, shared: Shared, tick: Tick) -> tuple[int, int, int]:
     """The size that the checkpoint was pretrained with; it is read only where the sweep does not say it."""
     if run.checkpoint.volume_size is not None:
         return run.checkpoint.volume_size
-    return load_encoder(run, shared, tick).encoder.geometry.volume_size
+    return load_encoder(run, shared, tick).report.geometry.volume_size
 
 
 class _Filling:

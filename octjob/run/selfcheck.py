@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 
 import octjob
+from octjob.errors import SpecError
 from octjob.extras import is_installed
 
 # What a run imports sooner or later. The second are there where the extra `tpu` is.
@@ -21,6 +22,7 @@ _PACKAGES = (
     *("b2sdk.v2", "google.cloud.storage", "kubernetes", "wandb"),
     *("torch", "safetensors", "omegaconf", "pydicom", "imagecodecs"),
 )
+_BACKBONE_PACKAGES = {"timm": ("timm",), "vjepa2": ("transformers",)}
 _TPU_PACKAGES = ("torch_xla", "jax", "libtpu")
 _SHM = Path("/dev/shm")
 _NEEDED_BYTES = 16 * 2**20
@@ -55,6 +57,22 @@ def check_packages() -> Iterator[Finding]:
             yield Finding(name, "cannot be imported", f"{type(error).__name__}: {error}")
         else:
             yield Finding(name, _version(name))
+
+
+def check_backbones() -> Iterator[Finding]:
+    """Every registered backbone, imported; octjob's own also without the extra that they need."""
+    from octjob.models.backbones.plugin import find_plugin
+    from octjob.spec.backbone import registered
+
+    for name in registered():
+        try:
+            plugin = find_plugin(name)
+        except SpecError as error:
+            yield Finding(name, "cannot be used", error.message)
+            continue
+        missing = [package for package in _BACKBONE_PACKAGES.get(name, ()) if not is_installed(package)]
+        needs = f"; needs {', '.join(missing)}: pip install 'octjob[backbones]'" if missing else ""
+        yield Finding(name, f"of {plugin.distribution}{needs}")
 
 
 def check_decoders() -> Iterator[Finding]:

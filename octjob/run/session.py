@@ -185,7 +185,7 @@ class Session:
 
     def _named(self, record: dict[str, Any]) -> dict[str, Any]:
         """The record, its curves named by unit where there are several, each with epochs of its own."""
-        if self.run.num_units == 1:
+        if self.run.num_units == 1 and self.run.leave_out is None:
             return record
         return {f"{_unit_name(record)}/{k}" if "/" in k else k: value for k, value in record.items()}
 

@@ -12,7 +12,7 @@ from octjob.features.memory import FeatureMemory
 from octjob.models.checkpoint import LoadedEncoder
 from octjob.run.company import Later
 from octjob.spec.run import Run
-from octjob.spec.uri import split_uri
+from octjob.spec.uri import HUB, split_uri
 from octjob.storage.base import ObjectNotFoundError
 from octjob.storage.open import open_store
 
@@ -65,10 +65,15 @@ class Shared:
 
 
 def _version(uri: str) -> Hashable:
-    """URI, version and size of an object; None where it is not there, which whoever reads it will say better."""
-    root, key = split_uri(uri)
-    try:
-        info = open_store(root).head(key)
-    except ObjectNotFoundError:
+    """URI, version and size of an object, or of all in a folder; None where nothing is there, which whoever reads it
+    will say better, and for what a hub has."""
+    if uri.startswith(HUB):
         return None
+    root, key = split_uri(uri)
+    store = open_store(root)
+    try:
+        info = store.head(key)
+    except ObjectNotFoundError:
+        below = tuple((one.key, one.version, one.size) for one in store.list(f"{key}/"))
+        return (uri, below) if below else None
     return uri, info.version, info.size

@@ -19,8 +19,9 @@ from octjob.spec.yaml import Document
 CONTROL = "control"
 # What run and record have in a checkpoint's place; there is no file behind it.
 NO_CHECKPOINT = Checkpoint(uri="")
-# What volumes are resized to where neither a configuration nor a checkpoint says it: the original's (D, H, W).
-_ORIGINAL_SIZE: Size3 = (64, 384, 384)
+# What volumes (D, H, W) are resized to where neither a configuration nor the sweep says it: a few voxels for each
+# that PCA takes. The sizes that files say are not known here.
+_SIZE: Size3 = (32, 96, 96)
 # Of `data`, what decides who takes part with which volumes, and what one scored sample is.
 _SELECTION = (
     *(
@@ -112,18 +113,20 @@ class ControlExpansion:
     def _sized(self, config: Experiment) -> Checkpoint:
         """No checkpoint, but the size of the volumes that the encoders get, so that caches of volumes serve both."""
         first = next(iter(self.checkpoints.values()))
-        size = config.data.augment.resize or first.volume_size or _ORIGINAL_SIZE
+        size = config.data.augment.resize or first.volume_size or _SIZE
         return NO_CHECKPOINT.model_copy(update={"volume_size": size})
 
     def _random_init(self) -> Iterator[ControlRun]:
         options = self.sweep.control_options.random_init
         assert options is not None
-        like = options.like or next(iter(self.checkpoints))
-        if like not in self.checkpoints:
+        own = self._own("random_init")
+        like = options.like or own[0]
+        if like not in own:
+            what = "of backbone" if like in self.checkpoints else "no checkpoint named"
             raise SpecError(
-                f"{self.document.mark(('controls', 'random_init', 'like'))}: controls.random_init.like: no checkpoint"
-                f" named {shown(like)}",
-                f"The checkpoints are {elided(', '.join(self.checkpoints), 300)}.",
+                f"{self.document.mark(('controls', 'random_init', 'like'))}: controls.random_init.like: {what}"
+                f" {shown(self.checkpoints[like].backbone or '' if like in self.checkpoints else like)}",
+                f"The checkpoints of octjob's own architecture are {elided(', '.join(own), 300)}.",
             )
         few = f"random_init: {options.seeds} initialisations; an interval over them needs {ENOUGH_SEEDS}"
         notes = (few,) if options.seeds < ENOUGH_SEEDS else ()
@@ -136,13 +139,23 @@ class ControlExpansion:
     def _target_encoder(self) -> Iterator[ControlRun]:
         options = self.sweep.control_options.target_encoder
         assert options is not None
-        wanted = self._matching(
-            options.checkpoints, list(self.checkpoints), "target_encoder", "checkpoints", "checkpoint"
-        )
+        own = self._own("target_encoder")
+        wanted = self._matching(options.checkpoints, own, "target_encoder", "checkpoints", "checkpoint")
         for config, name in self.pairs:
             if name in wanted:
                 checkpoint = self.checkpoints[name].model_copy(update={"other_encoder": True})
                 yield ControlRun("target_encoder", f"target_encoder-{name}", checkpoint, config)
+
+    def _own(self, control: ControlName) -> list[str]:
+        """The checkpoints of octjob's own architecture, whose initialisation and files are known."""
+        own = [name for name, one in self.checkpoints.items() if one.backbone is None]
+        if not own:
+            raise SpecError(
+                f"{self.document.mark(('controls',))}: controls: {control} is of checkpoints without a backbone, and"
+                " there is none",
+                "Leave it out, or add a checkpoint of octjob's own architecture.",
+            )
+        return own
 
     def _shuffled_labels(self) -> Iterator[ControlRun]:
         options = self.sweep.control_options.shuffled_labels

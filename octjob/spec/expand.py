@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from octjob.errors import SpecError
 from octjob.spec.accelerator import parse_accelerator
+from octjob.spec.backbone import backbone_notes, check_backbones, checkpoint_uri
 from octjob.spec.compute import Compute
 from octjob.spec.configs import Expansion, NamedConfig
 from octjob.spec.controls import ControlExpansion, ControlRun
 from octjob.spec.places import absolute_uri, located
+from octjob.spec.protocol import Evaluate
 from octjob.spec.run import Run, make_run_id
 from octjob.spec.seeding import Seeding, seeding, seeding_notes
 from octjob.spec.show import elided, shown
@@ -68,6 +71,7 @@ def plan_sweep(path: Path, base: Path | None = None) -> Plan:
     sweep = validate(Sweep, document, str(path))
     base = base or Path.cwd()
     _check_baseline(sweep, document)
+    check_backbones(sweep.checkpoints, document)
     _check_accelerator(sweep.compute, document)
     output = _output(sweep, document, base)
     with located(document, ("cache",)):
@@ -75,7 +79,7 @@ def plan_sweep(path: Path, base: Path | None = None) -> Plan:
     checkpoints = {}
     for name, checkpoint in sweep.checkpoints.items():
         with located(document, ("checkpoints", name, "uri")):
-            uri = absolute_uri(checkpoint.uri, base)
+            uri = checkpoint_uri(checkpoint, base)
         update = {"uri": uri}
         if (ids := checkpoint.pretraining_participants) is not None:
             with located(document, ("checkpoints", name, "pretraining_participants")):
@@ -115,9 +119,10 @@ def _run(
     folds = evaluate if evaluate.protocol == "folds" else None
     seeds = seeding(config.config, sweep.seeds, evaluate)
     shuffles = control.num_shuffles if control else 0
+    people = dealt(evaluate)
     if shuffles:
         # Each deals the labels anew, and scores everyone once.
-        seeds = Seeding(tuple(range(shuffles)))
+        seeds, people = Seeding(tuple(range(shuffles))), people | {"shares": (), "draws": 0}
     run = Run(
         sweep=sweep.name,
         run_id="",
@@ -127,20 +132,37 @@ def _run(
         config_name=config.name,
         config=config.config,
         seeds=seeds.seeds,
-        folds=folds.folds if folds else 0,
         repeats=folds.repeats if folds and not shuffles else 1,
-        fold_seed=folds.fold_seed if folds else 0,
+        **people,
         seed_per_repeat=seeds.per_repeat,
         output=output,
         cache=cache,
     )
-    num_units = len(seeds.seeds) * max(1, run.folds) * (1 if seeds.per_repeat else run.repeats)
-    if num_units > MAX_UNITS:
-        raise SpecError(
-            f"{config.place}: seeds x repeats x folds is {num_units} trainings in one run, more than {MAX_UNITS}"
-        )
-    notes = (*config.notes, *seeding_notes(run), *(control.notes if control else ()))
+    if (num_units := run.num_units) > MAX_UNITS:
+        what = "seeds x (1 + shares x draws)" if run.shares else "seeds x repeats x folds"
+        raise SpecError(f"{config.place}: {what} is {num_units} trainings in one run, more than {MAX_UNITS}")
+    notes = (
+        *config.notes,
+        *seeding_notes(run),
+        *backbone_notes(config.config, checkpoint.backbone),
+        *(control.notes if control else ()),
+    )
     return run.model_copy(update={"run_id": make_run_id(run), "notes": notes})
+
+
+def dealt(evaluate: Evaluate) -> dict[str, Any]:
+    """The fields of a run that say how people are dealt."""
+    has_folds = evaluate.protocol == "folds" or evaluate.by == "device"
+    has_shares = evaluate.protocol == "label_efficiency"
+    left_out = evaluate.by is not None
+    return {
+        "folds": evaluate.folds if has_folds else 0,
+        "fold_seed": evaluate.fold_seed if has_folds or has_shares else 0,
+        "leave_out": evaluate.by,
+        "min_participants": evaluate.min_participants if left_out else 1,
+        "shares": tuple(share for share in evaluate.shares if share < 1) if has_shares else (),
+        "draws": evaluate.draws if has_shares else 0,
+    }
 
 
 def _check_accelerator(compute: Compute, document: Document) -> None:

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator
 
 from octjob.spec.control_options import BLIND, WITHOUT_ENCODER, ControlName
 from octjob.spec.experiment import Count, Experiment, Section, _as_tuple
+from octjob.spec.protocol import LeftOut
 from octjob.spec.sweep import Checkpoint
 
 # Raise it when a change of code changes results: old results then no longer count as the same run.
@@ -50,6 +51,9 @@ class Run(Section):
     or something else in its place.
     folds: 0 trains on one split and scores another; else train and val are dealt to so many folds, `repeats` times,
     by `fold_seed`. seed_per_repeat: repeat r trains with the r-th seed alone, else with every seed.
+    leave_out: each site, or device in each fold, of train and val is scored by what was trained on others; none with
+    fewer than `min_participants`.
+    shares: below 1, of the training participants that are trained on besides all of them, `draws` times.
     """
 
     schema_version: int = 1
@@ -66,6 +70,10 @@ class Run(Section):
     repeats: Count = 1
     fold_seed: int = 0
     seed_per_repeat: bool = False
+    leave_out: LeftOut | None = None
+    min_participants: Count = 1
+    shares: Annotated[tuple[float, ...], BeforeValidator(_as_tuple)] = ()
+    draws: int = 0
     output: str
     cache: str
     notes: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
@@ -90,8 +98,13 @@ class Run(Section):
 
     @property
     def num_units(self) -> int:
-        """How many heads or networks are trained."""
-        return len(self.passes) * max(1, self.folds)
+        """How many heads or networks are trained; of each site or device that is left out, so many."""
+        return len(self.passes) * (max(1, self.folds) + len(self.shares) * self.draws)
+
+    @property
+    def is_pooled(self) -> bool:
+        """Whether the participants of train and val are scored together, by what was trained on others of them."""
+        return self.folds > 0 or self.leave_out is not None
 
 
 def run_identity(run: Run) -> dict[str, Any]:
@@ -110,26 +123,33 @@ def run_identity(run: Run) -> dict[str, Any]:
             data["data"].pop(key)
     # Runs that are none keep the ids that they had before there were controls.
     control = {} if run.control is None else {"control": run.control}
+    # Likewise those of before there were these protocols.
+    left_out = {} if run.leave_out is None else {"leave_out": run.leave_out}
+    parts = {"shares": run.shares, "draws": run.draws} if run.shares else {}
     return {
         **control,
+        **left_out,
+        **parts,
         "result_version": run.result_version,
         "checkpoint": _checkpoint_identity(run.checkpoint),
         "config": data,
         "passes": run.passes,
         "folds": run.folds,
-        "fold_seed": run.fold_seed if run.folds else None,
+        "fold_seed": run.fold_seed if run.folds or run.shares else None,
     }
 
 
 def _checkpoint_identity(checkpoint: Checkpoint) -> dict[str, Any]:
     # Whom it saw in pretraining describes a result, and changes none.
     unsaid = {"pretraining_participants"}
-    # What came with controls is left out of all runs that it says nothing of: they keep their ids.
-    unsaid |= {
-        name
-        for name in ("untrained_seed", "other_encoder")
-        if getattr(checkpoint, name) == Checkpoint.model_fields[name].default
+    # What came with controls and with backbones is left out of all runs that it says nothing of: they keep their ids.
+    nothing: dict[str, Any] = {
+        "untrained_seed": None,
+        "other_encoder": False,
+        "backbone": None,
+        "options": {},
     }
+    unsaid |= {name for name, value in nothing.items() if getattr(checkpoint, name) == value}
     return checkpoint.model_dump(mode="json", exclude=unsaid)
 
 

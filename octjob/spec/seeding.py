@@ -39,7 +39,9 @@ def seeding(config: Experiment, listed: tuple[int, ...], evaluate: Evaluate) -> 
 
 def seeding_notes(run: Run) -> tuple[str, ...]:
     """What the plan and the run say of the seeds."""
-    return (ONE_MODEL,) if run.config.mode == "finetune" and run.num_units == 1 else ()
+    return (
+        (ONE_MODEL,) if run.config.mode == "finetune" and run.num_units == 1 and run.leave_out is None else ()
+    )
 
 
 def _from(first: int, count: int) -> tuple[int, ...]:

@@ -30,6 +30,12 @@ class CheckpointEntry(Section):
         description="URI of a text file with the ids, one a line, of the participants whose scans the checkpoint "
         "saw, where the file does not say them; the report then scores them apart.",
     )
+    backbone: str | None = Field(
+        None, description="Name of a registered encoder of others; default octjob's own."
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="What the backbone is told; which there are, it says."
+    )
 
 
 class Checkpoint(CheckpointEntry):

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from octjob.errors import SpecError
 
 SCHEMES = ("file", "gs", "b2")
+# A repository of the Hugging Face hub: no store, and read by backbones alone (`octjob.spec.backbone`).
+HUB = "hf://"
 _MAX_KEY_BYTES = 1024  # both GCS and B2
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,221}")

@@ -1,6 +1,7 @@
 """Before a run is submitted: what each chip of its slice will have to hold and to compute.
 
 An encoder's geometry is in its file, which is not read here: a sweep says the volume's size, or it is the original's.
+Of a backbone nothing is told: neither its shape nor what its library computes is known before it is loaded.
 """
 
 from __future__ import annotations
@@ -55,6 +56,20 @@ class Estimate:
     source: Literal["arithmetic"]
     seconds: tuple[float, float] | None
     cures: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class NotKnown:
+    """A checkpoint and configuration of which nothing is estimated, and why."""
+
+    checkpoint: str
+    config: str
+    reason: str
+
+
+def not_known(name: str, config_name: str, backbone: str) -> NotKnown:
+    """Of a checkpoint with a backbone."""
+    return NotKnown(name, config_name, f"not known for backbone {backbone}")
 
 
 def geometry_of(checkpoint: Checkpoint | None) -> tuple[EncoderGeometry, Literal["sweep", "original"]]:
@@ -126,7 +141,8 @@ def check_fit(runs: Sequence[Run], where: Slice) -> None:
 def _estimates(runs: Sequence[Run], where: Slice) -> Iterator[tuple[Run, Estimate]]:
     """Each run's estimate, made once for all runs of a geometry and a configuration; none where it cannot be told."""
     made: dict[tuple[EncoderGeometry, int], Estimate] = {}
-    for run in (run for run in runs if run.has_encoder):
+    # Of a backbone nothing is known beforehand.
+    for run in (run for run in runs if run.has_encoder and run.checkpoint.backbone is None):
         try:
             key = (geometry_of(run.checkpoint)[0], id(run.config))
             if key not in made:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from octjob.models.encoder import Encoder3D
+from octjob.models.checkpoint import Encoder
 from octjob.models.heads import Head, HeadKind, build_head
 from octjob.models.pooling import pool_tokens
 from octjob.spec.experiment import Experiment
@@ -40,7 +40,7 @@ class Classifier(nn.Module):
     sample's logits to itself. The attentive head has a norm of its own.
     """
 
-    def __init__(self, encoder: Encoder3D, head: Head, pool_method: str) -> None:
+    def __init__(self, encoder: Encoder, head: Head, pool_method: str) -> None:
         super().__init__()
         self.encoder = encoder
         self.head = head

@@ -52,6 +52,7 @@ def record(
         "seed": unit.seed,
         "repeat": unit.repeat,
         "fold": unit.fold,
+        **({"share": unit.share} if unit.share < 1 else {}),
         "epoch": epoch,
         "lr": lr,
         "train/loss": loss_sum / len(unit.train_N),

@@ -57,7 +57,7 @@ class Scorer:
             device=self.device_N[positions],
             split=self.split_N[positions],
             site=self.site_N[positions],
-            fold=np.full(len(positions), unit.fold),
+            fold=np.full(len(positions), unit.fold if unit.scored_fold is None else unit.scored_fold),
             seed=np.full(len(positions), unit.seed),
             label=self.labels(unit)[positions],
             logits_NK=logits_NK,

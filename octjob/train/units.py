@@ -6,24 +6,29 @@ Indices are positions in the cohort's volumes. A participant is in one part of a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from octjob.data.cohort import Volume
+from octjob.data.left_out import LeftOut, left_out
 from octjob.data.participants import Participant
-from octjob.data.sampling import holdout, stratified_folds
+from octjob.data.sampling import holdout, stratified_folds, subset
 from octjob.errors import DataError
 from octjob.spec.experiment import Experiment
-from octjob.spec.run import Pass
+from octjob.spec.run import Pass, Run
 
 Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
 class Unit:
-    """One head or network to train. `holdout_N` is empty unless early stopping is on."""
+    """One head or network to train. `holdout_N` is empty unless early stopping is on.
+
+    fold: numbers the units of a pass. scored_fold: of the participants, where that is another number.
+    left_out: the site or device that it is not trained on. share, draw: the part of the training participants.
+    """
 
     seed: int
     fold: int
@@ -31,6 +36,10 @@ class Unit:
     holdout_N: Indices
     eval_N: Indices
     repeat: int = 0
+    scored_fold: int | None = None
+    left_out: str = ""
+    share: float = 1.0
+    draw: int = 0
 
     @property
     def name(self) -> str:
@@ -43,8 +52,8 @@ def unit_name(seed: int, repeat: int, fold: int) -> str:
     return f"seed{seed}-repeat{repeat}-fold{fold}"
 
 
-def used_splits(experiment: Experiment, folds: int) -> tuple[str, ...]:
-    """The data set's splits a run touches: with folds train and val are pooled, and test stays unseen."""
+def used_splits(experiment: Experiment, folds: int | bool) -> tuple[str, ...]:
+    """The data set's splits a run touches: with folds, or pooled otherwise, train and val; test stays unseen."""
     return ("train", "val") if folds else ("train", experiment.data.eval_split)
 
 
@@ -66,6 +75,71 @@ def make_units(
     ]
 
 
+def units_of(volumes: Sequence[Volume], run: Run) -> list[Unit]:
+    """Of every pass: its folds, what is left out one after the other, or the parts of the training participants.
+
+    Raises `DataError` as `make_units` and `left_out` do.
+    """
+    config = run.config
+    if run.leave_out is not None:
+        pool = [v for v in volumes if v.participant.split in used_splits(config, True)]
+        num_classes, least = config.classes.num_classes, run.min_participants
+        parts = left_out(pool, run.leave_out, least, num_classes, run.folds, run.fold_seed)
+        return [
+            _left_out_unit(volumes, config, seed, number, part)
+            for seed, _ in run.passes
+            for number, part in enumerate(parts)
+        ]
+    units = make_units(volumes, config, run.passes, run.folds, run.fold_seed)
+    places = [(share, draw) for share in run.shares for draw in range(run.draws)]
+    smaller = [
+        _smaller_unit(volumes, config, unit, 1 + number, share, draw, run.fold_seed)
+        for unit in units
+        for number, (share, draw) in enumerate(places)
+    ]
+    return [*units, *smaller]
+
+
+def _left_out_unit(
+    volumes: Sequence[Volume], experiment: Experiment, seed: int, number: int, part: LeftOut
+) -> Unit:
+    unit = _unit(volumes, experiment, seed, 0, number, (set(part.train), set(part.scored)))
+    device_N = np.array([volume.record.device for volume in volumes])
+
+    def of(positions: Indices, devices: frozenset[str]) -> Indices:
+        return positions[np.isin(device_N[positions], sorted(devices))] if devices else positions
+
+    made = replace(
+        unit,
+        train_N=of(unit.train_N, part.trains),
+        holdout_N=of(unit.holdout_N, part.trains),
+        eval_N=of(unit.eval_N, part.scores),
+        scored_fold=part.fold,
+        left_out=part.name,
+    )
+    _require_volumes(made)
+    return made
+
+
+def _smaller_unit(
+    volumes: Sequence[Volume],
+    experiment: Experiment,
+    whole: Unit,
+    number: int,
+    share: float,
+    draw: int,
+    deal_seed: int,
+) -> Unit:
+    people = _participants(volumes)
+    train, scored = (
+        {volumes[position].participant.id for position in positions}
+        for positions in (np.concatenate([whole.train_N, whole.holdout_N]), whole.eval_N)
+    )
+    chosen = subset([people[one] for one in sorted(train)], share, deal_seed, draw)
+    unit = _unit(volumes, experiment, whole.seed, whole.repeat, number, (set(chosen), scored))
+    return replace(unit, scored_fold=whole.fold, share=share, draw=draw)
+
+
 def _unit(
     volumes: Sequence[Volume],
     experiment: Experiment,
@@ -84,12 +158,16 @@ def _unit(
         holdout_N=_positions(volumes, holdout_ids),
         eval_N=_positions(volumes, eval_ids),
     )
+    _require_volumes(unit)
+    return unit
+
+
+def _require_volumes(unit: Unit) -> None:
     if not len(unit.train_N) or not len(unit.eval_N):
         raise DataError(
             f"{unit.name}: {len(unit.train_N)} volumes to train on, {len(unit.eval_N)} to score",
             "Widen the selection of devices, regions or eyes, or use fewer folds.",
         )
-    return unit
 
 
 def _participants(volumes: Sequence[Volume]) -> dict[str, Participant]:

@@ -21,10 +21,10 @@ NUM_INITIALISATIONS = 5
 
 
 def swept(folder: Path, class_effect: float) -> Leaderboard:
-    """A checkpoint, five untrained encoders and the controls on synthetic eyes of this class effect."""
+    """A checkpoint, five untrained encoders and a control on synthetic eyes of this class effect."""
     recipe = SynthesisRecipe(
         seed=7,
-        participants={"train": 40, "val": 40},
+        participants={"train": (10, 10, 10, 10), "val": (10, 10, 10, 10)},
         devices_per_participant=1,
         eyes="one",
         geometry_scale=(0.06, 0.06, 0.06),
@@ -34,13 +34,13 @@ def swept(folder: Path, class_effect: float) -> Leaderboard:
     names = ["a"]
     save_checkpoint(folder / "a.pt")
     for number in range(NUM_INITIALISATIONS):
-        names.append(f"random_init-{number}")
-        save_original_checkpoint(folder / f"random_init-{number}.pt", seed=10 + number, num_steps=0, **SIZE)
+        names.append(f"fresh-{number}")
+        save_original_checkpoint(folder / f"fresh-{number}.pt", seed=10 + number, num_steps=0, **SIZE)
     path = sweep_file(
         folder,
         {"logistic": {"train.optimizer": "LBFGS", "train.standardize": True}},
         checkpoints={name: {"uri": f"{folder}/{name}.pt", "num_heads": 2} for name in names},
-        controls=["prior", "clinical", "site_device"],
+        controls=["site_device"],
     )
     store, plan = submitted(path)
     for run in plan.runs:
@@ -51,9 +51,11 @@ def swept(folder: Path, class_effect: float) -> Leaderboard:
 
 def as_control(one: Outcome) -> Outcome:
     """Untrained encoders as the initialisations that they are."""
-    if not one.entry.checkpoint.startswith("random_init-"):
+    if not one.entry.checkpoint.startswith("fresh-"):
         return one
-    return replace(one, entry=one.entry.model_copy(update={"control": "random_init"}))
+    name = one.entry.checkpoint.replace("fresh", "random_init")
+    entry = one.entry.model_copy(update={"checkpoint": name, "control": "random_init"})
+    return replace(one, entry=entry)
 
 
 def test_without_a_class_effect_nothing_is_better_than_what_knows_nothing(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import octjob
 import torch
 from safetensors.torch import load_file
 {imports}
-encoder = octjob.load_encoder({uri}, encoder={which}, volume_size={size}, num_heads={heads})
+encoder = octjob.load_encoder({uri}, {how})
 volume = octjob.read_volume("scan.dcm")
 weights = load_file("checkpoint/{file}")
 """
@@ -53,9 +53,10 @@ def loading(run: Run, classes: tuple[str, ...]) -> list[str]:
     which = "best" if log.save_best else "last"
     first_seed, first_repeat = run.passes[0]
     file = f"{which}-seed{first_seed}-repeat{first_repeat}-fold0.safetensors"
+    num_models = len(run.passes) * max(1, run.folds)
     several = (
-        f" There are {run.num_units}, one for each seed, repeat and fold: average their probabilities."
-        if run.num_units > 1
+        f" There are {num_models}, one for each seed, repeat and fold: average their probabilities."
+        if num_models > 1
         else ""
     )
     return [
@@ -74,12 +75,15 @@ def _program(run: Run, file: str) -> str:
         imports, body = "", _PROBE + _LOGISTIC
     else:
         imports, body = _HEAD, _PROBE + _ON_FEATURES
+    if checkpoint.backbone is not None:
+        how = f"backbone={checkpoint.backbone!r}, options={checkpoint.options!r}"
+    else:
+        size, heads = checkpoint.volume_size, checkpoint.num_heads
+        how = f"encoder={config.model.encoder!r}, volume_size={size}, num_heads={heads}"
     return (_START + body + _END).format(
         imports=imports,
         uri=repr(checkpoint.uri),
-        which=repr(config.model.encoder),
-        size=checkpoint.volume_size,
-        heads=checkpoint.num_heads,
+        how=how,
         file=file,
         pool=repr(config.model.pool_method),
         profile=repr(config.data.profile),

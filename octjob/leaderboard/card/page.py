@@ -133,10 +133,10 @@ def _checkpoint(result: Result) -> list[str]:
 
 def _configuration(run: Run) -> list[str]:
     written = run.config.model_dump(mode="json", exclude_defaults=True, exclude={"log", "paths", "s3"})
-    trained = f"{run.num_units} trained model{'' if run.num_units == 1 else 's'}: seeds " + ", ".join(
-        map(str, run.seeds)
-    )
+    num = len(run.passes) * max(1, run.folds)
+    trained = f"{num} trained model{'' if num == 1 else 's'}: seeds " + ", ".join(map(str, run.seeds))
     folds = f", {run.folds} folds, {run.repeats} times" if run.folds else ""
+    folds += f", for each {run.leave_out} that is left out" if run.leave_out else ""
     return [
         f"{trained}{folds}. Keys that differ from the defaults:",
         "",
@@ -145,7 +145,7 @@ def _configuration(run: Run) -> list[str]:
 
 
 def _data(result: Result, run: Run, classes: Sequence[str]) -> list[str]:
-    how = "cross-validated" if run.folds else f"split {result.evaluation.get('split', NOT_RECORDED)}"
+    how = "cross-validated" if run.is_pooled else f"split {result.evaluation.get('split', NOT_RECORDED)}"
     unit = result.evaluation.get("unit", "participant")
     lines = [
         f"{data_set_of(run).name}, read from {plain(run.config.data.source or 'the bucket of its configuration')}."

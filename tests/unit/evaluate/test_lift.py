@@ -86,6 +86,14 @@ def test_initialisations_that_are_all_alike_leave_the_participants() -> None:
     assert (same.low, same.high, same.p_value) == (0, 0, 1)
 
 
+def test_where_the_metric_is_undefined_so_is_the_lift() -> None:
+    rng = np.random.default_rng(0)
+    drawn_IB = drawn(rng, 0.01, (5, 100))
+    drawn_IB[2, 7] = np.nan
+    found = lift_of_draws(0.7, VALUES, drawn(rng, 0.04, (100,)), drawn_IB, smallest=11)
+    assert np.isnan([found.low, found.high, found.error, found.p_value]).all()
+
+
 @pytest.mark.parametrize(("spread", "num_initialisations"), [(0.05, 5), (0.25, 5), (0.25, 10)])
 def test_one_more_initialisation_is_taken_for_better_or_worse_one_time_in_twenty(
     spread: float, num_initialisations: int

@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parents[3] / "octjob"
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z]")
 COMMAND = re.compile(r"octjob ((?:[a-z][a-z-]* ?){1,2})([^`]*)")
 # Programs of others, whose options are theirs.
-OTHERS = re.compile(r"\b(kubectl|gcloud|helm|docker|pip|python|uv|create secret)\b")
+OTHERS = re.compile(r"\b(kubectl|gcloud|helm|docker|hf|pip|python|uv|create secret)\b")
 
 
 def commands(

@@ -37,6 +37,7 @@ def test_the_cpu_lock_is_the_plain_one_without_cuda() -> None:
 
 def test_gpu_and_tpu_images_hold_the_same_versions() -> None:
     assert pins("gpu.txt") <= pins("tpu.txt")
+    assert pins("gpu.txt") < pins("backbones.txt")
 
 
 def test_python_gets_the_signals() -> None:

@@ -265,7 +265,7 @@ def test_pixels_are_of_the_volumes_that_encoders_get(tmp_path: Path) -> None:
     assert of[0].config.data.num_workers == 2
     assert {(run.checkpoint.uri, run.checkpoint.volume_size) for run in of} == {("", (8, 16, 16))}
     (original,) = [run for run in planned(tmp_path, controls=["pixel_pca"]).runs if run.control]
-    assert original.checkpoint.volume_size == (64, 384, 384)
+    assert original.checkpoint.volume_size == (32, 96, 96)
 
 
 def test_two_questions_of_a_run(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -16,6 +17,7 @@ from octjob.cli import cli
 from octjob.errors import SpecError
 from octjob.spec.expand import Plan, plan_sweep
 from octjob.spec.experiment import Classes
+from octjob.spec.run import Run, run_identity
 
 ROOT = Path(__file__).parents[3]
 
@@ -158,6 +160,54 @@ def test_who_is_in_which_fold_is_part_of_the_id_only_where_there_are_folds(tmp_p
     assert split == plan_sweep(sweep(tmp_path), tmp_path).runs[0].run_id
 
 
+SITES = {"protocol": "leave_one_out", "by": "site"}
+BY_DEVICE = {"protocol": "leave_one_out", "by": "device"}
+LABELS = {"protocol": "label_efficiency", "shares": [0.2, 1.0], "draws": 3}
+
+
+def test_other_protocols_are_part_of_the_id_and_change_none_that_there_was(tmp_path: Path) -> None:
+    """The ids without them are those that an octjob before them made."""
+    keys = (
+        {},
+        {"protocol": "folds"},
+        SITES,
+        BY_DEVICE,
+        {**BY_DEVICE, "folds": 3},
+        {**BY_DEVICE, "fold_seed": 1},
+    )
+    keys += (LABELS, {**LABELS, "draws": 2}, {**LABELS, "shares": [0.3, 1]}, {**LABELS, "fold_seed": 1})
+    runs = [plan_sweep(sweep(tmp_path, evaluate=one), tmp_path).runs[0] for one in keys]
+    assert len({run.run_id for run in runs}) == len(keys)
+    assert not {"leave_out", "shares", "draws"} & {*run_identity(runs[0]), *run_identity(runs[1])}
+    # What only refuses is no part of it.
+    least = plan_sweep(sweep(tmp_path, evaluate={**SITES, "min_participants": 7}), tmp_path).runs[0]
+    assert (least.run_id, least.min_participants) == (runs[2].run_id, 7)
+
+
+def test_a_spec_of_before_there_were_other_protocols_is_read(tmp_path: Path) -> None:
+    run = plan_sweep(sweep(tmp_path), tmp_path).runs[0]
+    later = {"leave_out", "min_participants", "shares", "draws"}
+    before = run.model_dump(mode="json", exclude=later)
+    assert Run.model_validate(before) == run
+
+
+@pytest.mark.parametrize(
+    ("evaluate", "column", "said"),
+    [
+        (SITES, " 2xsites ", "protocol: each site left out, over the participants of train and val"),
+        (BY_DEVICE, " 2xdevicesx5 ", "protocol: each device left out in 5 folds, over"),
+        (LABELS, " 2x4 ", "protocol: shares 0.2, 1 of the training participants, 3 draws of each below 1"),
+    ],
+)
+def test_the_plan_shows_other_protocols(
+    tmp_path: Path, evaluate: dict[str, Any], column: str, said: str
+) -> None:
+    path = sweep(tmp_path, output=f"{tmp_path}/out", configs=CONFIGS, evaluate=evaluate, seeds=[3, 1])
+    output = CliRunner().invoke(cli, ["plan", "-f", str(path), "--offline"]).output
+    assert output.count(column) == 8
+    assert f"{said}" in output
+
+
 def test_one_fine_tuned_model_is_said_to_be_one(tmp_path: Path) -> None:
     def noted(**changes: object) -> set[str]:
         plan = plan_sweep(sweep(tmp_path, configs=CONFIGS, **changes), tmp_path)
@@ -223,10 +273,27 @@ def test_exclude_and_include_change_the_pairs(tmp_path: Path) -> None:
         ({"baseline": "c"}, r"baseline: no checkpoint named 'c'"),
         ({"folds": 1}, "one fold leaves nothing to train on"),
         ({"evaluate": {"protocol": "folds", "folds": 1}}, r"evaluate\.folds: one fold leaves nothing"),
-        ({"evaluate": {"protocol": "fold"}}, r"evaluate\.protocol: expected split or folds, got"),
+        ({"evaluate": {"protocol": "fold"}}, r"evaluate\.protocol: expected split, folds, leave_one_out or"),
         (
             {"evaluate": {"repeats": 3}},
             r"sweep\.yaml:\d+: evaluate: repeats has no effect under protocol split",
+        ),
+        (
+            {"evaluate": {"protocol": "leave_one_out"}},
+            r"evaluate: leave_one_out .*write by: site or by: device",
+        ),
+        ({"evaluate": {**SITES, "folds": 3}}, "folds has no effect where sites are left out"),
+        (
+            {"evaluate": {"by": "site"}},
+            "by has no effect under protocol split; write protocol: leave_one_out",
+        ),
+        ({"evaluate": {**LABELS, "repeats": 3}}, "repeats has no effect under protocol label_efficiency"),
+        ({"evaluate": {**LABELS, "shares": [0.5, 0.2, 1.0]}}, r"evaluate\.shares: shares rise to 1"),
+        ({"evaluate": {**LABELS, "shares": [0.2, 0.5]}}, r"evaluate\.shares: shares rise to 1"),
+        ({"evaluate": {**LABELS, "shares": [1.0]}}, "no share is below 1"),
+        (
+            {"seeds": [*range(100)], "evaluate": {**LABELS, "draws": 200}},
+            r"seeds x \(1 \+ shares x draws\) is 20100 trainings in one run, more than 10000",
         ),
         (
             {"folds": 5, "evaluate": {"protocol": "folds"}},
