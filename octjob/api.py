@@ -152,20 +152,26 @@ def load_encoder(
     return Encoder(loaded, device)
 
 
-def read_volume(uri: str | Path) -> RawVolume:
-    """One OCT volume from a DICOM file or object: `x_DHW` holds its voxels (B-scans, rows, columns) as float32.
+def read_volume(uri: str | Path, *, axes: str = "DHW") -> RawVolume:
+    """One OCT volume from a file or object: `x_DHW` holds its voxels (B-scans, rows, columns) as float32.
+
+    DICOM, or by its name NIfTI, NRRD or NPY; axes: theirs, as `data.axes`.
 
     Raises `SpecError` without the trainer's packages, `AccessError` where it is not there, `DataError` for a file
     that is damaged or no OCT volume.
     """
     require_trainer()
-    from octjob.data import dicom
+    from octjob.data.content import DICOM, STANDARD, content_of
+    from octjob.data.prepared import read_any
     from octjob.data.quarantine import CorruptVolumeError
-    from octjob.errors import DataError
+    from octjob.errors import DataError, SpecError
     from octjob.storage import read_uri
 
+    if sorted(axes) != sorted(STANDARD):
+        raise SpecError(f"axes {axes!r}", f"Write the letters of {STANDARD} in the file's order.")
+    content = content_of(str(uri), axes) or DICOM
     try:
-        return dicom.read_volume(read_uri(str(uri)), str(uri))
+        return read_any(read_uri(str(uri)), str(uri), (None, None, None), None, content)
     except CorruptVolumeError as error:
         raise DataError(f"{uri}: {error}", "Fetch the file again, or leave the volume out.") from None
 

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from octjob.data.cohort import Cohort
+    from octjob.spec.run import Run
 
 
 @click.group()
@@ -57,34 +62,46 @@ def index(uri: str, workers: int) -> None:
 def check(matrix: Path) -> None:
     """Count expected against found participants for every configuration of a sweep.
 
-    Reads participants.tsv and the manifest, no volume. Exits 3 where a run would stop for missing data.
+    Reads participants.tsv and the manifest, or the table of `data.layout: table`, and no volume; of a table's, the
+    first bytes of a few files, to say which axis is which. Exits 3 where a run would stop for missing data.
 
     \b
     Example:
       octjob data check --matrix sweeps/phase3.yaml
     """
-    from octjob.data.cohort import build_cohort
-    from octjob.data.manifest import MANIFEST_KEY
     from octjob.spec.expand import plan_sweep
-    from octjob.storage.open import open_store
-    from octjob.train.units import units_of
+    from octjob.train.tabular import clinical, site_device
 
-    seen: set[str] = set()
+    cohorts: dict[str, Cohort] = {}
+    controls = {"clinical": clinical, "site_device": site_device}
     for run in plan_sweep(matrix).runs:
         selection = run.config.data.model_dump_json()
-        if selection in seen:
-            continue
-        seen.add(selection)
-        store = open_store(str(run.config.data.source))
-        participants_key = run.config.paths.labels_tsv.rpartition("/")[2]
-        cohort = build_cohort(store, participants_key, MANIFEST_KEY, run.config, run.is_pooled)
-        if run.leave_out is not None:
-            # Whether there is something to leave out, and something is left.
-            units_of(cohort.only("train", "val").volumes, run)
-        click.echo(
-            f"{run.config_name}: {len(cohort.volumes)} volumes of {len(cohort.participants)} participants"
-        )
-        click.echo(cohort.coverage.table())
+        if selection not in cohorts:
+            cohorts[selection] = _check(run)
+        if run.control in controls:
+            controls[run.control](cohorts[selection].volumes)
+
+
+def _check(run: Run) -> Cohort:
+    """Print what a run would find, which it can be carried out on."""
+    from octjob.data.cohort import check_cohort
+    from octjob.data.layouts import cohort_of, open_source
+    from octjob.data.table_cohort import find_table_cohort
+    from octjob.data.table_report import describe
+    from octjob.train.units import units_of
+
+    config = run.config
+    table = find_table_cohort(config) if config.data.is_table else None
+    cohort = table.cohort if table else cohort_of(config)
+    check_cohort(cohort, config, run.is_pooled)
+    if run.leave_out is not None:
+        # Whether there is something to leave out, and something is left.
+        units_of(cohort.only("train", "val").volumes, run)
+    click.echo(f"{run.config_name}: {len(cohort.volumes)} volumes of {len(cohort.participants)} participants")
+    click.echo(cohort.coverage.table())
+    for line in describe(table, config, open_source(config.data)) if table else ():
+        click.echo(line)
+    return cohort
 
 
 @data.command()

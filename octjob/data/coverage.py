@@ -103,7 +103,7 @@ def require(coverage: Coverage, min_coverage: float) -> None:
     if not coverage.expected:
         raise DataError(
             "no participant with OCT has a class of classes.mapping",
-            "Check the mapping and the retinal_oct column.",
+            "Check the mapping and the retinal_oct column, or with a table of your own its column split.",
         )
     raise DataError(
         f"{coverage.num_found} of {coverage.num_expected} expected participants have a usable volume "

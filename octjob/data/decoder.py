@@ -25,11 +25,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from octjob.data.dicom import CorruptVolumeError, DeclaredShape, RawVolume, available_decoders, read_volume
+from octjob.data.content import Content
+from octjob.data.dicom import CorruptVolumeError, DeclaredShape, RawVolume, available_decoders
 from octjob.data.excerpt import Excerpt
 from octjob.data.header import MAX_VOLUME_BYTES, reason_of
 from octjob.data.memory_file import Memory, MemoryFile, received
-from octjob.data.prepared import Preparation, PreparedVolume, prepare_volume
+from octjob.data.prepared import Preparation, PreparedVolume, prepare_volume, read_any
 from octjob.errors import DataError
 
 Received = tuple[dict[str, Any], NDArray[np.uint8]]
@@ -126,13 +127,14 @@ def _answer(
 ) -> None:
     data = _excerpt_of(message, content_n)
     declared: DeclaredShape = tuple(message["declared"])
+    content = Content(*message["content"])
     preparation = preparation_of(message)
     _limit(*limits(data.size, declared, preparation))
     try:
         if preparation is None:
-            reply, x_DHW = _read(data, message["uri"], declared)
+            reply, x_DHW = _read(data, message["uri"], declared, content)
         else:
-            reply, x_DHW = _prepare(data, message["uri"], declared, preparation)
+            reply, x_DHW = _prepare(data, message["uri"], declared, preparation, content)
     except CorruptVolumeError as error:
         send(channel, {"corrupt": error.reason})
     except DataError as error:
@@ -151,18 +153,20 @@ def _excerpt_of(message: dict[str, Any], content_n: NDArray[np.uint8]) -> Excerp
     return Excerpt(message["size"], held)
 
 
-def _read(data: Excerpt, uri: str, declared: DeclaredShape) -> tuple[dict[str, Any], NDArray[Any]]:
-    volume = read_volume(data, uri, declared)
+def _read(
+    data: Excerpt, uri: str, declared: DeclaredShape, content: Content
+) -> tuple[dict[str, Any], NDArray[Any]]:
+    volume = read_any(data, uri, declared, None, content)
     facts = {field.name: getattr(volume, field.name) for field in fields(volume)}
     x_DHW = facts.pop("stored_DHW")
     return {"volume": facts, "dtype": x_DHW.dtype.str, "shape": x_DHW.shape}, x_DHW
 
 
 def _prepare(
-    data: Excerpt, uri: str, declared: DeclaredShape, preparation: Preparation
+    data: Excerpt, uri: str, declared: DeclaredShape, preparation: Preparation, content: Content
 ) -> tuple[dict[str, Any], NDArray[Any]]:
     try:
-        volume = prepare_volume(data, uri, declared, preparation)
+        volume = prepare_volume(data, uri, declared, preparation, content)
     except MemoryError as error:  # as while it is decoded
         raise CorruptVolumeError(uri, reason_of(error)) from error
     facts = {"sop_instance_uid": volume.sop_instance_uid, "laterality": volume.laterality}

@@ -18,6 +18,7 @@ import weakref
 from dataclasses import astuple
 from typing import IO
 
+from octjob.data.content import DICOM, Content
 from octjob.data.decoder import Received, limits, prepared_of, receive, send, volume_of
 from octjob.data.dicom import UNDECLARED, CorruptVolumeError, DeclaredShape, RawVolume
 from octjob.data.memory_file import MemoryFile
@@ -42,8 +43,10 @@ class Decoders:
         self._idle: list[_Decoder] = []
         self.close = weakref.finalize(self, _stop_all, self._idle)
 
-    def read(self, data: bytes, uri: str, declared: DeclaredShape = UNDECLARED) -> RawVolume:
-        """`octjob.data.dicom.read_volume` in another process, its memory and time bounded by the file's size
+    def read(
+        self, data: bytes, uri: str, declared: DeclaredShape = UNDECLARED, content: Content = DICOM
+    ) -> RawVolume:
+        """`octjob.data.prepared.read_any` in another process, its memory and time bounded by the file's size
         and declared shape.
 
         Raises as that does, and `CorruptVolumeError` too where the process crashes or passes a bound. Killed
@@ -51,28 +54,38 @@ class Decoders:
         `DataError`.
         """
         with MemoryFile.of(data) as file:
-            return volume_of(*self._ask(file, uri, declared, None))
+            return volume_of(*self._ask(file, uri, declared, None, content))
 
     def prepare(
-        self, file: MemoryFile, uri: str, declared: DeclaredShape, preparation: Preparation
+        self,
+        file: MemoryFile,
+        uri: str,
+        declared: DeclaredShape,
+        preparation: Preparation,
+        content: Content = DICOM,
     ) -> PreparedVolume:
         """`octjob.data.prepared.prepare_volume` in another process, with bounds and errors as in `read`.
 
         The stored voxels, ten times as many bytes or so, stay there.
         """
-        return prepared_of(*self._ask(file, uri, declared, preparation))
+        return prepared_of(*self._ask(file, uri, declared, preparation, content))
 
     def start_one(self) -> None:
         """Have one process more than are busy, so that the first file need not wait for it."""
         self._give(self._take())
 
     def _ask(
-        self, file: MemoryFile, uri: str, declared: DeclaredShape, preparation: Preparation | None
+        self,
+        file: MemoryFile,
+        uri: str,
+        declared: DeclaredShape,
+        preparation: Preparation | None,
+        content: Content,
     ) -> Received:
         for _ in range(2):
             decoder = self._take()
             try:
-                return decoder.ask(file, uri, declared, preparation)
+                return decoder.ask(file, uri, declared, preparation, content)
             except _KilledError:
                 log.warning("%s: the process that decodes it was killed", uri)
             finally:
@@ -139,7 +152,12 @@ class _Decoder:
         )
 
     def ask(
-        self, file: MemoryFile, uri: str, declared: DeclaredShape, preparation: Preparation | None
+        self,
+        file: MemoryFile,
+        uri: str,
+        declared: DeclaredShape,
+        preparation: Preparation | None,
+        content: Content,
     ) -> Received:
         """What comes back; after an error that ended the process, it is no longer `alive`."""
         _, cpu_s = limits(file.size, declared, preparation)
@@ -150,6 +168,7 @@ class _Decoder:
                 "uri": uri,
                 "declared": declared,
                 "preparation": wanted,
+                "content": astuple(content),
                 "size": file.size,
                 "held": file.held,
             }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from octjob.data.content import DICOM, Content
 from octjob.data.protocols import device_of, protocol_of
 from octjob.data.table import Table, read_table
 from octjob.errors import AccessError, DataError, SpecError
@@ -38,9 +39,14 @@ _UID = re.compile(r"[0-9.]{1,64}")
 
 @dataclass(frozen=True)
 class VolumeRecord:
-    """One volume as the manifest describes it. `height` and `width` are rows and columns of a B-scan in
-    voxels, None where the manifest does not say; `device` is AI-READI's folder name; `protocol` the published
-    stem, empty where the file name shows none; `key` the object below the data set's root."""
+    """One volume as the manifest, or a table of one's own, describes it. `height` and `width` are rows and columns of
+    a B-scan in voxels, None where the manifest does not say; `device` is AI-READI's folder name; `protocol` the
+    published stem, empty where the file name shows none; `key` the object below the data set's root, or its full URI.
+
+    A table's volumes have no UID that their files would state: theirs follows from participant, path and `version`,
+    16 hex digits that change when the file does, empty for the manifest's. `laterality` is empty where no table says
+    it.
+    """
 
     participant: str
     device: str
@@ -55,6 +61,13 @@ class VolumeRecord:
     sop_instance_uid: str
     key: str
     protocol: str
+    content: Content = DICOM
+    version: str = ""
+
+    @property
+    def states_uid(self) -> bool:
+        """Whether the file itself says `sop_instance_uid`."""
+        return not self.version
 
     @property
     def shape(self) -> tuple[int | None, int | None, int | None]:

@@ -30,7 +30,7 @@ class SourceVersions:
         with self._lock:
             if folder not in self._folders:
                 prefix = f"{folder}/" if folder else ""
-                self._folders[folder] = {info.key: _digest(info) for info in self._store.list(prefix)}
+                self._folders[folder] = {info.key: digest_of(info) for info in self._store.list(prefix)}
             version = self._folders[folder].get(key)
         if version is None:
             raise CorruptVolumeError(
@@ -39,6 +39,7 @@ class SourceVersions:
         return version
 
 
-def _digest(info: ObjectInfo) -> str:
+def digest_of(info: ObjectInfo) -> str:
+    """16 hex digits that change when the object does."""
     text = f"{info.size} {info.checksum or info.version}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -83,4 +83,4 @@ class VolumeCache:
 
 def volume_name(record: VolumeRecord, versions: SourceVersions) -> str:
     """The name of a volume in every place, `<SOP instance UID>-<version of its file>.npy`."""
-    return f"{record.sop_instance_uid}-{versions.of(record.key)}.npy"
+    return f"{record.sop_instance_uid}-{record.version or versions.of(record.key)}.npy"

@@ -108,7 +108,9 @@ class VolumeReader:
 
     def _made(self, volume: Volume, file: MemoryFile) -> Float32:
         uri = self.uri(volume)
-        prepared = self._decoders.prepare(file, uri, volume.record.shape, self._preparation)
+        prepared = self._decoders.prepare(
+            file, uri, volume.record.shape, self._preparation, volume.record.content
+        )
         _require_same(prepared, volume, uri)
         x_DHW = self._format.rounded(prepared.x_DHW)
         if self._cache:
@@ -129,11 +131,12 @@ class VolumeReader:
 def _require_same(prepared: PreparedVolume, volume: Volume, uri: str) -> None:
     """The file must be the volume the manifest speaks of, or its label would be another's."""
     record = volume.record
-    if prepared.sop_instance_uid != record.sop_instance_uid:
+    if record.states_uid and prepared.sop_instance_uid != record.sop_instance_uid:
         raise CorruptVolumeError(
             uri, f"holds volume {prepared.sop_instance_uid}, the manifest says {record.sop_instance_uid}"
         )
-    if prepared.laterality and prepared.laterality != record.laterality:
+    if prepared.laterality and record.laterality and prepared.laterality != record.laterality:
+        listing = "manifest" if record.states_uid else "table"
         raise CorruptVolumeError(
-            uri, f"is of eye {prepared.laterality}, the manifest says {record.laterality}"
+            uri, f"is of eye {prepared.laterality}, the {listing} says {record.laterality}"
         )

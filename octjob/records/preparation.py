@@ -23,6 +23,10 @@ from octjob.storage.base import AlreadyExistsError, ObjectNotFoundError, ObjectS
 _FOLDER = "preparations"
 # The keys of a config's `data` that decide which volumes are read, and as what.
 _SELECTION = {
+    "layout",
+    "table",
+    "columns",
+    "axes",
     "source",
     "sites",
     "devices",

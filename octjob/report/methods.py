@@ -90,7 +90,12 @@ def participants(document: Json) -> Lines:
     data = _data(document)
     if data is None:
         return []
-    parts = ["AI-READI retinal OCT, taken from the data set's manifest."]
+    layouts = {one["config"]["data"]["layout"] for one in document["methods"]["configurations"]}
+    parts = [
+        "Retinal OCT of a data set of the group's own, listed in a table."
+        if layouts == {"table"}
+        else "AI-READI retinal OCT, taken from the data set's manifest."
+    ]
     if data["num_expected"] is not None:
         parts.append(
             f"{data['num_found']} of {data['num_expected']} expected participants were found with a volume."

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import torch
 
-from octjob.data.cohort import Cohort, check_cohort, find_cohort, require, require_classes
+from octjob.data.cohort import Cohort, check_cohort, require, require_classes
 from octjob.data.coverage import Coverage
 from octjob.data.kept import KeptVolumes
+from octjob.data.layouts import cohort_of, listings_of, open_source
 from octjob.data.left_out import left_out
-from octjob.data.manifest import MANIFEST_KEY
 from octjob.data.quarantine import Quarantine
 from octjob.data.stream import Breadth, load_volumes
 from octjob.data.volumes import VolumeReader
@@ -33,7 +33,6 @@ from octjob.spec.experiment import OPEN_TEST_HINT, Experiment
 from octjob.spec.run import Run
 from octjob.storage.base import ObjectStore
 from octjob.storage.copy import local_copy, local_tree
-from octjob.storage.open import open_store
 from octjob.storage.temporary import temporary_folder
 from octjob.tick import Tick
 from octjob.train.source import VolumeSource
@@ -159,14 +158,7 @@ def check_test_cohort(cohort: Cohort, experiment: Experiment) -> None:
 
 
 def _find(run: Run, shared: Shared) -> Cohort:
-    config = run.config
-    store = open_store(str(config.data.source))
-    participants_key = config.paths.labels_tsv.rpartition("/")[2]
-    found = shared.cohort(
-        run,
-        (store.uri(participants_key), store.uri(MANIFEST_KEY)),
-        lambda: find_cohort(store, participants_key, MANIFEST_KEY, config),
-    )
+    found = shared.cohort(run, listings_of(run.config), lambda: cohort_of(run.config))
     log.info("participants found/expected by site and split:\n%s", found.coverage.table())
     return found
 
@@ -183,7 +175,7 @@ def reader_of_size(run: Run, size: Triple, cache: ObjectStore) -> VolumeReader:
     """The same, of volumes of `size` (D, H, W)."""
     data = run.config.data
     return VolumeReader(
-        open_store(str(data.source)),
+        open_source(data),
         data.profile,
         size,
         Path(data.cache_dir).expanduser() if data.cache_dir else None,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from octjob.data.cohort import Volume
+from octjob.data.layouts import open_source
 from octjob.data.quarantine import CorruptVolumeError, Quarantine, Quarantined
 from octjob.data.shared_cache import SharedCache
 from octjob.data.source_versions import SourceVersions
@@ -25,7 +26,6 @@ from octjob.run.stop import Stop
 from octjob.spec.experiment import Data
 from octjob.spec.run import Run
 from octjob.storage.base import ObjectStore
-from octjob.storage.open import open_store
 from octjob.tick import Tick
 
 
@@ -41,7 +41,7 @@ class Part:
 class _Batch:
     """The volumes of one source that are wanted in one format, by UID."""
 
-    source: str
+    source: ObjectStore
     format: VolumeFormat
     volumes: dict[str, Volume] = field(default_factory=dict)
 
@@ -84,7 +84,7 @@ def _check(stop: Stop) -> None:
 
 
 def _batches(preparation: Preparation, stop: Stop) -> list[_Batch]:
-    batches: dict[tuple[str, str], _Batch] = {}
+    batches: dict[tuple[str, str, str], _Batch] = {}
     sizes: dict[str, tuple[int, int, int]] = {}
     shared = Shared()
     for run in preparation.runs:
@@ -94,8 +94,8 @@ def _batches(preparation: Preparation, stop: Stop) -> list[_Batch]:
             sizes[file] = _volume_size(run, shared, lambda done, total: _check(stop))
         data = run.config.data
         format_ = VolumeFormat(data.profile, sizes[file], data.volume_dtype)
-        source = str(data.source)
-        batch = batches.setdefault((source, format_.digest), _Batch(source, format_))
+        identity = (str(data.source), data.layout, format_.digest)
+        batch = batches.setdefault(identity, _Batch(open_source(data), format_))
         for volume in load_cohort(run, shared).volumes:
             batch.volumes.setdefault(volume.record.sop_instance_uid, volume)
     return list(batches.values())
@@ -117,10 +117,11 @@ class _Filling:
         self.num_there = self.num_made = 0
         self._stop = stop
         self._volumes = [batch.volumes[uid] for uid in sorted(batch.volumes)][part.index :: part.count]
-        source = open_store(batch.source)
         self._cache = SharedCache(cache, batch.format, needed=True)
-        self._versions = SourceVersions(source)
-        self._reader = VolumeReader(source, batch.format.profile, batch.format.size, dtype=batch.format.dtype)
+        self._versions = SourceVersions(batch.source)
+        self._reader = VolumeReader(
+            batch.source, batch.format.profile, batch.format.size, dtype=batch.format.dtype
+        )
 
     @property
     def num_volumes(self) -> int:

@@ -170,9 +170,13 @@ class Expansion:
         config = experiment(document, f"config {name}")
         unused = unused_keys(config, document, seeds_listed=bool(self.sweep.seeds))
         notes = (*unused, *filter(None, [double_correction(config), rounded_volumes(config)]))
+        places = {}
+        if config.data.table:
+            with located(document, ("data", "table")):
+                places["table"] = absolute_uri(config.data.table, self.base)
         source = dataset_root(config, document)
         with located(document, ("data", "source")):
-            places = {"source": absolute_uri(source, self.base)}
+            places["source"] = absolute_uri(source, self.base)
         if config.data.cache_dir:
             with located(document, ("data", "cache_dir")):
                 places["cache_dir"] = local_path(config.data.cache_dir, self.base)

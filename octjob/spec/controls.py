@@ -24,7 +24,19 @@ NO_CHECKPOINT = Checkpoint(uri="")
 _SIZE: Size3 = (32, 96, 96)
 # Of `data`, what decides who takes part with which volumes, and what one scored sample is.
 _SELECTION = (
-    *("source", "sites", "devices", "regions", "laterality", "volumes", "include_radial"),
+    *(
+        "layout",
+        "table",
+        "columns",
+        "axes",
+        "source",
+        "sites",
+        "devices",
+        "regions",
+        "laterality",
+        "volumes",
+        "include_radial",
+    ),
     *("eval_split", "min_coverage", "unit"),
 )
 # How volumes are made that no encoder sees; and what of that cannot change a number.

@@ -116,6 +116,39 @@ RULES: tuple[Rule, ...] = (
     Rule("project_name", "project_name", lambda c: True, "nothing reads it", always_note=True),
     *(
         Rule(
+            f"data.{key}",
+            "data.layout",
+            lambda c: not c.data.is_table,
+            "data.layout is aireadi; only layout table reads it",
+        )
+        for key in ("table", "columns", "axes")
+    ),
+    *(
+        Rule(f"data.{key}", "data.layout", lambda c: c.data.is_table, why)
+        for key, why in (
+            ("regions", "a table (data.layout) says nothing of regions; leave rows out of it"),
+            ("include_radial", "a table (data.layout) says nothing of radial scans; leave rows out of it"),
+        )
+    ),
+    Rule(
+        "paths.labels_tsv",
+        "data.layout",
+        lambda c: c.data.is_table,
+        "data.table says who takes part",
+        always_note=True,
+    ),
+    *(
+        Rule(
+            f"paths.{key}",
+            "data.layout",
+            lambda c: c.data.is_table and c.data.source is None,
+            "the table's folder is where the volumes are",
+            always_note=True,
+        )
+        for key in ("s3_bucket", "s3_prefix")
+    ),
+    *(
+        Rule(
             f"paths.{key}",
             "data.source",
             lambda c: c.data.source is not None,
@@ -191,6 +224,8 @@ def _check_contradictions(config: Experiment, document: Document) -> None:
 
     if config.data.eval_split == "test":
         fail("data.eval_split", "no run scores the test split", OPEN_TEST_HINT)
+    if config.data.is_table and config.data.table is None:
+        fail("data.layout", "table needs data.table", "Set data.table to the table's URI, e.g. volumes.csv.")
     if _lbfgs(config):
         if _finetune(config):
             fail("train.optimizer", "LBFGS cannot fine-tune", "Use AdamW or SGD, or freeze the encoder.")

@@ -26,6 +26,8 @@ _SHORT_NAMES = dict(zip(CLASS_NAMES, ("healthy", "pre-diabetes", "oral/injectabl
 Mode = Literal["probe", "finetune"]
 AttentionKey = Literal["auto", "sdpa", "blocks", "flash"]
 VolumeDtype = Literal["float16", "float32"]
+TableColumn = Literal["path", "label", "participant", "split", "eye", "device", "site", "age"]
+TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
 if TYPE_CHECKING:
     WatchedMetric = str
 else:  # What early stopping watches; mypy cannot follow a list.
@@ -106,10 +108,28 @@ class Augment(Section):
 class Data(Section):
     """Which volumes are read, from where, and how they become tensors."""
 
+    layout: Literal["aireadi", "table"] = Field(
+        "aireadi",
+        description="How the data set says what it holds: as AI-READI does, or in a table of your own.",
+    )
+    table: str | None = Field(
+        None,
+        description="layout table: URI of a .csv, .tsv or .parquet file, a row for each volume, with columns path, "
+        "label, participant and split, and eye, device, site and age where there are such.",
+    )
+    columns: dict[TableColumn, Annotated[str, Field(min_length=1, max_length=200)]] = Field(
+        default_factory=dict,
+        description="layout table: what the table calls these columns, where it calls them otherwise.",
+    )
+    axes: Literal["DHW", "DWH", "HDW", "HWD", "WDH", "WHD"] = Field(
+        "DHW",
+        description="layout table: the axes of NIfTI, NRRD and NPY volumes from the slowest to the fastest: D "
+        "B-scans, H rows (depth), W columns. nibabel's index order is the other way round.",
+    )
     source: str | None = Field(
         None,
-        description="Root URI of the AI-READI data set (holds participants.tsv and retinal_oct/). "
-        "Default: the B2 bucket of `paths`.",
+        description="Root URI of the AI-READI data set (holds participants.tsv and retinal_oct/), default: the B2 "
+        "bucket of `paths`. layout table: what its paths are relative to, default: the table's folder.",
     )
     num_workers: Workers | None = Field(
         None, description="Volumes decoded at the same time, a process each; null for one a core."
@@ -159,6 +179,25 @@ class Data(Section):
     )
     max_corrupt: Fraction = Field(0.01, description="Largest share of volumes that may be unreadable.")
     unit: SampleUnit = Field("participant", description="What one scored sample is.")
+
+    @field_validator("table")
+    @classmethod
+    def _known_table(cls, value: str | None) -> str | None:
+        if value is not None and not value.lower().endswith(TABLE_SUFFIXES):
+            raise ValueError(f"a table is a {', '.join(TABLE_SUFFIXES)} file, got {value!r}")
+        return value
+
+    @field_validator("columns")
+    @classmethod
+    def _each_column_once(cls, value: dict[str, str]) -> dict[str, str]:
+        if len(set(value.values())) != len(value):
+            raise ValueError("columns names the same column of the table twice")
+        return value
+
+    @property
+    def is_table(self) -> bool:
+        """Whether a table says what there is."""
+        return self.layout == "table"
 
     @property
     def volume_dtype(self) -> VolumeDtype:

@@ -37,9 +37,12 @@ def local_path(text: str, base: Path) -> str:
 
 
 def dataset_root(config: Experiment, document: Document) -> str:
-    """`data.source`, or what the original `paths` say: bucket and folder of participants.tsv."""
+    """`data.source`, or the folder of `data.table`, or what the original `paths` say: bucket and folder of
+    participants.tsv."""
     if config.data.source:
         return config.data.source
+    if config.data.table and config.data.is_table:
+        return config.data.table.rpartition("/")[0] or "."
     if config.paths.s3_bucket is None:
         raise SpecError(
             f"{document.mark(())}: neither data.source nor paths.s3_bucket says where the volumes are",

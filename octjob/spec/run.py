@@ -37,6 +37,9 @@ _NOT_IDENTITY: tuple[tuple[str, ...], ...] = (
 )
 
 
+# Of `data`, what only `layout: table` reads; runs on AI-READI keep the ids that they had before there were tables.
+_OF_TABLES = ("layout", "table", "columns", "axes")
+
 # A seed and a repeat: trainings that together score every participant once.
 Pass = tuple[int, int]
 
@@ -115,6 +118,9 @@ def run_identity(run: Run) -> dict[str, Any]:
     if run.config.data.volume_dtype == "float32":
         # Rounds nothing, so it matters as little as any other place to keep volumes in.
         data["data"].pop("shared_cache", None)
+    if not run.config.data.is_table:
+        for key in _OF_TABLES:
+            data["data"].pop(key)
     # Runs that are none keep the ids that they had before there were controls.
     control = {} if run.control is None else {"control": run.control}
     # Likewise those of before there were these protocols.

@@ -33,7 +33,7 @@ def clinical(volumes: Sequence[Volume]) -> Table:
     columns = _ages(volumes)
     if not columns:
         raise DataError(
-            "control clinical: participants.tsv says no age as a number, or the same for everyone",
+            "control clinical: the data set says no age as a number, or the same for everyone",
             "Fill its column `age`, or leave clinical out of `controls`.",
         )
     return _table(columns, len(volumes))

@@ -7,23 +7,26 @@ from typing import Any
 import yaml
 
 from octjob.catalog import METRICS, RANKING
+from octjob.leaderboard.card.data_set import data_set_of
 from octjob.leaderboard.card.words import Json, interval
 from octjob.records.schema import Result
+from octjob.spec.run import Run
 
 # The hub's own names, where it has one for the very thing.
 _TYPES = {"macro_auroc": "roc_auc", "macro_f1": "f1"}
 _TAGS = ("medical", "ophthalmology", "oct", "volumes", "vit", "octjob")
 
 
-def front_matter(document: Json, row: Json, result: Result) -> str:
+def front_matter(document: Json, row: Json, result: Result, run: Run) -> str:
     """YAML between its two lines. No metric that is not defined is in it."""
     # A line of its own could be taken for the end of the front matter.
     name = " ".join(f"{document['sweep']}/{row['checkpoint']}.{row['config']}".split())
+    data_set = data_set_of(run)
     scored = {
-        "task": {"type": "image-classification", "name": "Diabetes study group from a retinal OCT volume"},
+        "task": {"type": "image-classification", "name": data_set.task},
         "dataset": {
-            "type": "ai-readi",
-            "name": "AI-READI retinal OCT",
+            "type": data_set.type,
+            "name": data_set.name,
             "split": str(result.evaluation.get("split", "")),
         },
         "metrics": [_metric(name, row["metrics"][name]) for name in _ranked_by_first(document, row)],

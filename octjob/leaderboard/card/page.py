@@ -9,6 +9,7 @@ import yaml
 from octjob import __version__
 from octjob.catalog import METRICS, RANKING
 from octjob.errors import AccessError, SpecError
+from octjob.leaderboard.card.data_set import data_set_of
 from octjob.leaderboard.card.loading import loading
 from octjob.leaderboard.card.metadata import front_matter
 from octjob.leaderboard.card.words import NOT_RECORDED, Json, fenced, interval, number, plain, table
@@ -18,16 +19,6 @@ from octjob.records.layout import read_result, read_spec
 from octjob.records.schema import Result
 from octjob.spec.run import Run
 from octjob.storage.base import ObjectStore
-
-_LIMITS = """\
-For research on representations of retinal OCT: to compare checkpoints and configurations with others. It is not a
-medical device, was not tested as one, and must not be used to diagnose, screen or treat anybody. It saw volunteers of
-one study in the United States, at few sites and from few scanners; other people, scanners and protocols are outside
-what was measured. Its classes are study groups by treatment, not findings in an eye.
-
-It was trained on AI-READI, whose licence forbids sharing the data further. Whether and how weights trained on them
-may be shared, that licence and the agreement under which you had the data say; the front matter's `license: other`
-is for you to fill in."""
 
 
 def card_of(store: ObjectStore, name: str) -> str:
@@ -65,9 +56,9 @@ def to_card(document: Json, row: Json, result: Result, run: Run) -> str:
     classes = tuple(document["class_short_names"])
     detail = next((one for one in document["details"] if one["run_id"] == row["run_id"]), None)
     sections = {
-        "": _what(document, row, result),
+        "": _what(document, row, result, run),
         "Checkpoint": _checkpoint(result),
-        "Intended use and limits": [_LIMITS],
+        "Intended use and limits": [data_set_of(run).limits],
         "Configuration": _configuration(run),
         "Data and participants": _data(result, run, classes),
         "Metrics": _metrics(document, row),
@@ -79,7 +70,10 @@ def to_card(document: Json, row: Json, result: Result, run: Run) -> str:
         "Read with it": [f"- {plain(text)}" for text in document["warnings"]],
         "How these numbers were made": [f"- {plain(text)}" for text in document["footnotes"]],
     }
-    lines = [front_matter(document, row, result), f"# {plain(row['checkpoint'])} with {plain(row['config'])}"]
+    lines = [
+        front_matter(document, row, result, run),
+        f"# {plain(row['checkpoint'])} with {plain(row['config'])}",
+    ]
     for title, texts in sections.items():
         if not texts:
             continue
@@ -88,15 +82,15 @@ def to_card(document: Json, row: Json, result: Result, run: Run) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _what(document: Json, row: Json, result: Result) -> list[str]:
+def _what(document: Json, row: Json, result: Result, run: Run) -> list[str]:
     kind = (
         "A head on the frozen features of a pretrained 3D encoder"
         if result.mode == "probe"
         else "A pretrained 3D encoder and a head, fine-tuned together"
     )
     return [
-        f"{kind}, which tells {len(document['class_names'])} AI-READI study groups apart from a retinal OCT volume:"
-        f" run `{row['run_id']}` of sweep {plain(document['sweep'])}.",
+        f"{kind}, which tells {len(document['class_names'])} {data_set_of(run).classes} apart from a retinal OCT"
+        f" volume: run `{row['run_id']}` of sweep {plain(document['sweep'])}.",
         "",
         f"**Of the whole sweep:** {plain(sentence(document))}",
         "",
@@ -154,7 +148,7 @@ def _data(result: Result, run: Run, classes: Sequence[str]) -> list[str]:
     how = "cross-validated" if run.is_pooled else f"split {result.evaluation.get('split', NOT_RECORDED)}"
     unit = result.evaluation.get("unit", "participant")
     lines = [
-        f"AI-READI retinal OCT, read from {plain(run.config.data.source or 'the bucket of its configuration')}."
+        f"{data_set_of(run).name}, read from {plain(run.config.data.source or 'the bucket of its configuration')}."
         f" Scored: {how}, one sample a {plain(str(unit))}; nobody who is scored was trained on.",
     ]
     by_split = result.data.get("participants", {})

@@ -45,6 +45,10 @@ TABLE: dict[str, tuple[Any, tuple[str, str, str, str]]] = {
     "paths.s3_prefix": ("a/retinal_oct/", (ACTS, ACTS, NOTE, ACTS)),
     "s3.endpoint_env": ("E", NOWHERE),
     "data.source": ("/other", EVERYWHERE),
+    "data.layout": ("table", (ERROR, ERROR, ERROR, ERROR)),
+    "data.table": ("volumes.csv", NOWHERE),
+    "data.columns": ({"participant": "patient_id"}, NOWHERE),
+    "data.axes": ("WHD", NOWHERE),
     "data.num_workers": (1, EVERYWHERE),
     "data.connections": (1, EVERYWHERE),
     "data.cache_dir": ("/cache", EVERYWHERE),
@@ -209,3 +213,45 @@ def test_a_section_without_effect_takes_its_keys_along(tmp_path: Path) -> None:
     )
     with pytest.raises(SpecError, match=r"grid: train\.early_stopping\.patience has no effect"):
         planned_notes(tmp_path, "train: {epochs: 3}\n", grid={"train.early_stopping.patience": [1, 2]})
+
+
+TABLE_LAYOUT: dict[str, Any] = {"data.layout": "table", "data.table": "volumes.csv"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "does"),
+    [
+        ("data.columns", {"participant": "patient_id"}, ACTS),
+        ("data.axes", "WHD", ACTS),
+        ("data.source", "/data", ACTS),
+        ("data.sites", ["UW"], ACTS),
+        ("data.devices", ["cirrus"], ACTS),
+        ("data.laterality", "left", ACTS),
+        ("data.volumes", "one", ACTS),
+        ("data.min_coverage", 0.5, ACTS),
+        ("data.regions", ["Macula"], NOTE),
+        ("data.include_radial", True, NOTE),
+        ("paths.labels_tsv", "a/participants.tsv", NOTE),
+        ("paths.s3_bucket", "b", NOTE),
+        ("paths.s3_prefix", "a/retinal_oct/", NOTE),
+    ],
+)
+def test_with_a_table_a_key_acts_or_is_named(key: str, value: Any, does: str) -> None:
+    given = document(TABLE_LAYOUT, {key: value})
+    assert any(note.startswith(f"{key} unused") for note in unused_keys(experiment(given), given)) == (
+        does == NOTE
+    )
+
+
+@pytest.mark.parametrize(("key", "value"), [("data.regions", ["Macula"]), ("data.include_radial", True)])
+def test_selections_that_mean_nothing_for_a_table_are_refused_beside_it(key: str, value: Any) -> None:
+    given = document(TABLE_LAYOUT | {key: value})
+    with pytest.raises(SpecError, match=rf"0\.yaml:1: {key}: has no effect here, a table \(data\.layout\)"):
+        experiment(given)
+
+
+@pytest.mark.parametrize("key", ["table", "columns", "axes"])
+def test_keys_of_tables_are_refused_beside_the_other_layout(key: str) -> None:
+    value = TABLE[f"data.{key}"][0]
+    with pytest.raises(SpecError, match=f"data.{key}: has no effect here, data.layout is aireadi"):
+        experiment(document({"data.layout": "aireadi", f"data.{key}": value}))

@@ -446,3 +446,56 @@ def test_whom_a_checkpoint_saw_changes_no_run_and_is_found_beside_the_sweep_file
     )
     assert [run.run_id for run in before] == [run.run_id for run in after]
     assert after[0].checkpoint.pretraining_participants == f"file://{tmp_path}/lists/seen.txt"
+
+
+IDS_BEFORE_TABLES = ["b.x-58394594", "b.y-a5f5c17a"]
+
+
+def own(tmp_path: Path, **data: object) -> Plan:
+    changes = {"layout": "table", "table": "tables/volumes.csv", **data}
+    return plan_sweep(sweep(tmp_path, data=changes), tmp_path)
+
+
+def test_a_tables_volumes_are_in_its_folder_unless_the_source_says_otherwise(tmp_path: Path) -> None:
+    data = own(tmp_path).runs[0].config.data
+    assert data.table == f"file://{tmp_path}/tables/volumes.csv"
+    assert data.source == f"file://{tmp_path}/tables"
+    assert own(tmp_path, table="volumes.csv").runs[0].config.data.source == f"file://{tmp_path}"
+    data = own(tmp_path, table="gs://bucket/volumes.parquet").runs[0].config.data
+    assert (data.table, data.source) == ("gs://bucket/volumes.parquet", "gs://bucket")
+    assert own(tmp_path, source="b2://scans/oct").runs[0].config.data.source == "b2://scans/oct"
+
+
+def test_what_only_a_table_reads_is_part_of_the_id_only_where_there_is_one(tmp_path: Path) -> None:
+    plain = plan_sweep(sweep(tmp_path), tmp_path).runs[0]
+    explicit = plan_sweep(sweep(tmp_path, data={"source": "./bucket", "layout": "aireadi"}), tmp_path).runs[0]
+    assert plain.run_id == explicit.run_id
+    # As planned before there were tables, at an output that is no part of the id.
+    fixed = plan_sweep(
+        sweep(tmp_path, data={"source": "gs://bucket/data"}, checkpoints={"b": "gs://bucket/b.pt"})
+    )
+    assert [run.run_id for run in fixed.runs] == IDS_BEFORE_TABLES
+    ids = {
+        own(tmp_path, **data).runs[0].run_id
+        for data in ({}, {"table": "other.csv"}, {"axes": "WHD"}, {"columns": {"path": "file"}})
+    }
+    assert len(ids | {plain.run_id}) == 5
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        ({"table": None}, "data.layout: table needs data.table"),
+        ({"table": "volumes.xlsx"}, "a table is a .csv, .tsv, .parquet file, got 'volumes.xlsx'"),
+        ({"columns": {"patient": "p"}}, "data.columns.patient"),
+        ({"columns": {"path": "p", "label": "p"}}, "the same column of the table twice"),
+        ({"axes": "DHC"}, "data.axes: expected DHW, DWH, HDW, HWD, WDH or WHD"),
+        ({"layout": "tables"}, "data.layout: expected aireadi or table"),
+        ({"table": "s3://bucket/volumes.csv"}, "data.table: s3://bucket/volumes.csv: scheme s3://"),
+    ],
+)
+def test_keys_of_tables_are_checked_with_their_line(
+    tmp_path: Path, data: dict[str, object], what: str
+) -> None:
+    with pytest.raises(SpecError, match=rf"sweep\.yaml:\d+: .*{re.escape(what)}"):
+        own(tmp_path, **data)

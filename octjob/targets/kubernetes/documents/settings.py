@@ -103,6 +103,8 @@ def warnings(plan: Plan, settings: Settings) -> list[str]:
         if run.control is None:
             places[f"checkpoint {run.checkpoint_name}"] = run.checkpoint.uri
         places["data.source"] = run.config.data.source or ""
+        if run.config.data.table:
+            places["data.table"] = run.config.data.table
     local = [what for what, uri in places.items() if uri.startswith("file://")]
     if local:
         found.append(

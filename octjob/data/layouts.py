@@ -1,0 +1,36 @@
+"""One entrance to both ways in which a data set says what it holds (`data.layout`)."""
+
+from __future__ import annotations
+
+from octjob.data.cohort import Cohort, find_cohort
+from octjob.data.manifest import MANIFEST_KEY
+from octjob.data.sources import Sources
+from octjob.data.table_cohort import find_table_cohort
+from octjob.spec.experiment import Data, Experiment
+from octjob.storage.base import ObjectStore
+from octjob.storage.open import open_store
+
+
+def open_source(data: Data) -> ObjectStore:
+    """Where the volumes are read from."""
+    return Sources(str(data.source)) if data.is_table else open_store(str(data.source))
+
+
+def listings_of(experiment: Experiment) -> tuple[str, ...]:
+    """URIs of the tables that say who takes part with which volumes."""
+    if experiment.data.is_table:
+        return (str(experiment.data.table),)
+    store = open_store(str(experiment.data.source))
+    return store.uri(_participants(experiment)), store.uri(MANIFEST_KEY)
+
+
+def cohort_of(experiment: Experiment) -> Cohort:
+    """What is there, however little. Raises as `find_cohort` or `find_table_cohort` does."""
+    if experiment.data.is_table:
+        return find_table_cohort(experiment).cohort
+    store = open_store(str(experiment.data.source))
+    return find_cohort(store, _participants(experiment), MANIFEST_KEY, experiment)
+
+
+def _participants(experiment: Experiment) -> str:
+    return experiment.paths.labels_tsv.rpartition("/")[2]
