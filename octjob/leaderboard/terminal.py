@@ -119,10 +119,11 @@ def _table(
     rows = [cells(row, columns) for row in leaderboard.rows]
     if wide:
         return columns, rows
-    # Names can be shortened, so they do not count in full towards what fits.
+    # Names can be shortened, so they do not count in full towards what fits; but only a comparison is worth it.
     widths = column_widths(headers, rows)
     least = [min(size, MIN_NAME) if k in _NAMES else size for k, size in enumerate(widths)]
-    num_columns = num_fitting(least, width, _NUM_KEPT)
+    in_full = max(_num_asked(leaderboard), num_fitting(widths, width, _NUM_KEPT))
+    num_columns = min(in_full, num_fitting(least, width, _NUM_KEPT))
     rows = fitted_names(headers[:num_columns], [row[:num_columns] for row in rows], _NAMES, width)
     return columns[:num_columns], rows
 
@@ -130,15 +131,19 @@ def _table(
 def _with_forest(leaderboard: Leaderboard, width: int, glyphs: Glyphs) -> list[Column]:
     """The intervals drawn beside the metric, where they fit without costing a name or a comparison anything."""
     columns = main_columns(leaderboard)
-    num_comparisons = sum(one is not None for one in (leaderboard.baseline, leaderboard.baseline_config))
-    num_comparisons += len(lift_columns(leaderboard))
-    before = columns[: _NUM_KEPT + num_comparisons]
+    before = columns[: _num_asked(leaderboard)]
     rows = [cells(row, before) for row in leaderboard.rows]
     taken = sum(column_widths([column.header for column in before], rows)) + len(GAP) * len(before)
     if not any(row.metrics for row in leaderboard.rows) or width - taken < MIN_WIDTH:
         return columns
     drawn = forest(leaderboard, min(MAX_WIDTH, width - taken), glyphs)
     return [*columns[:_NUM_KEPT], drawn, *columns[_NUM_KEPT:]]
+
+
+def _num_asked(leaderboard: Leaderboard) -> int:
+    """The columns that are kept, and what the sweep asks beside them: its comparisons and its lift."""
+    references = (leaderboard.baseline, leaderboard.baseline_config)
+    return _NUM_KEPT + sum(one is not None for one in references) + len(lift_columns(leaderboard))
 
 
 def _grid(columns: list[Column], rows: list[list[str]]) -> list[str]:
