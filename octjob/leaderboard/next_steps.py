@@ -255,11 +255,12 @@ def _leave_out(known: Known) -> list[NextStep]:
 
 
 def _baseline(known: Known) -> list[NextStep]:
-    if known.baseline is not None or not known.finished:
+    has_lift = any(row.lift is not None for row in known.rows)
+    if known.baseline is not None or has_lift or not known.finished:
         return []
     text = (
-        "Name a `baseline:` in the sweep, best a checkpoint of the same architecture that was never trained: without"
-        " one nothing here says what pretraining adds."
+        "Add `controls: [random_init]` to the sweep, encoders of the same architecture that were never trained, or name"
+        " such a checkpoint as its `baseline:`; without them nothing here says what pretraining adds."
     )
     return [NextStep("baseline", text)]
 

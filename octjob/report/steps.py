@@ -19,7 +19,7 @@ _SHORT = {
     "choose": "take the cheapest of the tied configurations",
     "leave out": "leave out what collapsed",
     "test split": "score the one run on the test split, once",
-    "baseline": "name a baseline",
+    "baseline": "compare with untrained encoders",
 }
 
 

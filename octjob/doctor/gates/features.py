@@ -66,7 +66,7 @@ def features(
         cure = "take other weights: this encoder ignores its input"
         return Finding(GATE, "failed", said, (), cure)
     if not untrained:
-        said = "no untrained encoder to compare with: `baseline:` in the sweep names one"
+        said = "no untrained encoder to compare with: `controls: [random_init]` in the sweep adds five"
         return Finding(GATE, "not judged", said)
     evidence = (*map(_told, lifts), *_alike_told(alike, between, note))
     if not lifts:

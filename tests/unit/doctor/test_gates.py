@@ -237,7 +237,7 @@ def test_likeness_is_told_beside_that_of_initialisations_to_each_other() -> None
 
 
 def test_features_without_an_untrained_encoder_are_judged_by_no_threshold() -> None:
-    said(features([], [LIFT], []), "not judged", "`baseline:`")
+    said(features([], [LIFT], []), "not judged", "random_init")
 
 
 def test_features_that_do_not_vary_are_named_without_any_baseline() -> None:
