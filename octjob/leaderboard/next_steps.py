@@ -259,8 +259,8 @@ def _baseline(known: Known) -> list[NextStep]:
     if known.baseline is not None or has_lift or not known.finished:
         return []
     text = (
-        "Add `controls: [random_init]` to the sweep, encoders of the same architecture that were never trained, or name"
-        " such a checkpoint as its `baseline:`; without them nothing here says what pretraining adds."
+        "Add `controls: [random_init]` to the sweep, encoders of the same architecture that were never trained, or"
+        " name such a checkpoint as its `baseline:`; without them nothing here says what pretraining adds."
     )
     return [NextStep("baseline", text)]
 
