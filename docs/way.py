@@ -147,10 +147,17 @@ def _collected(drawing: Drawing, rows: list[Row]) -> None:
         drawing.label(
             746,
             y + 4,
-            f"{row.checkpoint.replace('_domain', '')} {row.config}",
+            _shortened(f"{row.checkpoint} {row.config}"),
             "small" if ranked else "faint",
         )
         drawing.segment((at(row.low), y), (at(row.high), y), "interval" if ranked else "interval unranked")
         drawing.dot(at(row.value), y, "point" if ranked else "point unranked")
     drawing.label(at(0.5), bottom + 16, "chance", "faint", "middle")
     drawing.label(746, bottom + 34, "grey: control, no signal or collapsed", "faint")
+
+
+def _shortened(name: str) -> str:
+    """A run's name in the room that there is beside the intervals."""
+    for long, short in (("_domain", ""), ("random_init (5)", "untrained"), ("_labels-", " "), ("control ", "")):
+        name = name.replace(long, short)
+    return name
