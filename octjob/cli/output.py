@@ -126,6 +126,13 @@ def doctor_schema() -> Schema:
     return {**document, "$defs": found["$defs"]}
 
 
+def event_schema() -> Schema:
+    """The schema of what `octjob collect --notify` posts."""
+    from octjob.notify.event import Event
+
+    return {"$schema": _DRAFT, "title": "That a run or a sweep has ended", **_schema_of(Event)}
+
+
 def _document(name: str, title: str, properties: Schema) -> Schema:
     whole = {"schema": {"const": name}, **properties}
     return {
