@@ -29,6 +29,7 @@ from octjob.cli.output import (
     explain_schema,
     leaderboard_schema,
     plan_schema,
+    queue_schema,
     status_schema,
 )
 from octjob.spec.experiment import Experiment
@@ -127,6 +128,7 @@ def pages() -> dict[Path, str]:
         DOCS / "schema/plan.json": json.dumps(plan_schema(), indent=1) + "\n",
         DOCS / "schema/explain.json": json.dumps(explain_schema(), indent=1) + "\n",
         DOCS / "schema/doctor.json": json.dumps(doctor_schema(), indent=1) + "\n",
+        DOCS / "schema/queue.json": json.dumps(queue_schema(), indent=1) + "\n",
         DOCS / "schema/event.json": json.dumps(event_schema(), indent=1) + "\n",
         DOCS / "schema/leaderboard.json": json.dumps(leaderboard_schema(), indent=1) + "\n",
     }
