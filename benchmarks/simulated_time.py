@@ -20,8 +20,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import pytest
 from doubles.interleaved import Interrupted, MemoryStore, Turns
 
-from octjob.features import claims, encode, lease, store
+from octjob.features import claims, encode, store
 from octjob.runtime.single import Single
+from octjob.storage import lease
 
 T = TypeVar("T")
 _MOST_TURNS = 2_000_000

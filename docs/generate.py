@@ -25,9 +25,11 @@ from docs.way import way_svg
 from octjob.cli import cli
 from octjob.cli.output import (
     doctor_schema,
+    event_schema,
     explain_schema,
     leaderboard_schema,
     plan_schema,
+    queue_schema,
     status_schema,
 )
 from octjob.spec.experiment import Experiment
@@ -126,6 +128,8 @@ def pages() -> dict[Path, str]:
         DOCS / "schema/plan.json": json.dumps(plan_schema(), indent=1) + "\n",
         DOCS / "schema/explain.json": json.dumps(explain_schema(), indent=1) + "\n",
         DOCS / "schema/doctor.json": json.dumps(doctor_schema(), indent=1) + "\n",
+        DOCS / "schema/queue.json": json.dumps(queue_schema(), indent=1) + "\n",
+        DOCS / "schema/event.json": json.dumps(event_schema(), indent=1) + "\n",
         DOCS / "schema/leaderboard.json": json.dumps(leaderboard_schema(), indent=1) + "\n",
     }
 

@@ -31,6 +31,8 @@ STORAGE_RETRY_S = "OCTJOB_STORAGE_RETRY_S"
 STORAGE_TIMEOUT_S = "OCTJOB_STORAGE_TIMEOUT_S"
 # For how long transient faults of a cluster are retried in one request, in seconds.
 CLUSTER_RETRY_S = "OCTJOB_CLUSTER_RETRY_S"
+# Whom `octjob collect` notifies, as its --notify; a secret. Several are parted by spaces.
+NOTIFY_URL = "OCTJOB_NOTIFY_URL"
 
 # Set by the completion script of a shell, in the name that click derives from the program's.
 COMPLETE = "_OCTJOB_COMPLETE"

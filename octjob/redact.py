@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")
+_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL", "WEBHOOK", "NOTIFY_URL")
 # Only as a whole word of the name: GIT_AUTHOR_NAME holds none.
 _WHOLE_WORDS = {"PASS", "PWD", "AUTH", "CRED", "CREDS"}
 # Shorter values ("1", "true") are no credentials, and replacing them would garble the text.

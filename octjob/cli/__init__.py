@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "submit": ("octjob.cli.submit:submit", "Carry out a sweep's unfinished runs."),
     "status": ("octjob.cli.status:status", "Show where a sweep's runs stand."),
+    "queue": ("octjob.cli.queue:queue", "Show who holds the chips that waiting runs wait for."),
     "logs": ("octjob.cli.logs:logs", "Show what a run says, or what its attempts said."),
     "collect": ("octjob.cli.collect:collect", "Join a sweep's results into the leaderboard."),
     "doctor": (

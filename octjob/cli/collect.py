@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING
 
 import click
 
+from octjob import env
 from octjob.catalog import DEFAULT, RANKING
 from octjob.cli.cluster import cluster_options
 from octjob.cli.complete import complete_target
 from octjob.cli.duration import DURATION
 
 if TYPE_CHECKING:
+    from octjob.cli.notify import Told
     from octjob.leaderboard.board import Leaderboard
-    from octjob.records.wait import Look, Standings
+    from octjob.records.wait import Standings
     from octjob.storage.base import ObjectStore
     from octjob.targets.place import Place
 
@@ -34,6 +36,14 @@ _FORMATS = ("table", "wide", "json", "csv", "md")
 @click.option(
     "--timeout", type=DURATION, default="24h", show_default=True, help="With --wait: at most this long."
 )
+@click.option(
+    "--notify",
+    multiple=True,
+    metavar="[slack=]URL",
+    envvar=env.NOTIFY_URL,
+    show_envvar=True,
+    help="Post an event there when a run or the sweep has ended; may be given again.",
+)
 @cluster_options
 def collect(
     sweep: str,
@@ -42,6 +52,7 @@ def collect(
     no_publish: bool,
     wait: bool,
     timeout: float,
+    notify: tuple[str, ...],
     context: str | None,
     namespace: str | None,
 ) -> None:
@@ -53,21 +64,33 @@ def collect(
     configuration has log.wandb, the page is also logged to W&B, if it is installed and has a key; else one line says
     why not. Exits with 5 if runs failed or cannot be read, with 75 if --timeout passed first.
 
+    With --notify every run that has ended, and the sweep once all have, is told to the URL as a CloudEvents event, or
+    as a message where the URL is Slack's. What was told is remembered in the store, by whichever collector.
+
     \b
     Example:
       octjob collect gs://bucket/sweeps/phase3
       octjob collect sweeps/phase3.yaml --metric balanced_accuracy -o wide
       octjob collect phase3 --wait --timeout 2d
+      octjob collect phase3 --wait --notify https://example.org/hook
       octjob collect gs://bucket/sweeps/phase3 -o csv --no-publish > phase3.csv
     """
-    store, look = _open(sweep, wait, context, namespace)
-    seen = _wait(look, timeout) if wait else None
-    leaderboard = print_leaderboard(store, metric, output, publish=not no_publish)
+    from octjob.cli.notify import telling
+
+    place = _open(sweep, wait, context, namespace)
+    with telling(place, notify, publish=not no_publish) as told:
+        seen = _wait(place, told, timeout) if wait else None
+        leaderboard = print_leaderboard(place.store, metric, output, publish=not no_publish)
+        problems = told.finish(leaderboard.headline.text, waited=wait) if told else []
+    for one in problems:
+        click.echo(f"Not notified: {one.message}", err=True)
     _report_unfinished(leaderboard, sweep, seen)
+    if problems:
+        raise problems[0]
 
 
-def _open(sweep: str, wait: bool, context: str | None, namespace: str | None) -> tuple[ObjectStore, Look]:
-    """The sweep's store, and how to see where its runs stand; the cluster is asked only where it must be."""
+def _open(sweep: str, wait: bool, context: str | None, namespace: str | None) -> Place:
+    """Where the sweep is; the cluster is asked only where it must be."""
     from octjob.records.find import open_sweep
     from octjob.spec.file import is_sweep_file
     from octjob.targets.place import StorePlace, open_place
@@ -77,12 +100,13 @@ def _open(sweep: str, wait: bool, context: str | None, namespace: str | None) ->
     else:
         place = open_place(sweep, context, namespace)
     place.require_sweep()
-    return place.store, place.standings
+    return place
 
 
-def _wait(look: Look, timeout_s: float) -> Standings:
+def _wait(place: Place, told: Told | None, timeout_s: float) -> Standings:
     from octjob.records.wait import wait_for_results
 
+    look = place.standings if told is None else told.standings
     return wait_for_results(look, timeout_s, lambda line: click.echo(line, err=True))
 
 

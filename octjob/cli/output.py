@@ -126,6 +126,25 @@ def doctor_schema() -> Schema:
     return {**document, "$defs": found["$defs"]}
 
 
+def queue_schema() -> Schema:
+    """The schema of `octjob queue -o json`."""
+    from octjob.cli.queue import QUEUE_SCHEMA
+    from octjob.targets.kubernetes.observation.holders import Queue
+
+    queue = _schema_of(Queue)
+    definitions = queue.pop("$defs", {})
+    properties = {"sweep": {"type": "string", "description": "The sweep's name."}, "queues": _list(queue)}
+    document = _document(QUEUE_SCHEMA, "Who holds the chips that a sweep's runs wait for", properties)
+    return {**document, "$defs": definitions}
+
+
+def event_schema() -> Schema:
+    """The schema of what `octjob collect --notify` posts."""
+    from octjob.notify.event import Event
+
+    return {"$schema": _DRAFT, "title": "That a run or a sweep has ended", **_schema_of(Event)}
+
+
 def _document(name: str, title: str, properties: Schema) -> Schema:
     whole = {"schema": {"const": name}, **properties}
     return {

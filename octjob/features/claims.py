@@ -15,8 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 
-from octjob.features.lease import Holder, Lease
 from octjob.storage.base import ObjectStore, StoreFullError
+from octjob.storage.lease import Holder, Lease
 
 log = logging.getLogger(__name__)
 

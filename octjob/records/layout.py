@@ -11,6 +11,7 @@
                      runs/<run id>/test/     openings of the test split (`octjob.records.openings`)
                      runs/<run id>/retry.json   the JobSet to create, while a retry has deleted the old one
                      leaderboard/             what collect wrote
+                     notifications/           whom collect has told what (`octjob.notify.notifier`)
 
 `result.json` is written last and create-only: that it exists is the fact that the run is finished.
 """

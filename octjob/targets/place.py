@@ -7,6 +7,7 @@ run is `multi_domain.logistic`, `phase3/multi_domain.logistic`, `sweeps/phase3.y
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -15,7 +16,7 @@ from octjob.errors import SpecError
 from octjob.records.find import find_run, open_sweep
 from octjob.records.layout import read_sweep
 from octjob.records.status import RunStatus, sweep_status
-from octjob.records.wait import Standings, look_in_store
+from octjob.records.wait import Standings, look_in_store, standings
 from octjob.spec.file import is_sweep_file, split_sweep_file
 from octjob.targets.runlog import RunLog, Say, Wanted, no_log, read_stored
 
@@ -40,6 +41,9 @@ class Place(Protocol):
 
     def standings(self) -> Standings:
         """The same for one who waits for results."""
+
+    def standings_of(self, runs: Iterable[RunStatus]) -> Standings:
+        """What `statuses` has given, for one who waits for results."""
 
     def require_sweep(self) -> None:
         """Raise `SpecError` where a run was named, not a sweep."""
@@ -70,6 +74,9 @@ class StorePlace:
 
     def standings(self) -> Standings:
         return look_in_store(self.store)
+
+    def standings_of(self, runs: Iterable[RunStatus]) -> Standings:
+        return standings(runs)
 
     def require_sweep(self) -> None:
         if self.run:

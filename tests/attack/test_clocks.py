@@ -15,7 +15,6 @@ from doubles.sweep_results import beat, entry, submit
 from doubles.tiny_sweep import prepared, uri_of
 
 from octjob.errors import AccessError
-from octjob.features.lease import DURATION_S, Holder, Lease
 from octjob.records.layout import PREDICTIONS, read_progress, run_key
 from octjob.records.status import sweep_status
 from octjob.records.wait import look_in_store
@@ -24,6 +23,7 @@ from octjob.run.alone import only_attempt
 from octjob.run.heartbeat import Heartbeat
 from octjob.run.job import run_job
 from octjob.storage.base import ObjectStore
+from octjob.storage.lease import DURATION_S, Holder, Lease
 
 from .conftest import Count
 

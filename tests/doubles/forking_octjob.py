@@ -55,8 +55,8 @@ from doubles.bad_disk import At, BadDisk, Full
 from octjob.data.memory_file import MemoryFile
 from octjob.data.prepared import PreparedVolume, prepare_volume
 from octjob.features.encoding import Encoding
-from octjob.features.lease import Lease
 from octjob.features.store import FeatureStore
+from octjob.storage.lease import Lease
 from octjob.targets.local import LocalTarget
 
 PATIENCE_S = 20.0

@@ -18,7 +18,7 @@ from octjob.data.cohort import Volume
 from octjob.data.manifest import VolumeRecord
 from octjob.data.participants import Participant
 from octjob.data.quarantine import CorruptVolumeError, Quarantine
-from octjob.features import claims, encode, lease, pace, store
+from octjob.features import claims, encode, pace, store
 from octjob.features.encode import encode_volumes
 from octjob.features.encoding import Encoding, Pooled
 from octjob.features.store import FeatureKey, Features, FeatureStore, Form
@@ -26,6 +26,7 @@ from octjob.models.pooling import VECTORS
 from octjob.runtime.base import Runtime
 from octjob.runtime.single import Single
 from octjob.spec.experiment import Experiment
+from octjob.storage import lease
 from octjob.storage.base import ObjectStore
 
 KEY = FeatureKey("encoder", "preprocess", "fp32", "torch")

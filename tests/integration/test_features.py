@@ -24,7 +24,6 @@ from octjob.data.volumes import VolumeReader
 from octjob.features.claims import Claims
 from octjob.features.encode import encode_volumes
 from octjob.features.encoding import Encoding, Pooled
-from octjob.features.lease import DURATION_S, Holder, Lease
 from octjob.features.memory import FeatureMemory
 from octjob.features.store import Features, FeatureStore, Form
 from octjob.features.views import views_of
@@ -34,6 +33,7 @@ from octjob.runtime.single import Single
 from octjob.spec.experiment import Experiment
 from octjob.storage.base import ObjectStore
 from octjob.storage.file import FileStore
+from octjob.storage.lease import DURATION_S, Holder, Lease
 from octjob.tick import Tick
 
 NUM_VOLUMES = 12

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -93,6 +93,9 @@ class ClusterPlace:
 
     def standings(self) -> Standings:
         return on_cluster(self._look().runs)
+
+    def standings_of(self, runs: Iterable[RunStatus]) -> Standings:
+        return on_cluster(runs)
 
     def require_sweep(self) -> None:
         if not self.selection.entire:

@@ -16,8 +16,8 @@ from doubles.simulated_encoding import Simulation, encoded, expected, plain
 
 from octjob.errors import AccessError
 from octjob.features.claims import Claims, part_of
-from octjob.features.lease import DURATION_S
 from octjob.storage.base import ObjectInfo
+from octjob.storage.lease import DURATION_S
 
 SEEDS = range(400)
 VOLUMES = range(14)
