@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from octjob.targets.kubernetes.documents.settings import Settings
 from octjob.targets.kubernetes.gke import NODE_POOL_LABEL
-from octjob.targets.kubernetes.refusal import ClusterError
+from octjob.targets.kubernetes.refusal import ClusterError, NotServed
 from octjob.targets.kubernetes.resources import CLUSTER_QUEUES, LOCAL_QUEUES, RESOURCE_FLAVORS, TOPOLOGIES
 from octjob.targets.kubernetes.submission.admission import readable, suiting_flavors
 
@@ -101,8 +101,11 @@ def offer(suiting: Sequence[Document], topologies: Sequence[Document]) -> Offer:
 
 
 def _read_offer(cluster: Cluster, queue: str, pod: Mapping[str, Any]) -> Offer:
-    """Empty where the queue, its ClusterQueue or a suiting flavor is not there; raises `Forbidden`."""
-    local = cluster.get(LOCAL_QUEUES, queue)
+    """Empty where Kueue, the queue, its ClusterQueue or a suiting flavor is not there; raises `Forbidden`."""
+    try:
+        local = cluster.get(LOCAL_QUEUES, queue)
+    except NotServed:
+        return Offer()
     home = cluster.get(CLUSTER_QUEUES, local["spec"]["clusterQueue"]) if local else None
     if home is None:
         return Offer()
