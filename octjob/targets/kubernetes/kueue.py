@@ -67,11 +67,12 @@ GENERAL_REASONS = ("Pending", "Inadmissible", "Waiting")
 REASON_BY_MESSAGE = (
     # pkg/scheduler/flavorassigner/flavorassigner.go
     (WAITING_FOR_QUOTA, re.compile(r"insufficient unused quota")),
+    # pkg/cache/scheduler/tas_flavor_snapshot.go, notFitMessage
+    (TOPOLOGY_PLACEMENT_FAILED, re.compile(r'topology "[^"]*" (doesn\'t allow|allows) to fit')),
+    # pkg/scheduler/flavorassigner/flavorassigner.go
     (EXCEEDS_MAX_QUOTA, re.compile(r"> maximum capacity")),
     (NOT_COVERED, re.compile(r"resource (?P<resource>\S+) unavailable in ClusterQueue")),
     (NO_MATCHING_FLAVOR, re.compile(r"doesn't match node affinity|untolerated taint")),
-    # pkg/cache/scheduler/tas_flavor_snapshot.go, notFitMessage
-    (TOPOLOGY_PLACEMENT_FAILED, re.compile(r'topology "[^"]*" (doesn\'t allow|allows) to fit')),
     # pkg/cache/scheduler/clusterqueue.go, pkg/scheduler/scheduler.go
     (SUSPENDED, re.compile(r"is inactive|is stopped")),
     (MISCONFIGURED, re.compile(r"doesn't exist|not found|doesn't match ClusterQueue selector")),
