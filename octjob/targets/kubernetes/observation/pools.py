@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -53,7 +53,7 @@ def broken_pools(nodes: Iterable[Document], selector: Mapping[str, str], hosts: 
 
 def of_run(pools: Sequence[Pool], pods: Iterable[Document]) -> list[Pool]:
     """Those that a run waits for: the pool where a pod of it is, or all where none is anywhere."""
-    taken: Collection[str] = {pod["spec"]["nodeName"] for pod in pods if pod["spec"].get("nodeName")}
+    taken = {pod["spec"]["nodeName"] for pod in pods if pod["spec"].get("nodeName")}
     return [one for one in pools if not taken or not taken.isdisjoint(one.names)]
 
 
