@@ -47,6 +47,7 @@ def test_the_accelerators_are_octjobs(request: pytest.FixtureRequest) -> None:
 def test_flavors_know_node_pools_where_that_is_wanted(default: list[Document]) -> None:
     assert not of_kind(default, "Topology")
     documents = rendered("kueue.cluster.topology=true")
+    assert kubeconform(documents) == []
     (topology,) = of_kind(documents, "Topology")
     levels = [level["nodeLabel"] for level in topology["spec"]["levels"]]
     assert levels == ["cloud.google.com/gke-nodepool", "kubernetes.io/hostname"]
