@@ -106,7 +106,7 @@ def test_required_where_no_flavor_has_a_topology(
 def test_exclusive_placement_beside_a_topology(
     control_plane: ClusterAccess, namespace: str, pooled: str, broken: str, tmp_path: Path
 ) -> None:
-    """What a JobSet with both would do: Kueue's choice holds, JobSet's pods agree with it or never come."""
+    """What a JobSet with both would do: Kueue's choice holds and JobSet's pods follow it."""
     runs = Scripted(control_plane, namespace, tmp_path, ("a",))
     document = runs.jobset("a", queue=pooled, topology="required")
     document["metadata"]["annotations"][EXCLUSIVE_KEY] = NODE_POOL_LABEL
