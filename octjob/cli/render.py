@@ -40,7 +40,7 @@ def render(matrix: Path, directory: Path, format_: str, write_specs: bool) -> No
     from octjob.spec.yaml import load
     from octjob.targets.kubernetes.documents.names import dns_label
     from octjob.targets.kubernetes.documents.render import Format, render_files, write_files
-    from octjob.targets.kubernetes.documents.settings import resolve_settings, warnings
+    from octjob.targets.kubernetes.documents.settings import offline_warnings, resolve_settings, warnings
 
     planned = plan_sweep(matrix)
     settings = resolve_settings(planned.compute, load(matrix))
@@ -51,7 +51,7 @@ def render(matrix: Path, directory: Path, format_: str, write_specs: bool) -> No
         from octjob.targets.submit import write_plan
 
         write_plan(planned, open_store(planned.output), update=False)
-    for text in warnings(planned, settings):
+    for text in [*warnings(planned, settings), *offline_warnings(settings)]:
         click.echo(f"warning: {text}", err=True)
     name = dns_label(planned.name, 53)
     command = (

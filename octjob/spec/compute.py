@@ -107,6 +107,12 @@ class Compute(Section):
     queue: str | None = Field(
         None, description="kubernetes: Kueue LocalQueue; without it runs start at once."
     )
+    topology: Literal["auto", "exclusive", "required"] = Field(
+        "auto",
+        description="kubernetes: who keeps a run's hosts in one node pool, its slice; needs `queue`. exclusive: "
+        "JobSet, once the run is admitted. required: Kueue, before that, by flavors with a Topology of node pools. "
+        "auto: required where the queue has such a flavor, as the cluster says on submission, else exclusive.",
+    )
     priority: str | None = Field(None, description="kubernetes: Kueue WorkloadPriorityClass; needs `queue`.")
     memory: str | None = Field(
         None,

@@ -81,6 +81,7 @@ def test_the_submitters_rights(control_plane: ClusterAccess, installed: str) -> 
             "secrets octjob-b2: get",
             "secrets octjob-wandb: get",
             "serviceaccounts: get",
+            "topologies.kueue.x-k8s.io: get list",
             "workloadpriorityclasses.kueue.x-k8s.io: get list",
             "workloads.kueue.x-k8s.io: get list patch watch",
         ]

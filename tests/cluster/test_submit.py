@@ -30,7 +30,7 @@ from tests.cluster.submission import (
 from tests.cluster.tenancy import QUEUE
 
 NUM_RUNS = 6
-CONSTANT_CALLS = 20
+CONSTANT_CALLS = 23
 
 
 @pytest.fixture(autouse=True)

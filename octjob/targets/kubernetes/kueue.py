@@ -18,6 +18,10 @@ QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 PRIORITY_LABEL = "kueue.x-k8s.io/priority-class"
 MAX_EXEC_LABEL = "kueue.x-k8s.io/max-exec-time-seconds"
 JOB_UID_LABEL = "kueue.x-k8s.io/job-uid"
+# Annotation of a pod template: all pods of a run in one domain of this node label
+# (apis/kueue/v1beta2/topology_types.go). Only flavors whose Topology has that level are then considered; one without
+# a Topology is passed over (pkg/scheduler/flavorassigner/tas_flavorassigner.go). On by default from 0.14 on.
+REQUIRED_TOPOLOGY = "kueue.x-k8s.io/podset-required-topology"
 
 # Conditions of a Workload.
 QUOTA_RESERVED = "QuotaReserved"
@@ -63,6 +67,9 @@ GENERAL_REASONS = ("Pending", "Inadmissible", "Waiting")
 REASON_BY_MESSAGE = (
     # pkg/scheduler/flavorassigner/flavorassigner.go
     (WAITING_FOR_QUOTA, re.compile(r"insufficient unused quota")),
+    # pkg/cache/scheduler/tas_flavor_snapshot.go, notFitMessage
+    (TOPOLOGY_PLACEMENT_FAILED, re.compile(r'topology "[^"]*" (doesn\'t allow|allows) to fit')),
+    # pkg/scheduler/flavorassigner/flavorassigner.go
     (EXCEEDS_MAX_QUOTA, re.compile(r"> maximum capacity")),
     (NOT_COVERED, re.compile(r"resource (?P<resource>\S+) unavailable in ClusterQueue")),
     (NO_MATCHING_FLAVOR, re.compile(r"doesn't match node affinity|untolerated taint")),

@@ -51,6 +51,7 @@ WORKLOADS = Resource(kueue.GROUP_VERSION, "workloads", "Workload")
 LOCAL_QUEUES = Resource(kueue.GROUP_VERSION, "localqueues", "LocalQueue")
 CLUSTER_QUEUES = Resource(kueue.GROUP_VERSION, "clusterqueues", "ClusterQueue", namespaced=False)
 RESOURCE_FLAVORS = Resource(kueue.GROUP_VERSION, "resourceflavors", "ResourceFlavor", namespaced=False)
+TOPOLOGIES = Resource(kueue.GROUP_VERSION, "topologies", "Topology", namespaced=False)
 PRIORITY_CLASSES = Resource(
     kueue.GROUP_VERSION, "workloadpriorityclasses", "WorkloadPriorityClass", namespaced=False
 )

@@ -44,6 +44,17 @@ def test_the_accelerators_are_octjobs(request: pytest.FixtureRequest) -> None:
     assert path.read_text() == text, "pytest --update-goldens writes it anew"
 
 
+def test_flavors_know_node_pools_where_that_is_wanted(default: list[Document]) -> None:
+    assert not of_kind(default, "Topology")
+    documents = rendered("kueue.cluster.topology=true")
+    assert kubeconform(documents) == []
+    (topology,) = of_kind(documents, "Topology")
+    levels = [level["nodeLabel"] for level in topology["spec"]["levels"]]
+    assert levels == ["cloud.google.com/gke-nodepool", "kubernetes.io/hostname"]
+    names = {one["spec"]["topologyName"] for one in of_kind(documents, "ResourceFlavor")}
+    assert names == {topology["metadata"]["name"]}
+
+
 def test_what_holds_a_runs_place_outlives_an_uninstall(default: list[Document]) -> None:
     kept = {"ClusterQueue", "LocalQueue", "ResourceFlavor", "WorkloadPriorityClass"}
     policies = {

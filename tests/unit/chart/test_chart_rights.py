@@ -54,6 +54,7 @@ def test_the_submitter_may_do_this_and_nothing_else(default: list[Document]) -> 
     assert rights(named(default, "ClusterRole", "oct-octjob-submitter")) == [
         "clusterqueues.kueue.x-k8s.io: get list",
         "resourceflavors.kueue.x-k8s.io: get list",
+        "topologies.kueue.x-k8s.io: get list",
         "workloadpriorityclasses.kueue.x-k8s.io: get list",
         "nodes: get list",
         "customresourcedefinitions.apiextensions.k8s.io jobsets.jobset.x-k8s.io: get",

@@ -27,7 +27,8 @@ from hypothesis import strategies as st
 
 from octjob.records.status import RunStatus
 from octjob.targets.kubernetes.observation.conditions import last_sign
-from octjob.targets.kubernetes.observation.seen import Seen, wants_events
+from octjob.targets.kubernetes.observation.pools import Pool
+from octjob.targets.kubernetes.observation.seen import Seen, wants_events, wants_nodes
 from octjob.targets.kubernetes.observation.state import run_state
 from octjob.targets.kubernetes.observation.waiting import Place, places, preemptor, waits_for
 from octjob.targets.kubernetes.phase import Handle
@@ -123,6 +124,31 @@ def test_what_waiting_does_not_mend_is_stuck_and_has_a_hint(reason: str, message
     assert (one.state, one.stuck) == ("Queued", True)
     assert words in one.reason
     assert one.hint
+
+
+@pytest.mark.parametrize("reason", ["Pending", "TopologyPlacementFailed"])
+def test_no_whole_pool_names_those_that_lack_nodes(reason: str) -> None:
+    message = (
+        'couldn\'t assign flavors to pod set w: topology "pools" allows to fit only 3 out of 4 pod(s), flavor v5e'
+        " doesn't match node affinity"
+    )
+    waiting = workload("a", pending(message, reason))
+    assert wants_nodes(Seen(queued(), waiting))
+    assert not wants_nodes(Seen(queued(), workload("a", pending(QUOTA))))
+    one = state(known(), queued(), waiting, broken=[Pool("tpu-0", 4, ("a", "b", "c"), 3)])
+    assert (one.state, one.stuck) == ("Queued", False)
+    assert one.reason.startswith("no free slice of this topology: ")
+    assert one.reason.endswith("; 3 of 4 nodes of pool tpu-0 are there")
+
+
+def test_a_pod_without_a_node_asks_which_pool_lacks_one() -> None:
+    js = jobset("a")
+    placed = [pod(js, index) for index in range(3)]
+    assert not wants_nodes(Seen(js, admitted("a"), placed))
+    pods = [*placed, unscheduled(js, 3, "0/7 nodes are available")]
+    assert wants_nodes(Seen(js, admitted("a"), pods))
+    one = state(known(), js, admitted("a"), pods, broken=[Pool("tpu-0", 4, ("a", "b", "c"), 3)])
+    assert one.reason == "worker 3 has no node: 0/7 nodes are available; 3 of 4 nodes of pool tpu-0 are there"
 
 
 def test_one_flavor_that_may_become_free_is_worth_waiting_for() -> None:

@@ -50,15 +50,21 @@ def run_annotations(run: Run) -> dict[str, str]:
     }
 
 
-def render_jobset(run: Run, settings: Settings, *, message_patterns: bool = True) -> Manifest:
+def render_jobset(
+    run: Run, settings: Settings, *, message_patterns: bool = True, required_topology: bool = False
+) -> Manifest:
     """The JobSet of `run`, with a hash of what octjob decides about it as annotation `octjob.dev/spec-hash`.
 
     message_patterns: whether the cluster's JobSet knows `onJobFailureMessagePatterns` (0.10 and later); see
-    `octjob.targets.kubernetes.documents.policy` for what is lost without.
+    `octjob.targets.kubernetes.documents.policy` for what is lost without. required_topology: whether the queue's
+    flavors let Kueue keep a run in one node pool; with `compute.topology: required` it is rendered so in any case.
     """
-    document = _render(run, settings, message_patterns)
-    # The hash describes what was asked for, so an upgrade of the cluster's JobSet does not change it.
-    whole = document if message_patterns else _render(run, settings, message_patterns=True)
+    asked = settings.compute.topology == "required"
+    required_topology |= asked
+    document = _render(run, settings, message_patterns, required_topology)
+    # The hash describes what was asked for, so an upgrade of the cluster's JobSet or queue does not change it.
+    as_asked = message_patterns and required_topology == asked
+    whole = document if as_asked else _render(run, settings, message_patterns=True, required_topology=asked)
     compute = settings.compute
     values = (settings.image, compute.queue or "", compute.priority or "", compute.namespace or "")
     document["metadata"]["annotations"][SPEC_HASH] = spec_hash(base_hash(whole, settings), *values)
@@ -96,13 +102,15 @@ def jobset_containers(document: Manifest) -> list[dict[str, Any]]:
     return containers
 
 
-def _render(run: Run, settings: Settings, message_patterns: bool) -> Manifest:
+def _render(run: Run, settings: Settings, message_patterns: bool, required_topology: bool) -> Manifest:
     name = jobset_name(run.sweep, run.run_id)
     text = _template("jobset.yaml.j2").render(
         name=name,
         coordinator=f"{pod_hostname(name, 0)}:{COORDINATOR_PORT}",
         labels=run_labels(run),
         annotations=run_annotations(run),
+        pod_annotations=_pod_annotations(run, required_topology),
+        required_topology=required_topology,
         output=run.output,
         run_uri=run_uri(run.output, run.run_id),
         settings=settings,
@@ -122,6 +130,11 @@ def _render(run: Run, settings: Settings, message_patterns: bool) -> Manifest:
     )
     document: Manifest = yaml.load(text, Loader=_SafeLoader)
     return document
+
+
+def _pod_annotations(run: Run, required_topology: bool) -> dict[str, str]:
+    pool = {kueue.REQUIRED_TOPOLOGY: gke.NODE_POOL_LABEL} if required_topology else {}
+    return run_annotations(run) | pool
 
 
 def _mounts(run: Run) -> list[dict[str, str]]:

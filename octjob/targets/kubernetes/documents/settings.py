@@ -75,7 +75,7 @@ def resolve_settings(compute: Compute, document: Document | None = None) -> Sett
         if name in compute.env:
             raise _error(document, "env", f"{name} is set by octjob itself", "Remove it")
     if compute.queue is None:
-        for key in ("priority", "max_runtime_hours"):
+        for key in ("priority", "max_runtime_hours", "topology"):
             if key in compute.model_fields_set and getattr(compute, key) is not None:
                 raise _error(document, key, "has no effect without compute.queue", "Set queue, or remove it")
     if compute.spot and compute.reservation:
@@ -111,6 +111,17 @@ def warnings(plan: Plan, settings: Settings) -> list[str]:
             f"{', '.join(local)}: file:// is a directory of the pod's own, not of this machine; use gs:// or b2://"
         )
     return found
+
+
+def offline_warnings(settings: Settings) -> list[str]:
+    """What a rendering that no cluster was asked for leaves open."""
+    compute = settings.compute
+    if settings.slice.hosts == 1 or not compute.queue or compute.topology != "auto":
+        return []
+    return [
+        "compute.topology: auto asks the cluster, and none was asked: rendered as exclusive; for a queue whose"
+        " flavors have a Topology write topology: required"
+    ]
 
 
 def _error(document: Document | None, key: str, message: str, hint: str) -> SpecError:

@@ -11,7 +11,7 @@ from octjob.targets.kubernetes import jobset as jobset_api
 from octjob.targets.kubernetes.documents import policy
 from octjob.targets.kubernetes.observation import pods as podlist
 from octjob.targets.kubernetes.observation.conditions import condition
-from octjob.targets.kubernetes.observation.seen import Seen
+from octjob.targets.kubernetes.observation.seen import Seen, num_pods
 from octjob.targets.kubernetes.phase import Handle
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _RESTART_CAUSES = {
 def admitted(one: RunStatus, seen: Seen, now: float, run: Handle) -> RunStatus:
     """Starting, Running or Restarting, and why. now: seconds since the epoch. run: its name in further commands."""
     assert seen.jobset is not None
-    expected = _num_pods(seen.jobset)
+    expected = num_pods(seen.jobset)
     current = [pod for pod in seen.pods if podlist.restart(pod) == one.restarts and _alive(pod)]
     ready = [pod for pod in current if podlist.is_ready(pod)]
     if len(ready) >= expected:
@@ -93,14 +93,6 @@ def _running(one: RunStatus, pods: Sequence[Document], now: float) -> RunStatus:
         return replace(one, stalled=stalled)
     text = "no heartbeat yet" if one.state == "Pending" else "no heartbeat of this attempt yet"
     return one.put("Running", stage="starting", stalled=stalled, reason=text)
-
-
-def _num_pods(jobset: Document) -> int:
-    total = 0
-    for one in jobset["spec"]["replicatedJobs"]:
-        spec = one["template"]["spec"]
-        total += one.get("replicas", 1) * min(spec.get("parallelism", 1), spec.get("completions") or 10**9)
-    return total
 
 
 def _alive(pod: Document) -> bool:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from octjob.targets.kubernetes import jobset as jobset_api
 from octjob.targets.kubernetes import kueue
-from octjob.targets.kubernetes.observation.conditions import seconds, true
-from octjob.targets.kubernetes.observation.waiting import Place
+from octjob.targets.kubernetes.observation.conditions import condition, seconds, true
+from octjob.targets.kubernetes.observation.pools import Pool
+from octjob.targets.kubernetes.observation.waiting import Place, lacks_slice
 
 if TYPE_CHECKING:
     from octjob.targets.kubernetes.api import Document
@@ -25,7 +26,8 @@ class Seen:
     pods: of the JobSet, of any attempt. place: in its queue, while it waits. events: texts of why Jobs or pods
     could not be created, latest last; only there where `wants_events` asked for them. has_job: some of them are the
     Job's own, so there is one. jobset_sign, kueue_sign: when JobSet's and Kueue's controllers last wrote to a status
-    here. preemptor: who took its place, in words.
+    here. preemptor: who took its place, in words. broken: node pools it waits for that lack nodes; only there where
+    `wants_nodes` asked for them.
     """
 
     jobset: Document | None = None
@@ -37,6 +39,7 @@ class Seen:
     jobset_sign: float | None = None
     kueue_sign: float | None = None
     preemptor: str = ""
+    broken: Sequence[Pool] = ()
 
     @property
     def without_jobs(self) -> bool:
@@ -61,6 +64,28 @@ def wants_events(seen: Seen, now: float) -> bool:
     admitted = true(seen.workload, kueue.ADMITTED)
     since = seconds(admitted["lastTransitionTime"]) if admitted else now - age_s(jobset, now)
     return now - since > SETTLED_AFTER_S
+
+
+def wants_nodes(seen: Seen) -> bool:
+    """Whether a run of several hosts waits for nodes: no slice is free, or a pod of its has none."""
+    jobset = seen.jobset
+    if jobset is None or true(jobset, jobset_api.FAILED) or true(jobset, jobset_api.COMPLETED):
+        return False
+    if num_pods(jobset) == 1:
+        return False
+    if jobset["spec"].get("suspend"):
+        return seen.workload is not None and lacks_slice(seen.workload)
+    scheduled = [condition(pod, "PodScheduled") for pod in seen.pods]
+    return any(one is not None and one["status"] == "False" for one in scheduled)
+
+
+def num_pods(jobset: Document) -> int:
+    """How many pods run at a time when all do."""
+    total = 0
+    for one in jobset["spec"]["replicatedJobs"]:
+        spec = one["template"]["spec"]
+        total += one.get("replicas", 1) * min(spec.get("parallelism", 1), spec.get("completions") or 10**9)
+    return total
 
 
 def age_s(jobset: Document, now: float) -> float:

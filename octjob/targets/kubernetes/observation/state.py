@@ -44,6 +44,8 @@ def run_state(known: RunStatus, seen: Seen, now: float, run: Handle) -> RunStatu
     """
     found = phase(seen.jobset, seen.workload, has_result=known.has_result)
     one = _state(known, seen, found, now, run)
+    if seen.broken and one.state in ("Queued", "Starting", "Restarting", "Interrupted"):
+        one = replace(one, reason="; ".join(text for text in (one.reason, *map(str, seen.broken)) if text))
     if one.superseded and found.allows("cancel") and found.state != "Ending":
         reason = "; ".join(text for text in (_SUPERSEDED, one.reason) if text)
         return replace(one, reason=reason, hint=f"{run.command('cancel')} gives its place to the others.")

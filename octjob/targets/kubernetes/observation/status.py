@@ -1,7 +1,8 @@
 """Where the runs of a sweep stand, by a cluster and its store together.
 
 Three list calls a look, whatever the number of runs: JobSets, Workloads (of the whole namespace, since a place in a
-queue depends on all), pods. A fourth, of events, only where a run has no Jobs or pods though time has passed.
+queue depends on all), pods. A fourth, of events, only where a run has no Jobs or pods though time has passed; a
+fifth, of nodes, only where one waits for them.
 """
 
 from __future__ import annotations
@@ -16,17 +17,19 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from octjob.records.status import RunStatus, sweep_status
+from octjob.spec.accelerator import TOPOLOGY_LABEL
 from octjob.storage import open_store
 from octjob.storage.base import ObjectNotFoundError
 from octjob.targets.kubernetes import jobset as jobset_api
 from octjob.targets.kubernetes.control import uid_of
 from octjob.targets.kubernetes.documents.names import job_name
 from octjob.targets.kubernetes.observation.conditions import last_sign
-from octjob.targets.kubernetes.observation.seen import Seen, wants_events
+from octjob.targets.kubernetes.observation.pools import broken_pools, of_run
+from octjob.targets.kubernetes.observation.seen import Seen, num_pods, wants_events, wants_nodes
 from octjob.targets.kubernetes.observation.state import run_state
 from octjob.targets.kubernetes.observation.waiting import Place, places, preemptor
 from octjob.targets.kubernetes.phase import Handle
-from octjob.targets.kubernetes.resources import EVENTS, PODS
+from octjob.targets.kubernetes.resources import EVENTS, NODES, PODS
 from octjob.targets.kubernetes.select import (
     NoSuchTarget,
     Selection,
@@ -35,6 +38,7 @@ from octjob.targets.kubernetes.select import (
     parse_target,
     select,
 )
+from octjob.targets.kubernetes.submission.admission import readable
 from octjob.targets.kubernetes.workloads import by_jobset, list_workloads
 
 if TYPE_CHECKING:
@@ -94,7 +98,7 @@ class SweepView:
             selection = self._select()
             seen = self._join(selection, workloads.result(), pods.result())
         moment = time.time() if now is None else now
-        seen = self._with_events(seen, moment)
+        seen = self._with_nodes(self._with_events(seen, moment))
         # After the cluster: a run writes its result before its pods end, so none is called failed for want of it.
         known = self._known(selection, moment)
         file = shlex.quote(str(selection.file)) if selection.file else ""
@@ -157,6 +161,20 @@ class SweepView:
             for of_job in [_texts(of_object["Job", job_name(name)], metadata)]
         }
 
+    def _with_nodes(self, seen: dict[str, Seen]) -> dict[str, Seen]:
+        """Names the node pools that lack nodes, where that may be read."""
+        wanting = {run: one for run, one in seen.items() if wants_nodes(one)}
+        nodes = readable(lambda: self.cluster.list(NODES, TOPOLOGY_LABEL)) if wanting else None
+        if not nodes:
+            return seen
+        return seen | {
+            run: replace(
+                one, broken=of_run(broken_pools(nodes, _selector(jobset), num_pods(jobset)), one.pods)
+            )
+            for run, one in wanting.items()
+            if (jobset := one.jobset) is not None
+        }
+
     def _known(self, selection: Selection, now: float) -> list[RunStatus]:
         """What the store knows of the runs that are meant; those that the sweep no longer has come last."""
         if self._store is None:
@@ -185,6 +203,11 @@ def _seen(
     # Pods of an earlier JobSet of this name may still be ending.
     own = [pod for pod in pods if pod["metadata"]["labels"].get(jobset_api.UID_KEY, uid) == uid]
     return Seen(jobset, workload, own, place.get(workload["metadata"]["uid"]) if workload else None)
+
+
+def _selector(jobset: Document) -> dict[str, str]:
+    pod = jobset["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
+    return dict(pod.get("nodeSelector") or {})
 
 
 def _texts(events: Sequence[Document], jobset: Document) -> list[str]:

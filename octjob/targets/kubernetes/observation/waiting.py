@@ -80,10 +80,21 @@ def waits_for(workload: Document) -> Wait:
     found = condition(workload, kueue.QUOTA_RESERVED)
     if found is None:
         return Wait("not looked at by Kueue yet: it waits behind others")
+    return _in_words(_reason(found), found.get("message", ""), queue)
+
+
+def lacks_slice(workload: Document) -> bool:
+    """Whether it has quota in sight, but no node pool that holds all of it."""
+    found = condition(workload, kueue.QUOTA_RESERVED)
+    return found is not None and _reason(found) == kueue.TOPOLOGY_PLACEMENT_FAILED
+
+
+def _reason(found: Mapping[str, str]) -> str:
+    """Why quota is not reserved; told by the message where Kueue gives a general reason."""
     reason, message = found.get("reason", ""), found.get("message", "")
     if reason in kueue.GENERAL_REASONS:
-        reason = next((name for name, pattern in kueue.REASON_BY_MESSAGE if pattern.search(message)), reason)
-    return _in_words(reason, message, queue)
+        return next((name for name, pattern in kueue.REASON_BY_MESSAGE if pattern.search(message)), reason)
+    return reason
 
 
 def _in_words(reason: str, message: str, queue: str) -> Wait:

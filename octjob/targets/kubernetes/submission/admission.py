@@ -222,26 +222,40 @@ def _tpu_quotas(cluster_queue: Document) -> dict[str, Document]:
     }
 
 
-def _suiting(
-    cluster: Cluster, cluster_queue: Document, flavors: Sequence[Document], pod: Mapping[str, Any]
-) -> tuple[Document, ...]:
-    """The queue's flavors that pods may use; raises where there is none."""
-    name = cluster_queue["metadata"]["name"]
+def _own(cluster_queue: Document, flavors: Sequence[Document]) -> list[Document]:
+    """The flavors that a ClusterQueue has chips of, in its order."""
     named = {each["metadata"]["name"]: each for each in flavors}
-    own = [named[flavor] for flavor in _tpu_quotas(cluster_queue) if flavor in named]
+    return [named[flavor] for flavor in _tpu_quotas(cluster_queue) if flavor in named]
+
+
+def suiting_flavors(
+    cluster_queue: Document, flavors: Sequence[Document], pod: Mapping[str, Any]
+) -> tuple[Document, ...]:
+    """The queue's flavors of chips that pods may use. flavors: all of the cluster's."""
+    own = _own(cluster_queue, flavors)
     keys = frozenset(key for each in own for key in each["spec"].get("nodeLabels", {}))
-    selector = pod.get("nodeSelector", {})
-    suiting = tuple(
+    return tuple(
         each
         for each in own
-        if suits(each["spec"].get("nodeLabels", {}), selector, keys)
+        if suits(each["spec"].get("nodeLabels", {}), pod.get("nodeSelector", {}), keys)
         and all(
             tolerated(taint, [*pod.get("tolerations", []), *each["spec"].get("tolerations", [])])
             for taint in each["spec"].get("nodeTaints", [])
         )
     )
+
+
+def _suiting(
+    cluster: Cluster, cluster_queue: Document, flavors: Sequence[Document], pod: Mapping[str, Any]
+) -> tuple[Document, ...]:
+    """The queue's flavors that pods may use; raises where there is none."""
+    name = cluster_queue["metadata"]["name"]
+    own = _own(cluster_queue, flavors)
+    suiting = suiting_flavors(cluster_queue, flavors, pod)
     if suiting:
         return suiting
+    keys = frozenset(key for each in own for key in each["spec"].get("nodeLabels", {}))
+    selector = pod.get("nodeSelector", {})
     wanted = ", ".join(f"{key.rpartition('/')[2]}={value}" for key, value in selector.items() if key in keys)
     there = "; ".join(f"{each['metadata']['name']} ({_labels(each)})" for each in own)
     raise ClusterError(

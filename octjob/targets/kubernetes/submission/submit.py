@@ -27,7 +27,8 @@ from octjob.targets.kubernetes.submission.admission import kubectl
 from octjob.targets.kubernetes.submission.batch import WAVE_S, OnBatch, in_parallel, in_waves
 from octjob.targets.kubernetes.submission.dryrun import dry_run, shape
 from octjob.targets.kubernetes.submission.existing import Existing, sort_out
-from octjob.targets.kubernetes.submission.preflight import check_names, check_schema, preflight
+from octjob.targets.kubernetes.submission.placement import choose_placement
+from octjob.targets.kubernetes.submission.preflight import check_names, check_schema, pod_spec, preflight
 from octjob.targets.kubernetes.submission.verify import NoJob, verify
 from octjob.targets.submit import record_of, write_plan
 
@@ -136,7 +137,7 @@ def _submitted(
 
 
 def render_plan(plan: Plan, cluster: Cluster, settings: Settings) -> tuple[dict[str, Manifest], list[str]]:
-    """The JobSet of every run, by run id, as far as the cluster's JobSet knows the fields; and warnings.
+    """The JobSet of every run, by run id, as the cluster's JobSet and the queue's flavors allow; and warnings.
 
     The namespace is not part of the rendering's hash but where the sweep itself names it, so the same sweep has the
     same hash however it reaches the cluster.
@@ -147,7 +148,14 @@ def render_plan(plan: Plan, cluster: Cluster, settings: Settings) -> tuple[dict[
     except Forbidden:
         schema = None
     patterns = schema is None or knows_message_patterns(schema)
-    jobsets = {run.run_id: render_jobset(run, settings, message_patterns=patterns) for run in plan.runs}
+    placement = choose_placement(cluster, settings, pod_spec(render_jobset(plan.runs[0], settings)))
+    notes += placement.warnings
+    jobsets = {
+        run.run_id: render_jobset(
+            run, settings, message_patterns=patterns, required_topology=placement.required
+        )
+        for run in plan.runs
+    }
     for jobset in jobsets.values():
         jobset["metadata"]["namespace"] = cluster.namespace
     if schema is None:
