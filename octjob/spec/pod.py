@@ -89,6 +89,7 @@ REFUSED_POD_FIELDS: Mapping[str, Reason] = {
     "os": _NOT_A_RUNS,
     "overhead": ("it comes with a runtime class", "Set runtimeClassName"),
     "readinessGates": _WATCHED,
+    "evictionResponders": ("a pod that must go is saved and started again", _REMOVE),
     "schedulingGates": ("Kueue holds and lets go of pods", _REMOVE),
     "schedulingGroup": ("Kueue and JobSet keep the pods of a run together", _REMOVE),
 }
@@ -357,7 +358,8 @@ class _Check:
             raise self._error(at, f"expected a list, got {describe(items)}", "Put - before each entry")
         seen: set[str] = set()
         for index, item in enumerate(items):
-            name = self._mapping(item, (*at, index)).get(named_by) if named_by else None
+            fields = self._mapping(item, (*at, index))
+            name = fields.get(named_by) if named_by else None
             if named_by and (not isinstance(name, str) or not name):
                 raise self._error((*at, index), f"{named_by} is required, as text", f"Add {named_by}")
             if name is not None and name in seen:
