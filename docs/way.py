@@ -158,6 +158,11 @@ def _collected(drawing: Drawing, rows: list[Row]) -> None:
 
 def _shortened(name: str) -> str:
     """A run's name in the room that there is beside the intervals."""
-    for long, short in (("_domain", ""), ("random_init (5)", "untrained"), ("_labels-", " "), ("control ", "")):
+    for long, short in (
+        ("_domain", ""),
+        ("random_init (5)", "untrained"),
+        ("_labels-", " "),
+        ("control ", ""),
+    ):
         name = name.replace(long, short)
     return name

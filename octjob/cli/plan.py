@@ -261,6 +261,8 @@ def _print_cluster(planned: Plan, known: _Known) -> None:
 
 
 def _print_notes(planned: Plan) -> None:
+    from octjob.spec.pod import NO_PODS
+
     notes: dict[str, list[str]] = {}
     for run in planned.runs:
         for note in run.notes:
@@ -272,3 +274,5 @@ def _print_notes(planned: Plan) -> None:
         click.echo(f"note: {note} ({_where(configs, num_configs)})")
     for line in slice_notes(planned):
         click.echo(line)
+    if planned.compute.pod and planned.compute.target == "local":
+        click.echo(f"note: {NO_PODS}")

@@ -114,6 +114,7 @@ def submit_local(
     Raises `FailedRunsError` where runs failed, `Interrupted` after a signal.
     """
     from octjob.extras import require_trainer
+    from octjob.spec.pod import NO_PODS
     from octjob.storage.open import open_store
     from octjob.targets.local import carry_out
     from octjob.targets.submit import write_plan
@@ -127,6 +128,8 @@ def submit_local(
     )
     if not submission.todo:
         return
+    if planned.compute.pod:
+        click.echo(f"note: {NO_PODS}", err=True)
     with _listener(store) as listener:
         carry_out(planned, submission.todo, concurrency, bundle, listener)
 

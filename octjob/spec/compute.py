@@ -166,6 +166,11 @@ class Compute(Section):
         description="kubernetes: delete a finished run's objects after this; null keeps them.",
     )
     prepare: Prepare = Prepare()
+    pod: dict[str, Any] = Field(
+        default_factory=dict,
+        description="kubernetes: a partial PodTemplateSpec (metadata.labels, metadata.annotations, spec) that the "
+        "runs' pods get on top of octjob's.",
+    )
     env: dict[str, str] = Field(
         default_factory=dict, description="Environment variables of every run; no credentials: see `secrets`."
     )

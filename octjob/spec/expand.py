@@ -13,6 +13,7 @@ from octjob.spec.compute import Compute
 from octjob.spec.configs import Expansion, NamedConfig
 from octjob.spec.controls import ControlExpansion, ControlRun
 from octjob.spec.places import absolute_uri, located
+from octjob.spec.pod import check_pod
 from octjob.spec.protocol import Evaluate
 from octjob.spec.run import Run, make_run_id
 from octjob.spec.seeding import Seeding, seeding, seeding_notes
@@ -73,6 +74,7 @@ def plan_sweep(path: Path, base: Path | None = None) -> Plan:
     _check_baseline(sweep, document)
     check_backbones(sweep.checkpoints, document)
     _check_accelerator(sweep.compute, document)
+    check_pod(sweep.compute, document)
     output = _output(sweep, document, base)
     with located(document, ("cache",)):
         cache = absolute_uri(sweep.cache or join_uri(absolute_uri(sweep.output, base), "cache"), base)

@@ -22,11 +22,21 @@ FINETUNE = {
     "config_name": "finetune",
     "config": Experiment.model_validate({"model": {"freeze_encoder": False}}),
 }
+POD = {
+    "metadata": {"labels": {"example.com/team": "retina"}},
+    "spec": {
+        "tolerations": [{"key": "example.com/dedicated", "operator": "Exists"}],
+        "volumes": [{"name": "scratch", "emptyDir": {}}],
+        "containers": [{"name": "train", "volumeMounts": [{"name": "scratch", "mountPath": "/scratch"}]}],
+        "initContainers": [{"name": "proxy", "image": "example.com/proxy:1", "restartPolicy": "Always"}],
+    },
+}
 MODES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "probe": ({}, {}),
     "finetune": (FINETUNE, {"priority": "high", "max_runtime_hours": 24.0, "max_restarts": 5}),
     "spot": ({}, {"spot": True, "service_account": "octjob-run", "namespace": "oct"}),
     "privileged": ({}, {"privileged": True, "queue": None, "ttl_seconds_after_finished": 3600}),
+    "pod": ({}, {"pod": POD}),
 }
 
 Document = dict[str, Any]

@@ -131,6 +131,13 @@ def test_plain_files_are_what_submit_sends(
         {"queue": None},
         {"priority": "high", "namespace": "oct", "max_runtime_hours": 5.0},
         {"env": {"BRACES": "{{ .Values.image }}", "LINES": "a\nimage: b", "NUMBER": "1e3"}},
+        {
+            "pod": {
+                "spec": {
+                    "initContainers": [{"name": "p", "args": ["::: a", ": ", "{{ .x }}", "a\nimage: b"]}]
+                }
+            }
+        },
     ],
 )
 def test_a_chart_gives_the_plain_documents(tmp_path: Path, compute: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from octjob.targets.kubernetes.documents.manifest import Manifest
@@ -19,6 +19,13 @@ def check_fields(document: Manifest, schema: Schema) -> list[str]:
     """
     checked = {key: value for key, value in document.items() if key not in ("apiVersion", "kind", "metadata")}
     return list(_unknown(checked, schema, ""))
+
+
+def check_pod_fields(pod: Mapping[str, Any], schema: Schema) -> list[str]:
+    """The same of a sweep's `compute.pod`, where it is written: `compute.pod.spec.volumes[0].emptyDri`."""
+    job = {"template": {"spec": {"template": {"spec": pod.get("spec", {})}}}}
+    found = check_fields({"spec": {"replicatedJobs": [job]}}, schema)
+    return [path.replace("spec.replicatedJobs[0].template.spec.template", "compute.pod", 1) for path in found]
 
 
 def _unknown(value: Any, schema: Schema, path: str) -> Iterator[str]:

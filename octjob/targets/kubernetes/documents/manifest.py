@@ -13,19 +13,22 @@ import yaml
 
 from octjob import env
 from octjob.records.layout import run_uri
+from octjob.spec import pod
+from octjob.spec.pod import holds, mount_paths
 from octjob.spec.run import Run
 from octjob.targets.kubernetes import gke, kueue
 from octjob.targets.kubernetes import jobset as jobset_api
 from octjob.targets.kubernetes.documents.names import REPLICATED_JOB, jobset_name, label_value, pod_hostname
+from octjob.targets.kubernetes.documents.pod import with_pod
 from octjob.targets.kubernetes.documents.policy import jobset_rules, pod_rules
 from octjob.targets.kubernetes.documents.settings import Settings
 
 Manifest = dict[str, Any]
 
-CONTAINER = "train"
+CONTAINER = pod.RUN_CONTAINER
 # Where host 0 waits for the others: the port of torch.distributed's own examples.
 COORDINATOR_PORT = 12355
-GRACE_PERIOD_S = 120
+GRACE_PERIOD_S = pod.GRACE_PERIOD_S
 SHM_SIZE = "16Gi"
 SPEC_HASH = "octjob.dev/spec-hash"
 OUTPUT = "octjob.dev/output"
@@ -124,11 +127,14 @@ def _render(run: Run, settings: Settings, message_patterns: bool, required_topol
         container=CONTAINER,
         grace_period_s=GRACE_PERIOD_S,
         shm_size=SHM_SIZE,
-        mounts=_mounts(run),
+        mounts=_mounts(run, settings),
         pod_rules=pod_rules(CONTAINER, message_patterns=message_patterns),
         jobset_rules=jobset_rules(CONTAINER, message_patterns=message_patterns),
     )
     document: Manifest = yaml.load(text, Loader=_SafeLoader)
+    job = document["spec"]["replicatedJobs"][0]["template"]["spec"]
+    compute = settings.compute
+    job["template"] = with_pod(job["template"], compute.pod, privileged=compute.privileged)
     return document
 
 
@@ -137,11 +143,11 @@ def _pod_annotations(run: Run, required_topology: bool) -> dict[str, str]:
     return run_annotations(run) | pool
 
 
-def _mounts(run: Run) -> list[dict[str, str]]:
+def _mounts(run: Run, settings: Settings) -> list[dict[str, str]]:
     """Directories that a run writes to; everything else in the container is read-only."""
     cache = run.config.data.cache_dir
     mounts = [{"name": "tmp", "path": "/tmp"}]
-    if cache and cache != "/tmp" and not cache.startswith("/tmp/"):
+    if cache and not any(holds(path, cache) for path in ("/tmp", *mount_paths(settings.compute.pod))):
         mounts.append({"name": "cache", "path": cache})
     return mounts
 

@@ -119,7 +119,8 @@ def _chart_template(document: dict[str, Any], settings: Settings) -> str:
     text = to_yaml(document).replace("{{", '{{ "{{" }}')
     lines: list[str] = []
     for line in text.removesuffix("\n").split("\n"):
-        indent, key, _ = re.split(r"([^\s:]+)(?=: )", line, maxsplit=1) if ": " in line else ("", "", "")
+        found = re.search(r"[^\s:]+(?=: )", line)
+        indent, key = (line[: found.start()], found[0]) if found else ("", "")
         lines += _template_lines(line, indent, key, base)
     return "\n".join(lines) + "\n"
 

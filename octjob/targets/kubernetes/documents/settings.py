@@ -10,6 +10,7 @@ from octjob.errors import SpecError
 from octjob.spec.accelerator import Slice, parse_accelerator
 from octjob.spec.compute import Compute
 from octjob.spec.expand import Plan
+from octjob.spec.pod import check_pod
 from octjob.spec.yaml import Document
 from octjob.targets.kubernetes import gke
 
@@ -78,6 +79,7 @@ def resolve_settings(compute: Compute, document: Document | None = None) -> Sett
         for key in ("priority", "max_runtime_hours", "topology"):
             if key in compute.model_fields_set and getattr(compute, key) is not None:
                 raise _error(document, key, "has no effect without compute.queue", "Set queue, or remove it")
+    check_pod(compute, document)
     if compute.spot and compute.reservation:
         raise _error(document, "reservation", "reserved nodes are not Spot nodes", "Remove one of the two")
     try:

@@ -113,12 +113,16 @@ def require_covered(
     """Raise `ClusterError` where pods ask for a resource that a ClusterQueue has no quota for.
 
     Kueue then never admits them, whatever else is free. octjob asks for chips and `compute.memory`; anything else
-    comes from a LimitRange of the namespace.
+    comes from `compute.pod` or a LimitRange of the namespace.
     """
     missing = sorted(wanted - covered)
     if not missing:
         return
-    asked_by = "compute.memory or a LimitRange" if "memory" in missing else "a LimitRange"
+    asked_by = (
+        "compute.memory, compute.pod or a LimitRange"
+        if "memory" in missing
+        else "compute.pod or a LimitRange"
+    )
     source = "" if TPU in missing else f" (from {asked_by}: `{kubectl(cluster)} get limitrange`)"
     raise ClusterError(
         f"ClusterQueue {cluster_queue} has no quota for {', '.join(missing)}, which the pods ask for{source},"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from octjob.spec.run import Run
 from octjob.targets.kubernetes.documents.derived import child_job, child_pod
-from octjob.targets.kubernetes.documents.manifest import Manifest
+from octjob.targets.kubernetes.documents.manifest import Manifest, jobset_containers
 from octjob.targets.kubernetes.refusal import Refused
 from octjob.targets.kubernetes.resources import JOBS, JOBSETS, PODS
 from octjob.targets.kubernetes.submission.admission import (
@@ -57,10 +57,18 @@ def dry_run(
         hint = error.hint or "Nothing was created; `octjob render` writes the documents that were refused."
         if _POD_SECURITY in error.message:
             hint = (
-                "Set compute.privileged: false, or let the namespace allow it: `kubectl label namespace"
+                f"{_mended(jobset)}, or let the namespace allow it: `kubectl label namespace"
                 f" {cluster.namespace} --overwrite pod-security.kubernetes.io/enforce=privileged`."
             )
         raise type(error)(f"run {run.run_id}: {error.message}", hint, error.status) from None
+
+
+def _mended(jobset: Manifest) -> str:
+    """What makes pods keep to the level `restricted`: octjob's own do, unless they are privileged."""
+    (container,) = jobset_containers(jobset)
+    if container["securityContext"].get("privileged"):
+        return "Set compute.privileged: false"
+    return "Correct compute.pod"
 
 
 def _dry_run_pod(cluster: Cluster, admission: Admission | None, jobset: Manifest) -> list[str]:

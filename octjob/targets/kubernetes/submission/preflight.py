@@ -16,7 +16,7 @@ from octjob.errors import SpecError
 from octjob.spec.accelerator import ACCELERATOR_LABEL, TOPOLOGY_LABEL
 from octjob.spec.expand import Plan
 from octjob.targets.kubernetes import gke
-from octjob.targets.kubernetes.documents.fields import Schema, check_fields
+from octjob.targets.kubernetes.documents.fields import Schema, check_fields, check_pod_fields
 from octjob.targets.kubernetes.documents.manifest import Manifest
 from octjob.targets.kubernetes.documents.settings import Settings
 from octjob.targets.kubernetes.jobset import NEEDED_VERSION
@@ -113,8 +113,17 @@ def check_names(plan: Plan) -> None:
             )
 
 
-def check_schema(jobset: Manifest, schema: Schema, server: str) -> None:
-    """Raise `ClusterError` where the served JobSet does not know a field that octjob sends."""
+def check_schema(jobset: Manifest, schema: Schema, server: str, pod: Mapping[str, Any] | None = None) -> None:
+    """Raise `ClusterError` where the served JobSet does not know a field that octjob sends.
+
+    pod: the sweep's `compute.pod`, whose fields are its own to correct.
+    """
+    added = check_pod_fields(pod or {}, schema)
+    if added:
+        raise ClusterError(
+            f"{added[0]}: no field that the JobSet served by {server} knows; nothing was created",
+            "Correct it: `kubectl explain pod.spec --recursive` lists the fields.",
+        )
     unknown = check_fields(jobset, schema)
     if unknown:
         more = f" and {len(unknown) - 1} more fields" if len(unknown) > 1 else ""

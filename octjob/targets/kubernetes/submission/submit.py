@@ -161,7 +161,7 @@ def render_plan(plan: Plan, cluster: Cluster, settings: Settings) -> tuple[dict[
     if schema is None:
         notes.append("the schema of the cluster's JobSet may not be read: fields are checked by dry run only")
     else:
-        check_schema(next(iter(jobsets.values())), schema, cluster.server)
+        check_schema(next(iter(jobsets.values())), schema, cluster.server, settings.compute.pod)
     if not patterns:
         notes.append(_OLD_JOBSET)
     return jobsets, notes
