@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from octjob.targets.kubernetes import kueue
-from octjob.targets.kubernetes.gke import TPU
+from octjob.targets.kubernetes.gke import GPU, TPU
 from octjob.targets.kubernetes.refusal import ClusterError, Forbidden
 from octjob.targets.kubernetes.resources import (
     CLUSTER_QUEUES,
@@ -103,7 +103,7 @@ def check_admission(cluster: Cluster, name: str, pod: Mapping[str, Any], chips: 
     suiting = None if flavors is None else _suiting(cluster, cluster_queue, flavors, pod)
     if suiting is None:
         notes.append("ResourceFlavors may not be read: whether one suits the runs was not checked")
-    notes += _require_quota(cluster, cluster_queue, suiting, chips)
+    notes += _require_quota(cluster, cluster_queue, suiting, chips, _chips_of(pod))
     return Admission(name, home, covered, suiting, tuple(notes))
 
 
@@ -119,7 +119,7 @@ def require_covered(
     if not missing:
         return
     asked_by = "compute.memory or a LimitRange" if "memory" in missing else "a LimitRange"
-    source = "" if TPU in missing else f" (from {asked_by}: `{kubectl(cluster)} get limitrange`)"
+    source = "" if {TPU, GPU} & set(missing) else f" (from {asked_by}: `{kubectl(cluster)} get limitrange`)"
     raise ClusterError(
         f"ClusterQueue {cluster_queue} has no quota for {', '.join(missing)}, which the pods ask for{source},"
         " so no run would ever be admitted",
@@ -211,14 +211,19 @@ def _groups(cluster_queue: Document) -> list[Document]:
     return list(cluster_queue["spec"].get("resourceGroups", []))
 
 
-def _tpu_quotas(cluster_queue: Document) -> dict[str, Document]:
-    """Flavor to its quota of chips, in Kueue's order."""
+def _chips_of(pod: Mapping[str, Any]) -> str:
+    """The resource that the pod's chips are."""
+    return GPU if GPU in requested_resources(pod) else TPU
+
+
+def _quotas(cluster_queue: Document, chips: str) -> dict[str, Document]:
+    """Flavor to its quota of chips, which are the resource `chips`, in Kueue's order."""
     return {
         flavor["name"]: resource
         for group in _groups(cluster_queue)
         for flavor in group.get("flavors", [])
         for resource in flavor.get("resources", [])
-        if resource["name"] == TPU
+        if resource["name"] == chips
     }
 
 
@@ -228,7 +233,7 @@ def _suiting(
     """The queue's flavors that pods may use; raises where there is none."""
     name = cluster_queue["metadata"]["name"]
     named = {each["metadata"]["name"]: each for each in flavors}
-    own = [named[flavor] for flavor in _tpu_quotas(cluster_queue) if flavor in named]
+    own = [named[flavor] for flavor in _quotas(cluster_queue, _chips_of(pod)) if flavor in named]
     keys = frozenset(key for each in own for key in each["spec"].get("nodeLabels", {}))
     selector = pod.get("nodeSelector", {})
     suiting = tuple(
@@ -259,11 +264,11 @@ def _labels(flavor: Document) -> str:
 
 
 def _require_quota(
-    cluster: Cluster, cluster_queue: Document, suiting: Sequence[Document] | None, chips: int
+    cluster: Cluster, cluster_queue: Document, suiting: Sequence[Document] | None, chips: int, resource: str
 ) -> list[str]:
     """Raise where no flavor can ever hold one run, whose pods are all of one flavor; warn where it must borrow."""
     name = cluster_queue["metadata"]["name"]
-    quotas = _tpu_quotas(cluster_queue)
+    quotas = _quotas(cluster_queue, resource)
     if suiting is not None:
         quotas = {each["metadata"]["name"]: quotas[each["metadata"]["name"]] for each in suiting}
     nominal = max((quantity(quota["nominalQuota"]) for quota in quotas.values()), default=Decimal(0))
@@ -276,11 +281,11 @@ def _require_quota(
         for quota in quotas.values()
     ):
         return [
-            f"ClusterQueue {name} has {nominal} {TPU} of its own and a run needs {chips}:"
+            f"ClusterQueue {name} has {nominal} {resource} of its own and a run needs {chips}:"
             f" runs wait until cohort {cohort} lends the rest"
         ]
     raise ClusterError(
-        f"{kueue.EXCEEDS_MAX_QUOTA}: a run needs {chips} {TPU}, ClusterQueue {name} has at most {nominal}"
+        f"{kueue.EXCEEDS_MAX_QUOTA}: a run needs {chips} {resource}, ClusterQueue {name} has at most {nominal}"
         f" for it ({', '.join(quotas)}), so it would never be admitted",
         "Choose a smaller compute.accelerator or another compute.queue, or raise the quota:"
         f" `{kubectl(cluster, '')} edit clusterqueue {name}`.",
