@@ -1,8 +1,9 @@
 """What GKE promises of its nodes: labels, taints and the resources that chips are.
 
 From cloud.google.com/kubernetes-engine/docs: how-to/tpus, how-to/gpus, how-to/spot-vms,
-how-to/consuming-reservations; read in November 2026, since GKE gives them no version. The labels that make a slice (accelerator, topology, machine
-type) are in `octjob.spec.accelerator`, with the slices, and those of GPUs in `octjob.spec.gpu`.
+how-to/consuming-reservations; read in November 2026, since GKE gives them no version. The labels that make a slice
+(accelerator, topology, machine type) are in `octjob.spec.accelerator`, with the slices, and those of GPUs in
+`octjob.spec.gpu`.
 """
 
 from __future__ import annotations
