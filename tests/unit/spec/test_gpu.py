@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from octjob.errors import SpecError
 from octjob.spec.accelerator import SLICES, parse_accelerator
-from octjob.spec.gpu import GPUS, Gpu, GpuNodes
+from octjob.spec.gpu import GPUS, Gpu, GpuNodes, parse_gpus
 
 EACH = pytest.mark.parametrize("gpu", GPUS, ids=lambda gpu: gpu.label)
 
@@ -34,10 +34,14 @@ def test_what_is_printed_is_read_as_the_same(wanted: GpuNodes, data: st.DataObje
 @given(st.text(alphabet="alh1024x:-n", max_size=12))
 def test_any_text_is_an_accelerator_or_one_error_with_a_hint(text: str) -> None:
     try:
-        assert parse_accelerator(text).chips > 0
+        found: GpuNodes | SpecError = parse_gpus(text) or SpecError("compute.accelerator: no GPU", "none")
     except SpecError as error:
-        assert error.message.startswith("compute.accelerator: ")
-        assert error.hint
+        found = error
+    if isinstance(found, SpecError):
+        assert found.message.startswith("compute.accelerator: ")
+        assert found.hint
+    else:
+        assert parse_accelerator(found.name) == found
 
 
 def test_two_nodes_of_eight() -> None:
