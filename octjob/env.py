@@ -9,6 +9,8 @@ RESTART = "OCTJOB_ATTEMPT"
 NODE = "OCTJOB_NODE"
 # How many hosts the slice has; without it there is one.
 NUM_HOSTS = "OCTJOB_NUM_HOSTS"
+# How many processes each host has, one for each of its GPUs; without it there is one, with all of its chips.
+PROCESSES = "OCTJOB_PROCESSES"
 # The pod's name.
 POD = "OCTJOB_POD"
 # The file that takes the container's last words.
@@ -17,7 +19,10 @@ TERMINATION_MESSAGE = "OCTJOB_TERMINATION_MESSAGE"
 COORDINATOR = "OCTJOB_COORDINATOR"
 # The image as the manifest names it, for the record of a result.
 IMAGE = "OCTJOB_IMAGE"
-SET_BY_MANIFEST = (RESTART, NODE, NUM_HOSTS, COORDINATOR, POD, TERMINATION_MESSAGE, IMAGE)
+SET_BY_MANIFEST = (RESTART, NODE, NUM_HOSTS, PROCESSES, COORDINATOR, POD, TERMINATION_MESSAGE, IMAGE)
+
+# Set by the process that starts a host's others: which of them this is, from 0.
+LOCAL_INDEX = "OCTJOB_LOCAL_INDEX"
 
 # Set by the image itself: the commit that it was built from.
 REVISION = "OCTJOB_REVISION"

@@ -25,7 +25,7 @@ _GIB = 2**30
 
 @click.command()
 @click.argument("what", metavar="RUN|CONFIG|SWEEP")
-@click.option("--accelerator", help="Slice by name or topology; default the sweep's, else v4-32.")
+@click.option("--accelerator", help="TPU slice or GPUs; default the sweep's, else v4-32.")
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def explain(what: str, accelerator: str | None, output: str) -> None:
     """Estimate what each chip of a slice has to hold and to compute, and what would make it fit.
@@ -33,6 +33,7 @@ def explain(what: str, accelerator: str | None, output: str) -> None:
     Of a sweep file, of one of its runs (SWEEP.yaml/RUN), of a submitted run (its URI) or of a config file. The
     numbers are arithmetic on the encoder's shape; no checkpoint is read and no cluster asked. For a probe they are
     of encoding one volume, for a fine-tuning of one batch's share. The time is a range: no TPU has been timed.
+    Of GPUs only their memory is told.
 
     \b
     Example:
@@ -41,17 +42,25 @@ def explain(what: str, accelerator: str | None, output: str) -> None:
     """
     from octjob.cli.output import EXPLAIN_SCHEMA
     from octjob.spec.accelerator import parse_accelerator
-    from octjob.targets.estimate import estimate, not_known
+    from octjob.targets.estimate import estimate, not_known, not_known_on_gpus
     from octjob.targets.idle import idle_chips
 
     wanted, default, machine_type = _wanted(what)
     if accelerator and accelerator != default:
         machine_type = None
     where = parse_accelerator(accelerator or default or "v4-32", machine_type)
-    estimates = [estimate(*one, where) for one in wanted if _backbone(one) is None]
-    unknown = [not_known(one[0], one[1], named) for one in wanted if (named := _backbone(one)) is not None]
+    if where.kind == "gpu":
+        estimates = []
+        unknown = [not_known_on_gpus(one[0], one[1]) for one in wanted]
+    else:
+        estimates = [estimate(*one, where) for one in wanted if _backbone(one) is None]
+        unknown = [
+            not_known(one[0], one[1], named) for one in wanted if (named := _backbone(one)) is not None
+        ]
     configs = {name: config for _, name, config, _ in wanted}
-    idle = [one for name, config in configs.items() for one in idle_chips(name, config, where.chips)]
+    idle = [
+        one for name, config in configs.items() for one in idle_chips(name, config, where.chips, where.unit)
+    ]
     if output == "json":
         document = {
             "schema": EXPLAIN_SCHEMA,
@@ -63,10 +72,15 @@ def explain(what: str, accelerator: str | None, output: str) -> None:
         }
         click.echo(json.dumps(document, indent=1))
     else:
-        if estimates or not unknown:
+        if where.kind == "gpu":
+            click.echo(
+                f"{where.name}: {where.chips} GPUs {where.gpu.label} with {where.gpu.memory_gb} GB each"
+            )
+        elif estimates or not unknown:
             _print_table(estimates, where)
         for missing in unknown:
-            click.echo(f"{missing.checkpoint}.{missing.config}: {missing.reason}")
+            name = f"{missing.checkpoint}.{missing.config}" if missing.checkpoint else missing.config
+            click.echo(f"{name}: {missing.reason}")
         for one in idle:
             click.echo(f"note: {one.configs[0]}: {one}")
 

@@ -15,7 +15,7 @@ from octjob.cli.cluster import cluster_options
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from octjob.spec.accelerator import Slice
+    from octjob.spec.accelerator import Accelerator
     from octjob.spec.expand import Plan
     from octjob.spec.run import Run
     from octjob.targets.idle import IdleChips
@@ -169,7 +169,7 @@ def idle(planned: Plan) -> list[IdleChips]:
     from octjob.targets.idle import idle_runs
 
     where = _slice(planned)
-    return idle_runs(planned.runs, where.chips) if where else []
+    return idle_runs(planned.runs, where.chips, where.unit) if where else []
 
 
 def slice_notes(planned: Plan) -> list[str]:
@@ -184,7 +184,7 @@ def slice_notes(planned: Plan) -> list[str]:
     return [f"note: {line}" for line in (*lines, *parts_notes(planned.runs, where))]
 
 
-def _slice(planned: Plan) -> Slice | None:
+def _slice(planned: Plan) -> Accelerator | None:
     from octjob.spec.accelerator import parse_accelerator
 
     compute = planned.compute
@@ -257,7 +257,7 @@ def _print_cluster(planned: Plan, known: _Known) -> None:
     elif known.problem:
         click.echo("cluster: ?")
     if known.cost is not None:
-        click.echo(f"chip-hours: {known.cost}")
+        click.echo(f"{known.cost.unit}-hours: {known.cost}")
 
 
 def _print_notes(planned: Plan) -> None:

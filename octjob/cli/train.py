@@ -22,6 +22,7 @@ from octjob.signals import stop_signals, stop_with
 
 if TYPE_CHECKING:
     from octjob.records.schema import Progress
+    from octjob.run.hosts import Host
     from octjob.run.shared import Shared
     from octjob.run.stop import Stop
     from octjob.run.termination import Tally
@@ -47,7 +48,8 @@ def train(run_uris: tuple[str, ...], launcher: int | None, logs: Path | None, ve
     Reads <URI>/spec.json, which `octjob submit` wrote, and ends by writing <URI>/result.json. SIGTERM and Ctrl-C
     save the state and exit 75; the same command then continues, with the same result as an uninterrupted run.
     Where OCTJOB_NUM_HOSTS says that there are several hosts, all of them carry it out together: each starts this
-    command, they meet at OCTJOB_COORDINATOR, and host 0 writes.
+    command, they meet at OCTJOB_COORDINATOR, and host 0 writes. Where OCTJOB_PROCESSES says that a host has several
+    GPUs, the command starts a process for each.
 
     Several runs are carried out one after the other, each as in a process of its own, without starting one for each.
     Where one fails the next goes on, and the exit code is 5; a signal leaves those that have not begun.
@@ -59,11 +61,66 @@ def train(run_uris: tuple[str, ...], launcher: int | None, logs: Path | None, ve
     with _stop_signals_as_ctrl_c():
         if launcher is not None and not stop_with(launcher):
             raise Interrupted(f"{run_uris[0]}: its launcher is gone", "Submit the sweep again to continue.")
-        _log_to_stdout(verbose)
+        local = _local_index(run_uris)
+        if local is None:
+            _start_processes(run_uris, verbose)
+        _log_to_stdout(verbose, logging.WARNING if local else logging.INFO)
         if len(run_uris) == 1:
             _train(run_uris[0], patient=launcher is not None)
         else:
             _train_in_turn(run_uris, logs, patient=launcher is not None)
+
+
+def _local_index(run_uris: Sequence[str]) -> int | None:
+    """Which of its host's processes this is; None where it has yet to start them."""
+    from octjob.run.hosts import read_host
+
+    if env.PROCESSES not in os.environ:
+        return 0
+    with _saying_so_at_the_end(run_uris[0]):
+        host = read_host(os.environ)
+        _require_one_run(run_uris, host)
+    if host.processes_per_host > 1 and host.local_index is not None:
+        from octjob.run.processes import take_share_of_cores
+
+        stop_with(os.getppid())
+        take_share_of_cores(host.local_index, host.processes_per_host)
+    return host.local_index
+
+
+def _start_processes(run_uris: Sequence[str], verbose: bool) -> None:
+    """One for each GPU of the host; ends as they end."""
+    from octjob.run.hosts import read_host
+    from octjob.run.processes import start_processes
+
+    arguments = ["train", *(["--verbose"] if verbose else []), "--run", run_uris[0]]
+    num_processes = read_host(os.environ).processes_per_host
+    sys.exit(start_processes(arguments, os.environ, num_processes))
+
+
+def _require_one_run(run_uris: Sequence[str], host: Host) -> None:
+    if len(run_uris) > 1 and host.num_processes > 1:
+        where = (
+            f"{host.num_hosts} hosts ({env.NUM_HOSTS})"
+            if host.num_hosts > 1
+            else f"{host.processes_per_host} processes ({env.PROCESSES})"
+        )
+        raise SpecError(
+            f"{len(run_uris)} runs, but there are {where}",
+            f"Several {where.split()[1]} carry out one run: give --run once.",
+        )
+
+
+@contextmanager
+def _saying_so_at_the_end(uri: str) -> Iterator[None]:
+    """Errors of the environment are the container's last words, like those of the run."""
+    from octjob.run.termination import last_words
+
+    try:
+        yield
+    except SpecError:
+        with last_words(uri, os.environ):
+            raise
 
 
 def _train_in_turn(run_uris: Sequence[str], logs: Path | None, *, patient: bool) -> None:
@@ -75,12 +132,7 @@ def _train_in_turn(run_uris: Sequence[str], logs: Path | None, *, patient: bool)
     from octjob.run.stop import Stop
     from octjob.run.termination import Tally
 
-    host = read_host(os.environ)
-    if host.num_hosts > 1:
-        raise SpecError(
-            f"{len(run_uris)} runs, but there are {host.num_hosts} hosts ({env.NUM_HOSTS})",
-            "Several hosts carry out one run: give --run once.",
-        )
+    _require_one_run(run_uris, read_host(os.environ))
     tally, stop, shared = Tally(len(run_uris)), Stop(), cache(_new_shared)
     failed: list[str] = []
     for number, uri in enumerate(run_uris, 1):
@@ -177,10 +229,13 @@ def _train(
             words.result = run_job(uri, listen, words.host, patient=patient, stop=stop, shared=ours)
 
 
-def _log_to_stdout(verbose: bool) -> None:
+def _log_to_stdout(verbose: bool, level: int) -> None:
+    """level: of what is printed; what is less is logged all the same, for a run's log in the store."""
     logging.basicConfig(
         level=logging.INFO, stream=sys.stdout, format="%(asctime)s %(levelname)s %(message)s", force=True
     )
+    for handler in logging.getLogger().handlers:
+        handler.setLevel(level)
     if not verbose:
         for name in ("b2sdk", "google", "urllib3", "pydicom", "wandb", "pylibjpeg"):
             logging.getLogger(name).setLevel(logging.WARNING)

@@ -53,7 +53,7 @@ def _session(run: Run, store: ObjectStore, heartbeat: Heartbeat, stop: Stop, hos
 
     try:
         make_deterministic()
-        runtime = open_runtime(os.environ, host.index, host.num_hosts, wait)
+        runtime = open_runtime(os.environ, host.index, host.num_processes, wait)
         word_s = WORD_S if host.pod else 0.0
         leads = partial(read_progress, store, run.run_id)
         with among_peers(runtime, stop, leads, word_s), Saving() as saving:

@@ -1,7 +1,7 @@
-"""Which host of a slice this process is.
+"""Which process of a run this one is.
 
-A slice has several hosts and one pod on each. All of them carry the run out together; host 0 leads, that is, it
-writes what there is to write.
+A slice has several hosts and one pod on each, with one process; a node with GPUs has a process for each of them. All
+of them carry the run out together; process 0 leads, that is, it writes what there is to write.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ OnProgress = Callable[[Progress], None]
 
 @dataclass(frozen=True)
 class Host:
-    """This process's place in the slice.
+    """This process's place in the run.
 
-    index: 0 is the leader. restart: JobSet's restart attempt, from 0. pod, node: their names. The last three are
-    known on Kubernetes only.
+    index: among all processes; 0 is the leader. processes_per_host: those of each host, whose indices follow one
+    another. local_index: among them; None in the process that has yet to start them. restart: JobSet's restart
+    attempt, from 0. pod, node: their names; these three are known on Kubernetes only.
     """
 
     index: int = 0
@@ -29,6 +30,13 @@ class Host:
     restart: int | None = None
     pod: str | None = None
     node: str | None = None
+    processes_per_host: int = 1
+    local_index: int | None = 0
+
+    @property
+    def num_processes(self) -> int:
+        """Processes of the run."""
+        return self.num_hosts * self.processes_per_host
 
     @property
     def is_leader(self) -> bool:
@@ -52,9 +60,18 @@ def read_host(environ: Mapping[str, str]) -> Host:
             f"JOB_COMPLETION_INDEX={index}, but there are {num_hosts} hosts ({env.NUM_HOSTS})",
             "The Job's completions must equal the slice's hosts.",
         )
+    processes = _number(environ, env.PROCESSES, least=1) or 1
+    local = _number(environ, env.LOCAL_INDEX, least=0) if processes > 1 else 0
+    if local is not None and local >= processes:
+        raise SpecError(
+            f"{env.LOCAL_INDEX}={local}, but a host has {processes} processes ({env.PROCESSES})",
+            f"Leave {env.LOCAL_INDEX} unset: octjob sets it.",
+        )
     return Host(
-        index=index,
+        index=index * processes + (local or 0),
         num_hosts=num_hosts,
+        processes_per_host=processes,
+        local_index=local,
         restart=_number(environ, env.RESTART, least=0),
         pod=environ.get(env.POD) or None,
         node=environ.get(env.NODE) or None,

@@ -34,8 +34,9 @@ class Group(Single):
     Raises `LostPeerError` from whatever is collective, as soon as a peer's connection is gone.
     """
 
-    def __init__(self, kind: str, index: int, num_processes: int, store: TCPStore) -> None:
+    def __init__(self, kind: str, index: int, num_processes: int, store: TCPStore, num_hosts: int) -> None:
         super().__init__(kind)
+        self.num_hosts = num_hosts
         self.kind = "group"
         self.index = index
         self.num_processes = self.num_shards = num_processes
@@ -101,7 +102,7 @@ class Group(Single):
 
     def facts(self) -> dict[str, Any]:
         facts = super().facts() | {"runtime": "group", "backend": dist.get_backend()}
-        return facts | {"num_devices": self.num_processes, "num_hosts": self.num_processes}
+        return facts | {"num_devices": self.num_processes, "num_hosts": self.num_hosts}
 
     @contextmanager
     def _peers(self) -> Iterator[None]:
@@ -127,9 +128,11 @@ def join_group(
     num_processes: int,
     wait: Callable[[], None],
     timeout_s: float = JOIN_TIMEOUT_S,
+    num_hosts: int | None = None,
 ) -> Group:
     """Meet the other processes at `coordinator` (host:port, process 0's).
 
+    num_hosts: those that the processes are on; default one for each.
     wait: called again and again until all are there; may raise.
 
     Raises `UnavailableError` where not all have come within `timeout_s` seconds, naming those that have not.
@@ -159,7 +162,7 @@ def join_group(
             f"{me}: the meeting at {coordinator} broke off: {error}",
             "The logs of the other hosts say which ended, and why.",
         ) from None
-    return Group(kind, index, num_processes, store)
+    return Group(kind, index, num_processes, store, num_hosts or num_processes)
 
 
 def _connect(

@@ -67,7 +67,8 @@ def _hosts(
             f"{num_processes} processes, but {env.COORDINATOR} does not say where they meet",
             f"Set {env.COORDINATOR} to host:port of process 0 in each of them.",
         )
-    return join_group(kind, coordinator, index, num_processes, wait)
+    per_host = int(environ.get(env.PROCESSES) or 1)
+    return join_group(kind, coordinator, index, num_processes, wait, num_hosts=num_processes // per_host)
 
 
 def _topology(environ: Mapping[str, str], num_processes: int) -> Topology | None:

@@ -1,4 +1,4 @@
-"""TPU slices: what `compute.accelerator` means in chips, hosts, machines and node labels.
+"""What `compute.accelerator` means in chips, hosts, machines and node labels: TPU slices; GPUs are in `gpu`.
 
 The topology is what a slice is; a short name such as `v4-32` is an alias for it. Its number counts TensorCores for
 v4, v5p and 7x but chips for v5e and v6e: a v4-32 has 32 TensorCores on 16 chips in 4 hosts.
@@ -10,13 +10,14 @@ import difflib
 import math
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 from octjob.errors import SpecError
+from octjob.spec.gpu import GPUS, MACHINE_TYPE_LABEL, GpuNodes, parse_gpus
 from octjob.spec.show import elided, shown
 
 ACCELERATOR_LABEL = "cloud.google.com/gke-tpu-accelerator"
 TOPOLOGY_LABEL = "cloud.google.com/gke-tpu-topology"
-MACHINE_TYPE_LABEL = "node.kubernetes.io/instance-type"
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,13 @@ class Slice:
     chips: int
     hosts: int
     machine_type: str
+    kind: Literal["tpu"] = "tpu"
+    unit: Literal["chip"] = "chip"
+
+    @property
+    def processes_per_host(self) -> int:
+        """One process has all chips of its host."""
+        return 1
 
     @property
     def chips_per_host(self) -> int:
@@ -72,6 +80,9 @@ class Slice:
         labels = {ACCELERATOR_LABEL: self.generation.label, TOPOLOGY_LABEL: self.topology}
         return {**labels, MACHINE_TYPE_LABEL: self.machine_type} if self.ambiguous else labels
 
+
+# What a run has to itself.
+Accelerator = Slice | GpuNodes
 
 # Labels, cores per chip and what names count: xpk src/xpk/core/system_characteristics.py, every row.
 V4 = Generation(
@@ -130,8 +141,16 @@ _TEXT = re.compile(
 )
 
 
-def parse_accelerator(text: str, machine_type: str | None = None) -> Slice:
-    """The slice that `v4-32`, `v4:2x2x4` or `v4-2x2x4` names.
+def parse_accelerator(text: str, machine_type: str | None = None) -> Accelerator:
+    """The slice that `v4-32`, `v4:2x2x4` or `v4-2x2x4` names, or the nodes that `h100:8x2` names.
+
+    Raises `SpecError` as `parse_slice` and `parse_gpus` do.
+    """
+    return parse_gpus(text, machine_type) or parse_slice(text, machine_type)
+
+
+def parse_slice(text: str, machine_type: str | None = None) -> Slice:
+    """The slice that a text names.
 
     machine_type: decides between one host of eight chips and two of four; elsewhere it must be the only one.
 
@@ -198,7 +217,10 @@ def topology_chips(topology: str) -> int:
 def _unknown(text: str) -> SpecError:
     known = list(dict.fromkeys(row.name for row in SLICES))
     known += list(dict.fromkeys(f"{row.generation.prefixes[0]}:{row.topology}" for row in SLICES))
+    known += [f"{gpu.names[0]}:{count}" for gpu in GPUS for count in gpu.counts]
     close = difflib.get_close_matches(text.lower()[:40], known, n=1, cutoff=0.5)
     names = ", ".join(dict.fromkeys(generation.prefixes[0] for generation in GENERATIONS))
-    hint = f"Did you mean {close[0]}?" if close else f"The generations are {names}; e.g. v4-32."
-    return SpecError(f"compute.accelerator: {shown(text)} is no TPU slice that octjob knows", hint)
+    gpus = ", ".join(gpu.names[0] for gpu in GPUS)
+    there = f"The generations are {names}; e.g. v4-32. The GPUs are {gpus}; e.g. h100:8."
+    hint = f"Did you mean {close[0]}? {there}" if close else there
+    return SpecError(f"compute.accelerator: {shown(text)} is no TPU slice and no GPU that octjob knows", hint)

@@ -99,10 +99,14 @@ class Compute(Section):
         "no process idle, at most 100; 1 for a process each.",
     )
     accelerator: str | None = Field(
-        None, description="kubernetes: slice by name or topology, e.g. v4-32 or v4:2x2x4."
+        None,
+        description="kubernetes: TPU slice by name or topology, e.g. v4-32 or v4:2x2x4; or GPUs of a node, or of "
+        "each of several nodes, e.g. h100:8 or h100:8x2.",
     )
     machine_type: str | None = Field(
-        None, description="kubernetes: only where the accelerator leaves it open, e.g. ct6e-standard-8t."
+        None,
+        description="kubernetes: only where the accelerator leaves it open, e.g. ct6e-standard-8t; of GPUs where "
+        "it matters, e.g. g2-standard-16.",
     )
     queue: str | None = Field(
         None, description="kubernetes: Kueue LocalQueue; without it runs start at once."

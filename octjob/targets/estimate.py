@@ -15,7 +15,7 @@ from octjob.models.choice import AttentionName
 from octjob.models.footprint import Work
 from octjob.models.needs import Cure, cures, evaluation_work, main_work
 from octjob.models.shape import ORIGINAL_GEOMETRY, EncoderGeometry
-from octjob.spec.accelerator import Slice
+from octjob.spec.accelerator import Accelerator, Slice
 from octjob.spec.experiment import Experiment, Mode
 from octjob.spec.run import Run
 from octjob.spec.sweep import Checkpoint
@@ -72,6 +72,11 @@ def not_known(name: str, config_name: str, backbone: str) -> NotKnown:
     return NotKnown(name, config_name, f"not known for backbone {backbone}")
 
 
+def not_known_on_gpus(name: str, config_name: str) -> NotKnown:
+    """Of any encoder: the arithmetic is fitted to what the TPU's compiler plans for."""
+    return NotKnown(name, config_name, "not known on GPUs: torch's kernels keep other things in memory")
+
+
 def geometry_of(checkpoint: Checkpoint | None) -> tuple[EncoderGeometry, Literal["sweep", "original"]]:
     """The encoder's geometry as far as the sweep says it, and who says it.
 
@@ -123,10 +128,10 @@ def estimate(
     )
 
 
-def check_fit(runs: Sequence[Run], where: Slice) -> None:
+def check_fit(runs: Sequence[Run], where: Accelerator) -> None:
     """Raise `SpecError` for the first run that a chip of the slice cannot hold, with what would make it fit.
 
-    A run whose checkpoint's shape cannot be told beforehand is let pass.
+    A run whose checkpoint's shape cannot be told beforehand is let pass, and any on GPUs.
     """
     for run, found in _estimates(runs, where):
         if found.fits is False and found.memory_bytes is not None:
@@ -138,8 +143,10 @@ def check_fit(runs: Sequence[Run], where: Slice) -> None:
             )
 
 
-def _estimates(runs: Sequence[Run], where: Slice) -> Iterator[tuple[Run, Estimate]]:
+def _estimates(runs: Sequence[Run], where: Accelerator) -> Iterator[tuple[Run, Estimate]]:
     """Each run's estimate, made once for all runs of a geometry and a configuration; none where it cannot be told."""
+    if where.kind == "gpu":
+        return
     made: dict[tuple[EncoderGeometry, int], Estimate] = {}
     # Of a backbone nothing is known beforehand.
     for run in (run for run in runs if run.has_encoder and run.checkpoint.backbone is None):
@@ -156,7 +163,7 @@ def _estimates(runs: Sequence[Run], where: Slice) -> Iterator[tuple[Run, Estimat
         )
 
 
-def parts_notes(runs: Sequence[Run], where: Slice) -> list[str]:
+def parts_notes(runs: Sequence[Run], where: Accelerator) -> list[str]:
     """A line for each checkpoint and configuration that fits because its batches are taken in parts."""
     notes: dict[str, None] = {}
     # A control's is that of the run whose configuration it has.

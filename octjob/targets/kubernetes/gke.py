@@ -1,16 +1,28 @@
-"""What GKE promises of its nodes: labels, taints and the resource that chips are.
+"""What GKE promises of its nodes: labels, taints and the resources that chips are.
 
-From cloud.google.com/kubernetes-engine/docs: how-to/tpus, how-to/spot-vms, how-to/consuming-reservations; read in
-November 2026, since GKE gives them no version. The labels that make a slice (accelerator, topology, machine type) are
-in `octjob.spec.accelerator`, with the slices.
+From cloud.google.com/kubernetes-engine/docs: how-to/tpus, how-to/gpus, how-to/spot-vms,
+how-to/consuming-reservations; read in November 2026, since GKE gives them no version. The labels that make a slice
+(accelerator, topology, machine type) are in `octjob.spec.accelerator`, with the slices, and those of GPUs in
+`octjob.spec.gpu`.
 """
 
 from __future__ import annotations
 
-# A resource, and the key of the taint on nodes that have it.
+from octjob.spec.accelerator import Accelerator
+
+# Each a resource, and the key of the taint on nodes that have it.
 TPU = "google.com/tpu"
+GPU = "nvidia.com/gpu"
+# Where GKE's device plugin mounts the driver's libraries, where an image without CUDA's settings does not look
+# (GoogleCloudPlatform/container-engine-accelerators cmd/nvidia_gpu).
+DRIVER_LIBRARIES = "/usr/local/nvidia/lib64"
 NODE_POOL_LABEL = "cloud.google.com/gke-nodepool"
 # Label and taint of Spot nodes, with the value `true`.
 SPOT_LABEL = "cloud.google.com/gke-spot"
 RESERVATION_LABEL = "cloud.google.com/reservation-name"
 RESERVATION_PROJECT_LABEL = "cloud.google.com/reservation-project"
+
+
+def resource_of(where: Accelerator) -> str:
+    """What a pod asks for."""
+    return GPU if where.kind == "gpu" else TPU

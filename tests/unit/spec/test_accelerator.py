@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from octjob.errors import SpecError
-from octjob.spec.accelerator import GENERATIONS, SLICES, Slice, parse_accelerator, topology_chips
+from octjob.spec.accelerator import GENERATIONS, SLICES, Slice, topology_chips
+from octjob.spec.accelerator import parse_slice as parse_accelerator
 
 EACH = pytest.mark.parametrize("row", SLICES, ids=lambda row: f"{row.name}-{row.machine_type}")
 
@@ -90,7 +91,7 @@ def test_an_ambiguous_shape_asks_for_the_machine_type(text: str) -> None:
         ("v4:2x2x3", "v4:2x2x4"),
         ("v5litpod-16", "v5litepod-16"),
         ("v6e:4x8x8", "v6e:8x8"),
-        ("a100", "The generations are v4, v5litepod"),
+        ("t4", "The generations are v4, v5litepod"),
         ("v4-0", "v4-"),
         ("", "The generations are"),
     ],

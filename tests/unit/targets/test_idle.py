@@ -79,6 +79,7 @@ def test_the_plan_names_each_once(tmp_path: Path, capsys: pytest.CaptureFixture[
         "chips": 16,
         "idle": 0.5,
         "nearest": 16,
+        "unit": "chip",
     }
 
 

@@ -17,7 +17,7 @@ from octjob.targets.kubernetes.documents.yamltext import to_yaml
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 MACHINE = {"v6e-8": "ct6e-standard-8t"}
-ACCELERATORS = ("v4-32", "v5litepod-16", "v5p-16", "v6e-8", "tpu7x-8")
+ACCELERATORS = ("v4-32", "v5litepod-16", "v5p-16", "v6e-8", "tpu7x-8", "l4:1", "h100:8x2")
 FINETUNE = {
     "config_name": "finetune",
     "config": Experiment.model_validate({"model": {"freeze_encoder": False}}),
@@ -48,14 +48,16 @@ def test_golden(accelerator: str, mode: str, request: pytest.FixtureRequest) -> 
     run, compute = MODES[mode]
     settings = make_settings(accelerator=accelerator, machine_type=MACHINE.get(accelerator), **compute)
     text = to_yaml(render_jobset(make_run(**run), settings))
-    path = GOLDEN / f"{accelerator}-{mode}.yaml"
+    path = GOLDEN / f"{accelerator.replace(':', '-')}-{mode}.yaml"
     if request.config.getoption("--update-goldens"):
         path.write_text(text)
     assert path.read_text() == text, "pytest --update-goldens writes it anew"
 
 
 def test_there_is_no_golden_file_that_nothing_renders() -> None:
-    expected = {f"{accelerator}-{mode}.yaml" for accelerator in ACCELERATORS for mode in MODES}
+    expected = {
+        f"{accelerator.replace(':', '-')}-{mode}.yaml" for accelerator in ACCELERATORS for mode in MODES
+    }
     assert {path.name for path in GOLDEN.iterdir()} == expected
 
 

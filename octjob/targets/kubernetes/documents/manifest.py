@@ -109,7 +109,7 @@ def _render(run: Run, settings: Settings, message_patterns: bool, required_topol
     name = jobset_name(run.sweep, run.run_id)
     text = _template("jobset.yaml.j2").render(
         name=name,
-        coordinator=f"{pod_hostname(name, 0)}:{COORDINATOR_PORT}",
+        coordinator=f"{pod_hostname(name, 0) if settings.slice.hosts > 1 else 'localhost'}:{COORDINATOR_PORT}",
         labels=run_labels(run),
         annotations=run_annotations(run),
         pod_annotations=_pod_annotations(run, required_topology),

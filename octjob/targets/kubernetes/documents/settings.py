@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from octjob.env import DEVICE, SET_BY_MANIFEST
 from octjob.errors import SpecError
-from octjob.spec.accelerator import Slice, parse_accelerator
+from octjob.spec.accelerator import Accelerator, parse_accelerator
 from octjob.spec.compute import Compute
 from octjob.spec.expand import Plan
 from octjob.spec.pod import check_pod
@@ -21,7 +21,7 @@ _DIGEST = re.compile(r".+@sha256:[0-9a-f]{64}")
 class Settings:
     """Where and how runs are carried out: the same for all runs of a sweep."""
 
-    slice: Slice
+    slice: Accelerator
     image: str
     compute: Compute
 
@@ -38,7 +38,16 @@ class Settings:
     @property
     def env(self) -> dict[str, str]:
         """The plain environment of the container; the sweep's own values win."""
-        return {DEVICE: "xla", "PJRT_DEVICE": "TPU", "HOME": "/tmp", **self.compute.env}
+        if self.slice.kind == "gpu":
+            device = {DEVICE: "cuda", "LD_LIBRARY_PATH": gke.DRIVER_LIBRARIES}
+        else:
+            device = {DEVICE: "xla", "PJRT_DEVICE": "TPU"}
+        return {**device, "HOME": "/tmp", **self.compute.env}
+
+    @property
+    def resource(self) -> str:
+        """What each pod asks for, and the key of the taint on nodes that have it."""
+        return gke.resource_of(self.slice)
 
     @property
     def secrets(self) -> list[tuple[str, str]]:
@@ -68,7 +77,9 @@ def resolve_settings(compute: Compute, document: Document | None = None) -> Sett
         SpecError: a key that is missing, contradicts another or has no effect.
     """
     if compute.accelerator is None:
-        raise _error(document, "accelerator", "is required by target kubernetes and missing", "e.g. v4-32")
+        raise _error(
+            document, "accelerator", "is required by target kubernetes and missing", "e.g. v4-32 or h100:8"
+        )
     if compute.image is None:
         example = "e.g. europe-docker.pkg.dev/my-project/octjob/octjob@sha256:<digest>"
         raise _error(document, "image", "is required by target kubernetes and missing", example)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from statistics import median
+from typing import Literal
 
 from octjob.errors import DataError
 from octjob.records.layout import read_result
@@ -19,7 +20,7 @@ _HOUR_S = 3600.0
 
 @dataclass(frozen=True)
 class ChipHours:
-    """Chip-hours of the unfinished runs: `num_runs` of them, each on a slice of `chips` chips.
+    """Chip-hours of the unfinished runs: `num_runs` of them, each on `chips` of what `unit` says.
 
     at_most: if each took the longest time allowed; None where no limit is enforced (no Kueue queue).
     estimate: from the median duration of finished runs of the same config, for `num_estimated` of the runs;
@@ -32,11 +33,12 @@ class ChipHours:
     at_most: float | None
     estimate: float | None
     num_estimated: int
+    unit: Literal["chip", "GPU"] = "chip"
 
     def __str__(self) -> str:
         if self.num_runs == 0:
             return "nothing left to run"
-        product = f"{self.num_runs} runs x {self.chips} chips"
+        product = f"{self.num_runs} runs x {self.chips} {self.unit}s"
         bound = f"no upper bound without compute.queue: {product} x as long as they take"
         if self.at_most is not None:
             bound = f"at most {self.at_most:,.0f} ({product} x compute.max_runtime_hours {self.max_hours:g})"
@@ -53,6 +55,7 @@ def chip_hours(
     chips: int,
     max_hours: float | None,
     durations_s: Mapping[str, Sequence[float]] | None,
+    unit: Literal["chip", "GPU"] = "chip",
 ) -> ChipHours:
     """What `unfinished` runs may cost.
 
@@ -61,11 +64,11 @@ def chip_hours(
     """
     at_most = None if max_hours is None else len(unfinished) * chips * max_hours
     if durations_s is None:
-        return ChipHours(len(unfinished), chips, max_hours, at_most, None, 0)
+        return ChipHours(len(unfinished), chips, max_hours, at_most, None, 0, unit)
     typical_s = {config: median(values) for config, values in durations_s.items() if values}
     known = [typical_s[run.config_name] for run in unfinished if run.config_name in typical_s]
     estimate = sum(known) * chips / _HOUR_S
-    return ChipHours(len(unfinished), chips, max_hours, at_most, estimate, len(known))
+    return ChipHours(len(unfinished), chips, max_hours, at_most, estimate, len(known), unit)
 
 
 def read_durations(store: ObjectStore, finished: Sequence[Run]) -> dict[str, list[float]]:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from octjob.records.state import RunState
-from octjob.spec.accelerator import parse_accelerator
+from octjob.spec.accelerator import Accelerator, parse_accelerator
 from octjob.spec.expand import Plan
 from octjob.storage.base import ObjectStore
+from octjob.targets.kubernetes.gke import resource_of
 from octjob.targets.kubernetes.outlook.chip_hours import ChipHours, chip_hours, read_durations
 from octjob.targets.kubernetes.outlook.quota import Quota, read_quota
 from octjob.targets.kubernetes.phase import phase
@@ -50,7 +51,9 @@ def look(cluster: Cluster, plan: Plan) -> Outlook:
     states = {
         annotation(one, "run"): phase(one, workloads.get(one["metadata"]["uid"])).state for one in jobsets
     }
-    quota = read_quota(cluster, plan.compute.queue) if plan.compute.queue else None
+    quota = None
+    if plan.compute.queue:
+        quota = read_quota(cluster, plan.compute.queue, resource_of(_accelerator(plan)))
     return Outlook(cluster.context, cluster.namespace, states, quota)
 
 
@@ -60,11 +63,14 @@ def cost(plan: Plan, store: ObjectStore | None, finished: set[str]) -> ChipHours
     Raises `SpecError` for an accelerator that there is none of.
     """
     compute = plan.compute
-    slice_ = parse_accelerator(compute.accelerator or "", compute.machine_type)
+    where = _accelerator(plan)
     durations = None
     if store is not None:
         durations = read_durations(store, [run for run in plan.runs if run.run_id in finished])
     unfinished = [run for run in plan.runs if run.run_id not in finished]
-    return chip_hours(
-        unfinished, slice_.chips, compute.max_runtime_hours if compute.queue else None, durations
-    )
+    max_hours = compute.max_runtime_hours if compute.queue else None
+    return chip_hours(unfinished, where.chips, max_hours, durations, where.unit)
+
+
+def _accelerator(plan: Plan) -> Accelerator:
+    return parse_accelerator(plan.compute.accelerator or "", plan.compute.machine_type)

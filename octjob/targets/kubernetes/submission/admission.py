@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from octjob.targets.kubernetes import kueue
-from octjob.targets.kubernetes.gke import TPU
+from octjob.targets.kubernetes.gke import GPU, TPU
 from octjob.targets.kubernetes.refusal import ClusterError, Forbidden
 from octjob.targets.kubernetes.resources import (
     CLUSTER_QUEUES,
@@ -103,7 +103,7 @@ def check_admission(cluster: Cluster, name: str, pod: Mapping[str, Any], chips: 
     suiting = None if flavors is None else _suiting(cluster, cluster_queue, flavors, pod)
     if suiting is None:
         notes.append("ResourceFlavors may not be read: whether one suits the runs was not checked")
-    notes += _require_quota(cluster, cluster_queue, suiting, chips)
+    notes += _require_quota(cluster, cluster_queue, suiting, chips, _chips_of(pod))
     return Admission(name, home, covered, suiting, tuple(notes))
 
 
@@ -123,7 +123,7 @@ def require_covered(
         if "memory" in missing
         else "compute.pod or a LimitRange"
     )
-    source = "" if TPU in missing else f" (from {asked_by}: `{kubectl(cluster)} get limitrange`)"
+    source = "" if {TPU, GPU} & set(missing) else f" (from {asked_by}: `{kubectl(cluster)} get limitrange`)"
     raise ClusterError(
         f"ClusterQueue {cluster_queue} has no quota for {', '.join(missing)}, which the pods ask for{source},"
         " so no run would ever be admitted",
@@ -215,28 +215,33 @@ def _groups(cluster_queue: Document) -> list[Document]:
     return list(cluster_queue["spec"].get("resourceGroups", []))
 
 
-def _tpu_quotas(cluster_queue: Document) -> dict[str, Document]:
-    """Flavor to its quota of chips, in Kueue's order."""
+def _chips_of(pod: Mapping[str, Any]) -> str:
+    """The resource that the pod's chips are."""
+    return GPU if GPU in requested_resources(pod) else TPU
+
+
+def _quotas(cluster_queue: Document, chips: str) -> dict[str, Document]:
+    """Flavor to its quota of chips, which are the resource `chips`, in Kueue's order."""
     return {
         flavor["name"]: resource
         for group in _groups(cluster_queue)
         for flavor in group.get("flavors", [])
         for resource in flavor.get("resources", [])
-        if resource["name"] == TPU
+        if resource["name"] == chips
     }
 
 
-def _own(cluster_queue: Document, flavors: Sequence[Document]) -> list[Document]:
+def _own(cluster_queue: Document, flavors: Sequence[Document], chips: str) -> list[Document]:
     """The flavors that a ClusterQueue has chips of, in its order."""
     named = {each["metadata"]["name"]: each for each in flavors}
-    return [named[flavor] for flavor in _tpu_quotas(cluster_queue) if flavor in named]
+    return [named[flavor] for flavor in _quotas(cluster_queue, chips) if flavor in named]
 
 
 def suiting_flavors(
     cluster_queue: Document, flavors: Sequence[Document], pod: Mapping[str, Any]
 ) -> tuple[Document, ...]:
     """The queue's flavors of chips that pods may use. flavors: all of the cluster's."""
-    own = _own(cluster_queue, flavors)
+    own = _own(cluster_queue, flavors, _chips_of(pod))
     keys = frozenset(key for each in own for key in each["spec"].get("nodeLabels", {}))
     return tuple(
         each
@@ -254,7 +259,7 @@ def _suiting(
 ) -> tuple[Document, ...]:
     """The queue's flavors that pods may use; raises where there is none."""
     name = cluster_queue["metadata"]["name"]
-    own = _own(cluster_queue, flavors)
+    own = _own(cluster_queue, flavors, _chips_of(pod))
     suiting = suiting_flavors(cluster_queue, flavors, pod)
     if suiting:
         return suiting
@@ -277,11 +282,11 @@ def _labels(flavor: Document) -> str:
 
 
 def _require_quota(
-    cluster: Cluster, cluster_queue: Document, suiting: Sequence[Document] | None, chips: int
+    cluster: Cluster, cluster_queue: Document, suiting: Sequence[Document] | None, chips: int, resource: str
 ) -> list[str]:
     """Raise where no flavor can ever hold one run, whose pods are all of one flavor; warn where it must borrow."""
     name = cluster_queue["metadata"]["name"]
-    quotas = _tpu_quotas(cluster_queue)
+    quotas = _quotas(cluster_queue, resource)
     if suiting is not None:
         quotas = {each["metadata"]["name"]: quotas[each["metadata"]["name"]] for each in suiting}
     nominal = max((quantity(quota["nominalQuota"]) for quota in quotas.values()), default=Decimal(0))
@@ -294,11 +299,11 @@ def _require_quota(
         for quota in quotas.values()
     ):
         return [
-            f"ClusterQueue {name} has {nominal} {TPU} of its own and a run needs {chips}:"
+            f"ClusterQueue {name} has {nominal} {resource} of its own and a run needs {chips}:"
             f" runs wait until cohort {cohort} lends the rest"
         ]
     raise ClusterError(
-        f"{kueue.EXCEEDS_MAX_QUOTA}: a run needs {chips} {TPU}, ClusterQueue {name} has at most {nominal}"
+        f"{kueue.EXCEEDS_MAX_QUOTA}: a run needs {chips} {resource}, ClusterQueue {name} has at most {nominal}"
         f" for it ({', '.join(quotas)}), so it would never be admitted",
         "Choose a smaller compute.accelerator or another compute.queue, or raise the quota:"
         f" `{kubectl(cluster, '')} edit clusterqueue {name}`.",

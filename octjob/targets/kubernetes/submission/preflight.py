@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from octjob.errors import SpecError
-from octjob.spec.accelerator import ACCELERATOR_LABEL, TOPOLOGY_LABEL
+from octjob.spec.accelerator import ACCELERATOR_LABEL, TOPOLOGY_LABEL, Accelerator
 from octjob.spec.expand import Plan
+from octjob.spec.gpu import GPU_LABEL
 from octjob.targets.kubernetes import gke
 from octjob.targets.kubernetes.documents.fields import Schema, check_fields, check_pod_fields
 from octjob.targets.kubernetes.documents.manifest import Manifest
@@ -84,9 +85,10 @@ def preflight(cluster: Cluster, settings: Settings, jobset: Manifest, num_runs: 
     else:
         warnings.append(
             f"no compute.queue: all {num_runs} runs start at once and ask for"
-            f" {num_runs * settings.slice.chips} chips, {settings.slice.chips} each"
+            f" {num_runs * settings.slice.chips} {settings.slice.unit}s, {settings.slice.chips} each"
         )
     warnings += check_nodes(cluster, pod["nodeSelector"], admission)
+    warnings += check_gpus(cluster, settings.slice)
     return Preflight(admission, tuple(warnings))
 
 
@@ -224,42 +226,58 @@ def check_nodes(cluster: Cluster, selector: Mapping[str, str], admission: Admiss
     promised = [flavor["spec"].get("nodeLabels", {}) for flavor in flavors]
     if any(selector.items() <= labels.items() for labels in promised):
         return []
-    wanted = f"{selector[ACCELERATOR_LABEL]} {selector[TOPOLOGY_LABEL]}"
-    nodes = readable(lambda: cluster.list(NODES, TOPOLOGY_LABEL))
+    shape = _shape(selector)
+    wanted = " ".join(selector[key] for key in shape)
+    nodes = readable(lambda: cluster.list(NODES, shape[-1]))
     if nodes is None:
         return [f"whether a node pool has {wanted} was not checked: no right to list nodes"]
     labels = [node["metadata"].get("labels", {}) for node in nodes]
     if any(selector.items() <= each.items() for each in labels):
         return []
-    if any(TOPOLOGY_LABEL in each for each in promised):
+    if any(shape[-1] in each for each in promised):
         return [
             f"no node has {_described(selector)} now, and no flavor of the queue promises one: a run holds its quota"
             " until such a node pool grows"
         ]
     if not nodes:
-        return [f"no TPU node is there now: runs wait until a node pool of {wanted} grows"]
+        kind = "GPU" if GPU_LABEL in shape else "TPU"
+        return [f"no {kind} node is there now: runs wait until a node pool of {wanted} grows"]
     raise ClusterError(
-        f"compute.accelerator: no node pool has {_described(selector)}; there are {_pools(labels)}",
+        f"compute.accelerator: no node pool has {_described(selector)}; there are {_pools(labels, shape)}",
         "Choose one of these as compute.accelerator, or create the node pool:"
-        f" `{kubectl(cluster, '')} get nodes -L {TOPOLOGY_LABEL}` shows what there is.",
+        f" `{kubectl(cluster, '')} get nodes -L {shape[-1]}` shows what there is.",
     )
+
+
+def check_gpus(cluster: Cluster, where: Accelerator) -> list[str]:
+    """A warning where every node of the GPU that is there now has fewer than a pod asks for."""
+    if where.kind != "gpu":
+        return []
+    nodes = readable(lambda: cluster.list(NODES, f"{GPU_LABEL}={where.gpu.label}")) or []
+    most = max((int(node["status"].get("capacity", {}).get(gke.GPU, 0)) for node in nodes), default=None)
+    if most is None or most >= where.chips_per_host:
+        return []
+    return [
+        f"no node of {where.gpu.label} has {where.chips_per_host} GPUs now, the largest has {most}: runs wait until a"
+        f" node pool of larger ones grows, or ask for {where.gpu.names[0]}:{most}"
+    ]
+
+
+def _shape(selector: Mapping[str, str]) -> tuple[str, ...]:
+    """The labels that say what a node has, the one that only such nodes have last."""
+    return (GPU_LABEL,) if GPU_LABEL in selector else (ACCELERATOR_LABEL, TOPOLOGY_LABEL)
 
 
 def _described(selector: Mapping[str, str]) -> str:
-    others = [
-        f"{key.rpartition('/')[2]}={value}"
-        for key, value in selector.items()
-        if key not in (ACCELERATOR_LABEL, TOPOLOGY_LABEL)
-    ]
-    return " ".join([selector[ACCELERATOR_LABEL], selector[TOPOLOGY_LABEL], *others])
+    shape = _shape(selector)
+    others = [f"{key.rpartition('/')[2]}={value}" for key, value in selector.items() if key not in shape]
+    return " ".join([*(selector[key] for key in shape), *others])
 
 
-def _pools(labels: Sequence[Document]) -> str:
+def _pools(labels: Sequence[Document], shape: Sequence[str]) -> str:
     counts = Counter(
-        (each.get(ACCELERATOR_LABEL, "?"), each.get(TOPOLOGY_LABEL, "?"), each.get(gke.SPOT_LABEL) == "true")
-        for each in labels
+        (" ".join(each.get(key, "?") for key in shape), each.get(gke.SPOT_LABEL) == "true") for each in labels
     )
     return ", ".join(
-        f"{accelerator} {topology}{' (Spot)' if spot else ''} ({count} nodes)"
-        for (accelerator, topology, spot), count in sorted(counts.items())
+        f"{name}{' (Spot)' if spot else ''} ({count} nodes)" for (name, spot), count in sorted(counts.items())
     )

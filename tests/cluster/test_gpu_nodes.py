@@ -1,0 +1,61 @@
+"""GPU nodes on a real control plane: Kueue admits a run there, its pods land on them, and too much is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from octjob.spec.accelerator import parse_accelerator
+from tests.cluster.access import ClusterAccess
+from tests.cluster.nodes import POOL_LABEL, _node
+from tests.cluster.submission import make_ready, octjob, write_sweep
+from tests.cluster.tenancy import _KUEUE, _object
+
+QUEUE = "gpu"
+TAINT = {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}
+LABELS = parse_accelerator("h100:8").node_selector
+
+
+def make_gpus(cluster: ClusterAccess, namespace: str) -> None:
+    """Two nodes of eight H100 each in one pool, and a queue with quota for all sixteen."""
+    capacity = {"cpu": "208", "memory": "1872Gi", "nvidia.com/gpu": "8"}
+    names = [f"gke-h100-{index}" for index in range(2)]
+    cluster.apply(*(_node(name, {POOL_LABEL: "h100", **LABELS}, capacity, [TAINT]) for name in names))
+    cluster.kubectl("wait", "--for=condition=Ready", *(f"node/{name}" for name in names), "--timeout=60s")
+    quota = {"name": "h100", "resources": [{"name": "nvidia.com/gpu", "nominalQuota": "16"}]}
+    groups = [{"coveredResources": ["nvidia.com/gpu"], "flavors": [quota]}]
+    cluster.apply(
+        _object(_KUEUE, "ResourceFlavor", "h100", spec={"nodeLabels": LABELS, "nodeTaints": [TAINT]}),
+        _object(_KUEUE, "ClusterQueue", QUEUE, spec={"namespaceSelector": {}, "resourceGroups": groups}),
+        _object(_KUEUE, "LocalQueue", QUEUE, namespace, spec={"clusterQueue": QUEUE}),
+    )
+
+
+def test_a_gpu_sweep_is_admitted_and_too_much_is_refused(
+    control_plane: ClusterAccess, namespace: str, tmp_path: Path
+) -> None:
+    make_ready(control_plane, namespace)
+    make_gpus(control_plane, namespace)
+
+    for wrong, line in (
+        ("h100:3", "no node has 3 GPUs nvidia-h100-80gb; one has 1, 2, 4, 8"),
+        ("h100:8x3", "a run needs 24 nvidia.com/gpu, ClusterQueue gpu has at most 16"),
+    ):
+        path = write_sweep(tmp_path, num_configs=1, namespace=namespace, queue=QUEUE, accelerator=wrong)
+        ended = octjob(control_plane, "submit", "-f", str(path))
+        assert ended.code != 0
+        assert line in next(one for one in ended.err.splitlines() if one.startswith("error: "))
+        assert control_plane.list("jobsets", namespace) == []
+
+    path = write_sweep(tmp_path, num_configs=1, namespace=namespace, queue=QUEUE, accelerator="h100:8x2")
+    ended = octjob(control_plane, "submit", "-f", str(path))
+    assert ended.code == 0, ended.err
+
+    def placed() -> list[str]:
+        pods = control_plane.list("pods", namespace)
+        return sorted(pod["spec"]["nodeName"] for pod in pods if pod["spec"].get("nodeName"))
+
+    control_plane.wait_until(lambda: len(placed()) == 2, "both pods have a node", 60)
+    assert placed() == ["gke-h100-0", "gke-h100-1"]
+    table = octjob(control_plane, "plan", "-f", str(path)).out
+    assert "16 of 16 GPUs in use" in table
+    assert "GPU-hours: at most 3,456 (3 runs x 16 GPUs" in table
