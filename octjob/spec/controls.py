@@ -122,12 +122,15 @@ class ControlExpansion:
         own = self._own("random_init")
         like = options.like or own[0]
         if like not in own:
-            what = "of backbone" if like in self.checkpoints else "no checkpoint named"
-            raise SpecError(
-                f"{self.document.mark(('controls', 'random_init', 'like'))}: controls.random_init.like: {what}"
-                f" {shown(self.checkpoints[like].backbone or '' if like in self.checkpoints else like)}",
-                f"The checkpoints of octjob's own architecture are {elided(', '.join(own), 300)}.",
+            where = f"{self.document.mark(('controls', 'random_init', 'like'))}: controls.random_init.like"
+            there = self.checkpoints.get(like)
+            what = (
+                f"no checkpoint named {shown(like)}"
+                if there is None
+                else f"{like} has backbone: {there.backbone}"
             )
+            which = "" if len(own) == len(self.checkpoints) else " without a backbone"
+            raise SpecError(f"{where}: {what}", f"The checkpoints{which} are {elided(', '.join(own), 300)}.")
         few = f"random_init: {options.seeds} initialisations; an interval over them needs {ENOUGH_SEEDS}"
         notes = (few,) if options.seeds < ENOUGH_SEEDS else ()
         for config in self._configs:

@@ -118,6 +118,22 @@ def test_they_are_split_and_seeded_as_logistic_regression_is(tmp_path: Path) -> 
             "The checkpoints are a, b.",
         ),
         (
+            {
+                "controls": {"random_init": {"like": "b"}},
+                "checkpoints": {"a": "a.pt", "b": {"uri": "b", "backbone": "timm"}},
+            },
+            "controls.random_init.like: b has backbone: timm",
+            "The checkpoints without a backbone are a.",
+        ),
+        (
+            {
+                "controls": ["target_encoder"],
+                "checkpoints": {"b": {"uri": "b", "backbone": "timm"}},
+            },
+            "controls: target_encoder is of checkpoints without a backbone, and there is none",
+            "Leave it out, or add a checkpoint of octjob's own architecture.",
+        ),
+        (
             {"controls": {"target_encoder": {"checkpoints": ["a", "c*"]}}},
             "controls.target_encoder.checkpoints: no checkpoint matches 'c*'",
             "There are a, b.",
