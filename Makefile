@@ -171,7 +171,7 @@ lock: $(filter .uv/bin/uv,$(UV)) ## resolve the lock files anew
 	$(LOCK) --extra tpu --override requirements/overrides.txt pyproject.toml -o requirements/tpu.txt
 	awk -f requirements/cpu.awk requirements/tpu.txt > requirements/tpu-cpu.txt
 	$(LOCK) --extra train --extra formats --constraints requirements/tpu.txt pyproject.toml -o requirements/gpu.txt
-	$(LOCK) --extra backbones --constraints requirements/gpu.txt pyproject.toml -o requirements/backbones.txt
+	$(LOCK) --extra backbones --extra formats --constraints requirements/gpu.txt pyproject.toml -o requirements/backbones.txt
 	echo cyclonedx-bom | $(LOCK) - -o requirements/sbom.txt
 	printf '%s\n' editables hatchling==1.27.0 | $(LOCK) - -o requirements/build.txt
 	$(LOCK_EVERYWHERE) --group build pyproject.toml -o requirements/base.txt

@@ -74,7 +74,8 @@ def test_the_readmes_table_is_read_row_by_row() -> None:
     rows = table_rows((ROOT / "README.md").read_text())
     assert len({(row.checkpoint, row.config) for row in rows}) == len(rows) > 5
     assert [row.rank for row in rows if row.state != "ok"] == ["-"] * sum(row.state != "ok" for row in rows)
-    assert all(row.low <= row.value <= row.high for row in rows)
+    # Bounds have a digit less.
+    assert all(row.low - 0.005 <= row.value <= row.high + 0.005 for row in rows)
 
 
 def test_a_readme_without_a_table_is_an_error() -> None:
