@@ -84,7 +84,7 @@ def first_named(fault: Fault, folder: Path, capsys: pytest.CaptureFixture[str]) 
     assert found.first_cause == fault.gate, found
     code, out, _ = said(capsys, str(folder / "out/tiny"))
     assert code == 5
-    assert out.startswith("First cause: ")
+    assert out.startswith("First cause:")
     assert "\nCure: " in out
     beside_the_table(found, open_store(str(folder / "out/tiny")))
 
