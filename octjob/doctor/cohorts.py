@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pydantic import ValidationError
 
 from octjob.data.flow import OTHER_SITE
+from octjob.data.groups import SEEN
 from octjob.doctor.case import Finished, Told
 from octjob.doctor.gates.coverage import Cell, Population
 from octjob.doctor.gates.labels import Scoring, passes
@@ -97,7 +98,7 @@ def _scoring(run: Finished) -> Scoring:
         label_N=table.label,
         logits_NK=table.logits_NK,
         coding="" if run.spec is None else str(sorted(run.spec.config.classes.mapping.items())),
-        pretrained_on=sum(map(bool, seen.values())) if isinstance(seen, dict) else None,
+        pretrained_on=sum(group == SEEN for group in seen.values()) if isinstance(seen, dict) else None,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,15 @@ from jsonschema import Draft202012Validator
 from benchmarks.doctor import FAULTS, Fault, examined
 from octjob.cli import run as octjob
 from octjob.cli.output import doctor_schema
+from octjob.data.groups import SEEN, UNSEEN
+from octjob.doctor.case import Finished
+from octjob.doctor.cohorts import scorings
 from octjob.doctor.finding import Diagnosis
+from octjob.doctor.gates.labels import labels as labels_gate
 from octjob.doctor.glance import glance
-from octjob.leaderboard.collect import collect
+from octjob.leaderboard.collect import collect, read_outcomes
 from octjob.leaderboard.export import to_json
+from octjob.records.layout import read_sweep
 from octjob.report.page import to_html
 from octjob.storage import ObjectStore
 from octjob.storage.open import open_store
@@ -62,6 +68,23 @@ def test_evidence_has_the_numbers_of_cached_features(
     _, out, _ = said(capsys, str(healthy / "out/tiny"), "-o", "wide")
     assert "a: debiased linear CKA 0." in out
     assert "(108 volumes) with untrained" in out
+
+
+def test_who_was_in_pretraining_is_counted_and_not_who_was_looked_up(healthy: Path) -> None:
+    store = open_store(str(healthy / "out/tiny"))
+    (one, *_) = [one for one in read_outcomes(store, read_sweep(store)) if one.scored is not None]
+    assert one.scored is not None
+    for seen, words in (
+        (2, "2 of those scored were"),
+        (1, "1 of those scored was"),
+        (0, "none of those scored was"),
+    ):
+        groups = {str(number): SEEN if number < seen else UNSEEN for number in range(4)}
+        result = one.scored.result.model_copy(
+            update={"data": one.scored.result.data | {"groups": {"pretraining": groups}}}
+        )
+        (scoring,) = scorings([Finished("a.head", replace(one.scored, result=result), None)])
+        assert any(text.startswith(words) for text in labels_gate([scoring]).evidence)
 
 
 def test_json_is_what_its_schema_says(healthy: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -113,7 +113,10 @@ def _evidence(scorings: Sequence[Scoring], known: Known) -> tuple[str, ...]:
     evidence = [f"{people} participants scored"] if scorings else []
     evidence += [f"{known.num_listed} participants listed with a volume"] if known.num_listed else []
     seen = {one.pretrained_on for one in scorings if one.pretrained_on is not None}
-    evidence += [f"{count} of them were in a checkpoint's pretraining" for count in sorted(seen) if count]
+    evidence += [
+        f"{count or 'none'} of those scored {'was' if count < 2 else 'were'} in a checkpoint's pretraining"
+        for count in sorted(seen)
+    ]
     for table in known.moved:
         if (other := table.differing) is not None:
             evidence.append(
