@@ -104,8 +104,8 @@ def test_four_hosts_end_as_one(alone: Alone, trainers: Trainers, tmp_path: Path,
     assert (result.environment["runtime"], result.environment["num_hosts"]) == ("group", 4)
     assert len(list(store.list(f"runs/{run.run_id}/logs/"))) == 4
     if config == "probe":
-        # Each encoded its share of both views, and of every round.
-        assert len(features(run)) % 4 == 0
+        # Each encoded its share of both views. How many rounds it takes, and whether each host has some of both views
+        # in every one, hangs on how long the first took.
         assert len(features(run)) >= 2 * 4
 
 
