@@ -136,7 +136,7 @@ def load_encoder(
     docs/checkpoints.md.
     """
     require_trainer()
-    from octjob.run.encoders import check_arguments, read_encoder
+    from octjob.features.encoders import check_arguments, read_encoder
 
     options = options or {}
     check_arguments(backbone, options, encoder=encoder, volume_size=volume_size, num_heads=num_heads)

@@ -59,7 +59,7 @@ def inspect(
     from octjob.extras import require_trainer
 
     require_trainer()
-    from octjob.run.encoders import check_arguments, read_encoder
+    from octjob.features.encoders import check_arguments, read_encoder
 
     told = _told(options)
     check_arguments(backbone, told, encoder=encoder, volume_size=volume_size, num_heads=num_heads)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from octjob.data.cohort import Cohort, find_cohort
 from octjob.data.manifest import MANIFEST_KEY
 from octjob.data.sources import Sources
 from octjob.data.table_cohort import find_table_cohort
-from octjob.spec.experiment import Data, Experiment
+from octjob.data.volumes import VolumeReader
+from octjob.spec.experiment import Data, Experiment, Size3
 from octjob.storage.base import ObjectStore
 from octjob.storage.open import open_store
 
@@ -14,6 +17,20 @@ from octjob.storage.open import open_store
 def open_source(data: Data) -> ObjectStore:
     """Where the volumes are read from."""
     return Sources(str(data.source)) if data.is_table else open_store(str(data.source))
+
+
+def open_reader(data: Data, size: Size3, cache: ObjectStore) -> VolumeReader:
+    """Reads volumes as `size` (D, H, W) by the profile. cache: the sweep's, which keeps them where
+    `data.shared_cache` says so."""
+    return VolumeReader(
+        open_source(data),
+        data.profile,
+        size,
+        Path(data.cache_dir).expanduser() if data.cache_dir else None,
+        cache_limit=None if data.cache_limit_gib is None else int(data.cache_limit_gib * 2**30),
+        dtype=data.volume_dtype,
+        shared=cache if data.shared_cache else None,
+    )
 
 
 def listings_of(experiment: Experiment) -> tuple[str, ...]:

@@ -103,17 +103,9 @@ def read_features(place: Place, pool_method: str = "mean") -> Features:
 
 def _pooling(place: Place, pool_method: str) -> str:
     from octjob.models.pooling import pooling_for
-    from octjob.models.shape import EncoderGeometry
+    from octjob.models.shape import geometry_from
 
-    geometry = place.geometry
-    shape = EncoderGeometry(
-        volume_size=tuple(geometry["volume_size"]),
-        patch_size=tuple(geometry["patch_size"]),
-        embed_dim=int(geometry["embed_dim"]),
-        depth=int(geometry["depth"]),
-        num_heads=int(geometry["num_heads"]),
-    )
-    return pooling_for(pool_method, shape)
+    return pooling_for(pool_method, geometry_from(place.geometry))
 
 
 def _read(cache: ObjectStore, prefix: str, row: int | slice) -> Features:

@@ -7,21 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from octjob.data.cohort import Volume
+from octjob.data.layouts import open_reader
 from octjob.data.quarantine import Quarantine
-from octjob.data.volumes import VolumeReader
 from octjob.doctor.cached import Place, place_of, read_features
 from octjob.doctor.case import Told
 from octjob.doctor.tables import Tables, selects
-from octjob.errors import DataError
 from octjob.features.encode import encode_volumes
+from octjob.features.encoders import encoder_of, require_file
 from octjob.features.encoding import Encoding
 from octjob.models.arrange import arrange
-from octjob.models.checkpoint import LoadedEncoder, read_checkpoint
+from octjob.models.checkpoint import LoadedEncoder
 from octjob.runtime.select import open_runtime
 from octjob.spec.run import Run
-from octjob.storage.copy import local_copy
 from octjob.storage.open import open_store
-from octjob.storage.temporary import temporary_folder
 from octjob.tick import Tick
 from octjob.train.units import used_splits
 
@@ -48,21 +46,9 @@ class Missing:
 
 
 def load(run: Run) -> LoadedEncoder:
-    """The run's encoder. Raises as `read_checkpoint`, and `DataError` for another file than the sweep asks for."""
-    wanted = run.checkpoint
-    with temporary_folder() as folder:
-        loaded = read_checkpoint(
-            local_copy(wanted.uri, folder),
-            encoder=run.config.model.encoder,
-            uri=wanted.uri,
-            volume_size=wanted.volume_size,
-            num_heads=wanted.num_heads,
-        )
-    if wanted.sha256 is not None and loaded.report.sha256 != wanted.sha256.lower():
-        raise DataError(
-            f"{wanted.uri}: sha256 is {loaded.report.sha256}, the sweep asks for {wanted.sha256}",
-            "The file was replaced; correct the sweep's checkpoints, or restore the file.",
-        )
+    """The run's encoder. Raises as `encoder_of`, and `DataError` for another file than the sweep asks for."""
+    loaded = encoder_of(run)
+    require_file(run, loaded)
     return loaded
 
 
@@ -74,7 +60,7 @@ def missing_features(told: Sequence[Told], tables: Sequence[Tables]) -> Missing 
         of = selects(tables, run.name)
         if place is None or of is None or of.cohort is None or place.identity in orders:
             continue
-        used = of.cohort.only(*used_splits(place.run.config, place.run.folds)).volumes
+        used = of.cohort.only(*used_splits(place.run.config, place.run.is_pooled)).volumes
         there = read_features(place)
         wanted = [one for one in _evenly(used) if one.record.sop_instance_uid not in there]
         orders[place.identity] = place, tuple(wanted)
@@ -109,12 +95,7 @@ def encode_missing(missing: Missing, tick: Tick) -> None:
             memory=runtime.memory,
         )
         runtime.place(loaded.encoder)
-        data = run.config.data
-        reader = VolumeReader(
-            open_store(str(data.source)),
-            data.profile,
-            loaded.encoder.geometry.volume_size,
-            dtype=data.volume_dtype,
-        )
+        cache = open_store(run.cache)
+        reader = open_reader(run.config.data, loaded.encoder.geometry.volume_size, cache)
         encoding = Encoding(loaded, run.config, runtime)
-        encode_volumes(encoding, open_store(run.cache), reader, volumes, (), Quarantine(), _OWNER, tick)
+        encode_volumes(encoding, cache, reader, volumes, (), Quarantine(), _OWNER, tick)

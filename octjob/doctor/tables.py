@@ -9,9 +9,12 @@ from octjob.data.cohort import Cohort, find_cohort
 from octjob.data.manifest import MANIFEST_KEY, read_manifest
 from octjob.data.participants import Participant, list_participants
 from octjob.data.table import read_table
+from octjob.data.table_cohort import find_table_cohort
+from octjob.data.volume_table import read_volume_table
 from octjob.errors import AccessError, DataError, SpecError
 from octjob.spec.experiment import Experiment
 from octjob.spec.run import Run
+from octjob.spec.uri import split_uri
 from octjob.storage.base import ObjectStore
 from octjob.storage.open import open_store
 
@@ -91,8 +94,9 @@ def _selection(config: Experiment) -> str:
 def _read(config: Experiment, names: tuple[str, ...]) -> Tables:
     key = config.paths.labels_tsv.rpartition("/")[2]
     try:
-        store = open_store(str(config.data.source))
-        return _read_from(store, key, config, names)
+        if config.data.is_table:
+            return _read_own(config, names)
+        return _read_from(open_store(str(config.data.source)), key, config, names)
     except (AccessError, SpecError) as error:
         # The data set may lie where only the runs reach it.
         return Tables(names, key, note=f"the data set's tables: {error.message}")
@@ -116,6 +120,25 @@ def _read_from(store: ObjectStore, key: str, config: Experiment, names: tuple[st
     except (DataError, SpecError) as error:
         return Tables(names, uri, refused=Refused(False, error.message, error.hint))
     return Tables(names, uri, cohort, tuple(_groups(store, key)), _own_groups(store, key))
+
+
+def _read_own(config: Experiment, names: tuple[str, ...]) -> Tables:
+    """Of `data.layout: table`: one table says both."""
+    uri = str(config.data.table)
+    try:
+        table = read_volume_table(config.data, config.classes)
+    except (DataError, AccessError) as error:
+        root, key = split_uri(uri)
+        if isinstance(error, AccessError) and open_store(root).exists(key):
+            raise
+        return Tables(names, uri, refused=Refused(True, error.message, error.hint))
+    try:
+        cohort = find_table_cohort(config).cohort
+    except (DataError, SpecError) as error:
+        return Tables(names, uri, refused=Refused(False, error.message, error.hint))
+    group_of = {one.id: one.study_group for one in table.participants}
+    ids = dict.fromkeys(row.participant for row in sorted(table.rows, key=lambda row: row.number))
+    return Tables(names, uri, cohort, tuple((one, group_of[one]) for one in ids))
 
 
 def _own_groups(store: ObjectStore, key: str) -> dict[str, str] | None:

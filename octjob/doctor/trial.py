@@ -52,7 +52,7 @@ def make_bench(run: Run, volumes: Sequence[Volume], features: Features) -> Bench
     Raises `DataError` as `make_units` does.
     """
     there = [one for one in volumes if one.record.sop_instance_uid in features]
-    if len({one.participant.split for one in there}) < (1 if run.folds else 2):
+    if len({one.participant.split for one in there}) < (1 if run.is_pooled else 2):
         return None
     unit = make_units(there, run.config, run.passes[:1], run.folds, run.fold_seed)[0]
     x_N = np.stack([features[one.record.sop_instance_uid] for one in there])

@@ -73,7 +73,7 @@ def _bench(place: Place, one: Held, of: Tables) -> Bench | None:
     assert of.cohort is not None
     method = place.run.config.model.pool_method
     features = one.features if method == "mean" else read_features(place, method)
-    volumes = of.cohort.only(*used_splits(place.run.config, place.run.folds)).volumes
+    volumes = of.cohort.only(*used_splits(place.run.config, place.run.is_pooled)).volumes
     return make_bench(place.run, volumes, features)
 
 

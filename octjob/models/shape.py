@@ -6,7 +6,9 @@ Shapes: D B-scans, H axial depth, W fast lateral axis, N tokens, E embedding.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
 
 from octjob.errors import DataError
 
@@ -94,6 +96,17 @@ class TokenGeometry:
 
 
 Geometry = EncoderGeometry | TokenGeometry
+
+
+def geometry_from(plain: Mapping[str, Any]) -> Geometry:
+    """What `asdict` made of one, as a checkpoint's report has it."""
+    kind = EncoderGeometry if "patch_size" in plain else TokenGeometry
+    known = {field.name for field in fields(kind)}
+    values: dict[str, Any] = {
+        key: tuple(v) if isinstance(v, list) else v for key, v in plain.items() if key in known
+    }
+    return kind(**values)
+
 
 ORIGINAL_GEOMETRY = EncoderGeometry(
     volume_size=(64, 384, 384), patch_size=(4, 16, 16), embed_dim=768, depth=12, num_heads=12

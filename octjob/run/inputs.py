@@ -5,35 +5,30 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
 from octjob.data.cohort import Cohort, check_cohort, require, require_classes
 from octjob.data.coverage import Coverage
 from octjob.data.kept import KeptVolumes
-from octjob.data.layouts import cohort_of, listings_of, open_source
+from octjob.data.layouts import cohort_of, listings_of, open_reader
 from octjob.data.left_out import left_out
 from octjob.data.quarantine import Quarantine
 from octjob.data.stream import Breadth, load_volumes
 from octjob.data.volumes import VolumeReader
 from octjob.errors import DataError, SpecError
 from octjob.features.encode import encode_views
+from octjob.features.encoders import encoder_of, require_file
 from octjob.features.encoding import Encoding
 from octjob.features.memory import FeatureMemory
 from octjob.features.work import Others, in_step
 from octjob.models.arrange import Arrangement, arrange
-from octjob.models.backbones.reading import read_backbone
-from octjob.models.checkpoint import LoadedEncoder, read_checkpoint
-from octjob.models.shape import Triple
-from octjob.models.untrained import untrained
+from octjob.models.checkpoint import LoadedEncoder
 from octjob.run.shared import Shared
 from octjob.runtime.base import Runtime
 from octjob.spec.experiment import OPEN_TEST_HINT, Experiment
 from octjob.spec.run import Run
 from octjob.storage.base import ObjectStore
-from octjob.storage.copy import local_copy, local_tree
-from octjob.storage.temporary import temporary_folder
 from octjob.tick import Tick
 from octjob.train.source import VolumeSource
 from octjob.train.trainers import Inputs
@@ -52,13 +47,9 @@ def load_encoder(run: Run, shared: Shared, tick: Tick) -> LoadedEncoder:
     `data.augment.resize`, `SpecError` where a backbone that stays frozen is to be fine-tuned.
     """
     uri = run.checkpoint.uri
-    loaded = shared.encoder(run, lambda: _read_encoder(run, tick))
+    loaded = shared.encoder(run, lambda: encoder_of(run, tick))
     report = loaded.report
-    if run.checkpoint.sha256 is not None and report.sha256 != run.checkpoint.sha256.lower():
-        raise DataError(
-            f"{uri}: sha256 is {report.sha256}, the sweep asks for {run.checkpoint.sha256}",
-            "The file was replaced; correct the sweep's checkpoints, or restore the file.",
-        )
+    require_file(run, loaded)
     _check_fit("model.emb_dim", run.config.model.emb_dim, report.geometry.embed_dim, uri)
     _check_fit("data.augment.resize", run.config.data.augment.resize, report.geometry.volume_size, uri)
     if run.config.mode == "finetune" and report.backbone is not None and not report.backbone.trainable:
@@ -68,24 +59,6 @@ def load_encoder(run: Run, shared: Shared, tick: Tick) -> LoadedEncoder:
             "Set model.freeze_encoder: true in its config.",
         )
     return loaded
-
-
-def _read_encoder(run: Run, tick: Tick) -> LoadedEncoder:
-    uri = run.checkpoint.uri
-    with temporary_folder() as workdir:
-        if (backbone := run.checkpoint.backbone) is not None:
-            path = local_tree(uri, workdir, tick)
-            return read_backbone(backbone, path, uri=uri, options=run.checkpoint.options)
-        loaded = read_checkpoint(
-            local_copy(uri, workdir, tick),
-            encoder=run.config.model.encoder,
-            uri=uri,
-            volume_size=run.checkpoint.volume_size,
-            num_heads=run.checkpoint.num_heads,
-            other_encoder=run.checkpoint.other_encoder,
-        )
-    seed = run.checkpoint.untrained_seed
-    return loaded if seed is None else untrained(loaded, seed)
 
 
 def arrange_encoder(run: Run, loaded: LoadedEncoder, runtime: Runtime) -> Arrangement:
@@ -168,21 +141,7 @@ def make_reader(run: Run, loaded: LoadedEncoder, cache: ObjectStore) -> VolumeRe
 
     cache: the sweep's, which keeps them where `data.shared_cache` says so.
     """
-    return reader_of_size(run, loaded.encoder.geometry.volume_size, cache)
-
-
-def reader_of_size(run: Run, size: Triple, cache: ObjectStore) -> VolumeReader:
-    """The same, of volumes of `size` (D, H, W)."""
-    data = run.config.data
-    return VolumeReader(
-        open_source(data),
-        data.profile,
-        size,
-        Path(data.cache_dir).expanduser() if data.cache_dir else None,
-        cache_limit=None if data.cache_limit_gib is None else int(data.cache_limit_gib * 2**30),
-        dtype=data.volume_dtype,
-        shared=cache if data.shared_cache else None,
-    )
+    return open_reader(run.config.data, loaded.encoder.geometry.volume_size, cache)
 
 
 def read_inputs(

@@ -17,10 +17,10 @@ from doubles.packages import package
 from safetensors.torch import load_file, save_file
 
 from octjob.errors import AccessError, DataError, OctjobError, SpecError
+from octjob.features.encoders import read_encoder
 from octjob.models.backbones import Normalisation, TokenGeometry
 from octjob.models.checkpoint import LoadedEncoder
 from octjob.models.pooling import pool, pooling_for
-from octjob.run.encoders import read_encoder
 
 GREY = torch.randn(2, 1, 8, 16, 16, generator=torch.Generator().manual_seed(1))
 FROZEN = """
