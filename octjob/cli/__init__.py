@@ -53,7 +53,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "retry": ("octjob.cli.control:retry", "Run failed runs again from their last saved state."),
     "train": ("octjob.cli.train:train", "Carry out or continue one run, or several in turn."),
     "checkpoint": ("octjob.cli.checkpoint:checkpoint", "Look into pretrained weights."),
-    "data": ("octjob.cli.data:data", "Index, check or synthesize an AI-READI data set."),
+    "data": ("octjob.cli.data:data", "Index, check or synthesize a data set."),
     "self-check": ("octjob.cli.self_check:self_check", "Check this installation, usually an image."),
     "schema": ("octjob.cli.schema:schema", "Print the JSON Schema of sweeps, configs or `-o json`."),
     "completion": (

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def data() -> None:
-    """Index, check or synthesize an AI-READI data set.
+    """Index, check or synthesize a data set.
 
     \b
     Example:

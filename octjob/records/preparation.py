@@ -17,27 +17,13 @@ from octjob.records.layout import encode, read_record
 from octjob.records.schema import SCHEMA_VERSION, Record
 from octjob.spec.expand import Plan
 from octjob.spec.run import Run
+from octjob.spec.selection import SELECTION
 from octjob.spec.uri import join_uri
 from octjob.storage.base import AlreadyExistsError, ObjectNotFoundError, ObjectStore
 
 _FOLDER = "preparations"
 # The keys of a config's `data` that decide which volumes are read, and as what.
-_SELECTION = {
-    "layout",
-    "table",
-    "columns",
-    "axes",
-    "source",
-    "sites",
-    "devices",
-    "regions",
-    "laterality",
-    "volumes",
-    "include_radial",
-    "eval_split",
-    "profile",
-    "shared_cache",
-}
+_SELECTION = {*SELECTION, "profile", "shared_cache"}
 
 
 class Preparation(Record):

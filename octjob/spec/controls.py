@@ -11,6 +11,7 @@ from octjob.errors import SpecError
 from octjob.spec.configs import MAX_RUNS, SPLIT, NamedConfig
 from octjob.spec.control_options import ENOUGH_SEEDS, ControlName
 from octjob.spec.experiment import Data, Experiment, Paths, Size3, Train
+from octjob.spec.selection import SELECTION
 from octjob.spec.show import elided, shown
 from octjob.spec.sweep import Checkpoint, Sweep
 from octjob.spec.yaml import Document
@@ -23,22 +24,7 @@ NO_CHECKPOINT = Checkpoint(uri="")
 # that PCA takes. The sizes that files say are not known here.
 _SIZE: Size3 = (32, 96, 96)
 # Of `data`, what decides who takes part with which volumes, and what one scored sample is.
-_SELECTION = (
-    *(
-        "layout",
-        "table",
-        "columns",
-        "axes",
-        "source",
-        "sites",
-        "devices",
-        "regions",
-        "laterality",
-        "volumes",
-        "include_radial",
-    ),
-    *("eval_split", "min_coverage", "unit"),
-)
+_SELECTION = (*SELECTION, "min_coverage", "unit")
 # How volumes are made that no encoder sees; and what of that cannot change a number.
 _VOLUMES = ("profile", "shared_cache", "max_corrupt")
 _READING = ("num_workers", "connections", "cache_dir", "cache_limit_gib")
