@@ -40,8 +40,8 @@ class Counted:
     """How often checkpoint and cohort were read and how many volumes were encoded."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.times = {"read_checkpoint": 0, "cohort_of": 0, "encode": 0}
-        for name in ("read_checkpoint", "cohort_of"):
+        self.times = {"encoder_of": 0, "cohort_of": 0, "encode": 0}
+        for name in ("encoder_of", "cohort_of"):
             monkeypatch.setattr(inputs, name, self._counting(name, getattr(inputs, name)))
         monkeypatch.setattr(Encoding, "encode", self._counting("encode", Encoding.encode))
 
@@ -71,7 +71,7 @@ def test_runs_that_share_are_what_they_are_apart(tmp_path: Path, monkeypatch: py
     found = [what_it_says(again, carried_out(run, shared)) for run in runs]
     assert found == apart
     # 20 volumes of train with a second view, 12 of val; the first run made the second's and the third's.
-    assert counted.times == {"read_checkpoint": 1, "cohort_of": 2, "encode": 52}
+    assert counted.times == {"encoder_of": 1, "cohort_of": 2, "encode": 52}
 
 
 def test_what_was_replaced_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +83,7 @@ def test_what_was_replaced_is_read_again(tmp_path: Path, monkeypatch: pytest.Mon
     save_checkpoint(tmp_path / "a.pt", seed=7)
     fill_bucket(tmp_path / "bucket", train=4, val=3).write()
     second = carried_out(runs[1], shared)
-    assert counted.times == {"read_checkpoint": 2, "cohort_of": 2, "encode": 32 + 28}
+    assert counted.times == {"encoder_of": 2, "cohort_of": 2, "encode": 32 + 28}
     assert first.checkpoint_report["sha256"] != second.checkpoint_report["sha256"]
 
 
