@@ -9,8 +9,9 @@ from octjob.report.methods import (
     UNKNOWN,
     paragraphs,
 )
+from octjob.report.predictions import scope_of
 from octjob.report.training import counted
-from octjob.report.view import Json, number, runs_of, scope_of
+from octjob.report.view import Json, number, runs_of
 
 
 def answers(document: Json) -> dict[str, str]:

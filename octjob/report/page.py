@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from octjob import __version__
-from octjob.report import charts, view
+from octjob.report import charts, predictions, view
 from octjob.report.checklist import filled_guidelines
 from octjob.report.checkpoints import checkpoints_of, closeness_of
 from octjob.report.facts import facts_of
@@ -45,9 +45,9 @@ def to_html(document: Json, images: Mapping[str, Json] | None = None) -> str:
     context: dict[str, Any] = {
         "document": document,
         "version": __version__,
-        "scope": view.scope_of(document),
+        "scope": predictions.scope_of(document),
         "reading": view.reading_of(document),
-        "prevalence": view.prevalence_of(document),
+        "prevalence": predictions.prevalence_of(document),
         "number_tick": lambda value: view.number(value, 2).rstrip("0").rstrip("."),
         "signed_tick": lambda value: view.signed(value, 2).rstrip("0").rstrip(".") if value else "0",
         "style": style,
@@ -67,10 +67,10 @@ def to_html(document: Json, images: Mapping[str, Json] | None = None) -> str:
         "leader": leader,
         "panels": view.panels_of(document, lines),
         "checkpoints": {line.checkpoint: line.colour for line in encoded},
-        "truth": view.truth_of(document),
-        "bars": view.bars_of(document, encoded),
-        "matrices": view.matrices_of(document, encoded),
-        "scores": view.class_scores_of(document, encoded),
+        "truth": predictions.truth_of(document),
+        "bars": predictions.bars_of(document, encoded),
+        "matrices": predictions.matrices_of(document, encoded),
+        "scores": predictions.class_scores_of(document, encoded),
         "curves": charts.curve_panels(document, lines),
         "curve_scale": charts.curve_scale(document),
         "calibrations": charts.calibration_panels(document, lines),
