@@ -51,6 +51,18 @@ def broken_pools(nodes: Iterable[Document], selector: Mapping[str, str], hosts: 
     return [one for one in found if one.ready < hosts]
 
 
+def absent(nodes: Iterable[Document], selector: Mapping[str, str], *, suspended: bool) -> str:
+    """What is said where no node is there that a run may use; empty where one is.
+
+    suspended: Kueue has not let the run through, for want of nodes that it counts.
+    """
+    if any(selector.items() <= node["metadata"].get("labels", {}).items() for node in nodes):
+        return ""
+    if suspended:
+        return "no such node is there, and Kueue with a Topology asks no autoscaler for one"
+    return "no such node is there now: the cluster's autoscaler is expected to make some"
+
+
 def of_run(pools: Sequence[Pool], pods: Iterable[Document]) -> list[Pool]:
     """Those that a run waits for: the pool where a pod of it is, or all where none is anywhere."""
     taken = {pod["spec"]["nodeName"] for pod in pods if pod["spec"].get("nodeName")}
