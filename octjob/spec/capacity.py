@@ -31,8 +31,8 @@ _FLEXIBLE: tuple[Capacity, ...] = ("flex_start", "queued_provisioning")
 
 # v5e and v6e: cloud.google.com/tpu/docs/request-using-flex-start. 7x, and v6e again, on GKE in both ways: Google's
 # Cluster Toolkit, examples/gke-consumption-options/dws-flex-start*. v5p: as VMs of Compute Engine, which GKE's nodes
-# are; no page of GKE's was found to name it. v4: its only zone, us-central2-b (cloud.google.com/tpu/docs/regions-zones),
-# is in no list of flex-start's zones.
+# are; no page of GKE's was found to name it. v4: its only zone, us-central2-b
+# (cloud.google.com/tpu/docs/regions-zones), is in no list of flex-start's zones.
 FLEX_START_TPUS = (V5E, V5P, V6E, V7X)
 # "For up to seven days": cloud.google.com/kubernetes-engine/docs/concepts/dws.
 MAX_FLEX_START_HOURS = 168

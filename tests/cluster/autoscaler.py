@@ -1,7 +1,7 @@
 """The cluster autoscaler's side of ProvisioningRequests: the API that it brings, and what it answers.
 
-The schema is that of the types in k8s.io/autoscaler/cluster-autoscaler/apis (provisioningrequest/autoscaling.x-k8s.io/v1),
-whose module has no CRD. Kueue looks for the API when it starts.
+The schema is that of the types in the module k8s.io/autoscaler/cluster-autoscaler/apis
+(provisioningrequest/autoscaling.x-k8s.io/v1), which has no CRD. Kueue looks for the API when it starts.
 """
 
 from __future__ import annotations

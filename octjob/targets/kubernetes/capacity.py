@@ -1,7 +1,7 @@
 """What GKE and Kueue make of a run's capacity: labels, taints, the ask for nodes, and what a queue gives of it.
 
-A run of one capacity pins its pods to that capacity's nodes. One of several leaves it open: Kueue adds the node labels
-of the flavor that it admits the run to (pkg/podset, FromAssignment), and the pods tolerate the taint of each.
+A run of one capacity pins its pods to that capacity's nodes. One of several leaves it open: Kueue adds the node
+labels of the flavor that it admits the run to (pkg/podset, FromAssignment), and the pods tolerate the taint of each.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def tolerations(compute: Compute) -> list[dict[str, str]]:
     ]
 
 
-def annotations(compute: Compute, max_runtime_s: int) -> dict[str, str]:
+def jobset_annotations(compute: Compute, max_runtime_s: int) -> dict[str, str]:
     """Of the JobSet: for how long Kueue asks for nodes, where it does."""
     if "queued_provisioning" not in capacities(compute):
         return {}

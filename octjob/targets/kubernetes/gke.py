@@ -1,9 +1,10 @@
 """What GKE promises of its nodes: labels, taints and the resources that chips are.
 
-From cloud.google.com/kubernetes-engine/docs: how-to/tpus, how-to/gpus, how-to/spot-vms, how-to/consuming-reservations,
-how-to/provisioningrequest, concepts/dws; labels of queued nodes and of blocks of reserved ones from Google's Cluster
-Toolkit and xpk. Read in November 2026, since GKE gives them no version. The labels that make a slice (accelerator,
-topology, machine type) are in `octjob.spec.accelerator`, with the slices, and those of GPUs in `octjob.spec.gpu`.
+From cloud.google.com/kubernetes-engine/docs: how-to/tpus, how-to/gpus, how-to/spot-vms,
+how-to/consuming-reservations, how-to/provisioningrequest, concepts/dws; labels of queued nodes and of blocks of
+reserved ones from Google's Cluster Toolkit and xpk. Read in November 2026, since GKE gives them no version. Labels that
+make a slice (accelerator, topology, machine type) are in `octjob.spec.accelerator`, and those of GPUs in
+`octjob.spec.gpu`.
 """
 
 from __future__ import annotations

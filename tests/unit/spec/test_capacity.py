@@ -41,7 +41,11 @@ def test_one_noun_for_where_chips_come_from(keys: dict[str, Any], words: str) ->
     ("keys", "key", "message"),
     [
         ({"spot": True, "reservation": "r"}, "reservation", "reserved nodes are not Spot nodes"),
-        ({"spot": True, "capacity": "on_demand"}, "spot", "means capacity: spot, but capacity says on_demand"),
+        (
+            {"spot": True, "capacity": "on_demand"},
+            "spot",
+            "means capacity: spot, but capacity says on_demand",
+        ),
         (
             {"spot": True, "capacity": ["spot", "on_demand"]},
             "spot",
@@ -49,7 +53,11 @@ def test_one_noun_for_where_chips_come_from(keys: dict[str, Any], words: str) ->
         ),
         ({"reservation": "r", "capacity": "spot"}, "reservation", "is not used by capacity: spot"),
         ({"capacity": "reservation"}, "capacity", "which one is not said"),
-        ({"capacity": ["spot", "on_demand"], "queue": None}, "capacity", "needs compute.queue: Kueue chooses"),
+        (
+            {"capacity": ["spot", "on_demand"], "queue": None},
+            "capacity",
+            "needs compute.queue: Kueue chooses",
+        ),
         ({"capacity": "queued_provisioning", "queue": None}, "capacity", "needs compute.queue: Kueue is who"),
         (
             {"capacity": "flex_start", "accelerator": "v4-32"},

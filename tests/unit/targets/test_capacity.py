@@ -74,7 +74,9 @@ def test_nodes_are_asked_for_a_while_longer_than_a_run_may_take() -> None:
 
     assert seconds(3) == str(3 * 3600 + 600)
     assert seconds(168) == str(168 * 3600)
-    assert MAX_RUN_DURATION not in jobset(accelerator="v6e-16", capacity="flex_start")["metadata"]["annotations"]
+    assert (
+        MAX_RUN_DURATION not in jobset(accelerator="v6e-16", capacity="flex_start")["metadata"]["annotations"]
+    )
 
 
 def test_what_labels_say() -> None:
@@ -134,6 +136,8 @@ def test_an_ask_for_nodes_in_words() -> None:
     assert asked(_workload(pending), {"nodes"}, NOW) == "asked for nodes, not granted yet since 12 min"
     accepted = {**pending, "message": "third in line"}
     assert asked(_workload(accepted), {"nodes"}, NOW).endswith("since 12 min: third in line")
+    again = {**pending, "state": "Retry", "message": "Retrying after failure: none"}
+    assert asked(_workload(again), {"nodes"}, NOW) == "its nodes were refused: none"
     # What is not known to be an ask for nodes is not called one.
     assert asked(_workload(pending), (), NOW) == ""
     assert asked(_workload(pending, other), {"nodes"}, NOW) == ""
@@ -145,7 +149,9 @@ def test_an_ask_for_nodes_in_words() -> None:
 
 
 def test_a_refusal_is_the_autoscalers_own_words() -> None:
-    again = 'Evicted due to AdmissionCheck in Retry state: "nodes" (Retrying after failure: none (yet) in "b")'
+    again = (
+        'Evicted due to AdmissionCheck in Retry state: "nodes" (Retrying after failure: none (yet) in "b")'
+    )
     workload = _workload(requeueState={"requeueAt": stamp(-55)})
     assert put_back(workload, again, NOW) == 'its nodes were refused: none (yet) in "b"; asked again in 55 s'
     lost = 'The workload is deactivated due to AdmissionCheck in Rejected state: "nodes" (none)'
@@ -163,7 +169,11 @@ def test_the_flavor_that_a_run_was_admitted_to() -> None:
 
 
 def test_no_node_of_a_kind_is_no_broken_pool() -> None:
-    node = {"metadata": {"labels": {**SPOT, "a": "b"}}}
-    assert absent([node], SPOT, suspended=False) == ""
-    assert "autoscaler is expected to make some" in absent([node], QUEUED, suspended=False)
-    assert "asks no autoscaler" in absent([], QUEUED, suspended=True)
+    pod = pod_spec(jobset(spot=True))
+    taints = [{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}]
+    node: Document = {"metadata": {"labels": pod["nodeSelector"]}, "spec": {"taints": taints}}
+    assert absent([node], pod, suspended=False) == ""
+    assert "autoscaler is expected to make some" in absent([], pod, suspended=False)
+    assert "asks no autoscaler" in absent([], pod, suspended=True)
+    other = {**node, "spec": {"taints": [{"key": gke.QUEUED_LABEL, "value": "true", "effect": "NoSchedule"}]}}
+    assert absent([other], pod, suspended=False)

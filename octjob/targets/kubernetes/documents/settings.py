@@ -69,7 +69,7 @@ class Settings:
     @property
     def jobset_annotations(self) -> dict[str, str]:
         """What Kueue passes on to those who make nodes."""
-        return capacity.annotations(self.compute, self.max_runtime_s)
+        return capacity.jobset_annotations(self.compute, self.max_runtime_s)
 
 
 def resolve_settings(compute: Compute, document: Document | None = None) -> Settings:

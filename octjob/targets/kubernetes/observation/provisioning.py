@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from octjob.targets.kubernetes.api import Document
 
 
+_REFUSED = "its nodes were refused"
+
+
 def asking_checks(checks: Iterable[Document]) -> frozenset[str]:
     """Names of the admission checks that ask an autoscaler for nodes."""
     return frozenset(
@@ -50,6 +53,8 @@ def asked(workload: Document, asking: Collection[str], now: float) -> str:
     minutes = int((now - seconds(reserved["lastTransitionTime"])) // 60) if reserved else 0
     since = f" since {minutes} min" if minutes > 0 else ""
     said = "; ".join(message for one in states if (message := one.get("message", "").strip()))
+    if refused := kueue.PROVISIONING_RETRY.search(said):
+        return f"{_REFUSED}: {refused['message']}"
     return f"asked for nodes, not granted yet{since}" + (f": {said}" if said else "")
 
 
@@ -57,7 +62,7 @@ def put_back(workload: Document, message: str, now: float) -> str:
     """Why an admission check had a run put back, and when it is asked again. message: of its eviction."""
     said = by_checks(message) or message
     retry = kueue.PROVISIONING_RETRY.search(said)
-    why = f"its nodes were refused: {retry['message']}" if retry else f"put back: {said}"
+    why = f"{_REFUSED}: {retry['message']}" if retry else f"put back: {said}"
     at = (workload.get("status", {}).get("requeueState") or {}).get("requeueAt")
     wait_s = round(seconds(at) - now) if at else 0
     return why + (f"; asked again in {wait_s} s" if wait_s > 0 else "")

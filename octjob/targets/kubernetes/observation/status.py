@@ -213,16 +213,18 @@ def _seen(
 
 
 def _with_pools(one: Seen, jobset: Document, nodes: Sequence[Document]) -> Seen:
-    selector, hosts = _selector(jobset), num_pods(jobset)
-    broken = of_run(broken_pools(nodes, selector, hosts), one.pods) if hosts > 1 else []
-    return replace(
-        one, broken=broken, absent=absent(nodes, selector, suspended=bool(jobset["spec"].get("suspend")))
-    )
+    hosts, suspended = num_pods(jobset), bool(jobset["spec"].get("suspend"))
+    broken = of_run(broken_pools(nodes, _selector(jobset), hosts), one.pods) if hosts > 1 else []
+    return replace(one, broken=broken, absent=absent(nodes, _pod_spec(jobset), suspended=suspended))
+
+
+def _pod_spec(jobset: Document) -> Document:
+    spec: Document = jobset["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
+    return spec
 
 
 def _selector(jobset: Document) -> dict[str, str]:
-    pod = jobset["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
-    return dict(pod.get("nodeSelector") or {})
+    return dict(_pod_spec(jobset).get("nodeSelector") or {})
 
 
 def _texts(events: Sequence[Document], jobset: Document) -> list[str]:
