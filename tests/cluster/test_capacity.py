@@ -32,32 +32,25 @@ def installed(control_plane: ClusterAccess) -> Iterator[str]:
     """The namespace of a release with a queue for each test."""
     name = f"capacity-{uuid.uuid4().hex[:8]}"
 
-    def queue(key: str, *accelerators: tuple[str, int, str]) -> dict[str, Any]:
-        rows = [
-            {"accelerator": slice_, "slices": count, "capacity": capacity, "flavor": f"{name}-{capacity[:6]}"}
-            for slice_, count, capacity in accelerators
-        ]
-        return {"name": f"{name}-{key}", "accelerators": rows}
+    def row(slice_: str, slices: int, capacity: str) -> dict[str, Any]:
+        flavor = f"{name}-{capacity.partition('_')[0]}"
+        return {"accelerator": slice_, "slices": slices, "capacity": capacity, "flavor": flavor}
 
-    queues = [
-        queue("mixed", ("v4-32", 1, "spot"), ("v4-32", 1, "on_demand")),
-        queue("queued", (V6E, 2, "queued_provisioning")),
-        queue("flex", (V6E, 1, "flex_start")),
-    ]
-    for one in queues:
-        for row in one["accelerators"]:
-            row["flavor"] = row["flavor"].replace("_", "-").rstrip("-")
-    values = {
-        "kueue": {
-            "keep": False,
-            "cluster": {"queues": queues, "priorityClasses": []},
-            "localQueues": [
-                {"name": key, "clusterQueue": f"{name}-{key}"} for key in ("mixed", "queued", "flex")
-            ],
-        }
+    rows = {
+        "mixed": [row("v4-32", 1, "spot"), row("v4-32", 1, "on_demand")],
+        "queued": [row(V6E, 3, "queued_provisioning")],
+        "flex": [row(V6E, 1, "flex_start")],
     }
+    queues = [{"name": f"{name}-{key}", "accelerators": of_queue} for key, of_queue in rows.items()]
+    local = [{"name": key, "clusterQueue": f"{name}-{key}"} for key in rows]
+    cluster = {"queues": queues, "priorityClasses": []}
+    values = {"kueue": {"keep": False, "cluster": cluster, "localQueues": local}}
     control_plane.install_chart(name, values)
     make_ready(control_plane, name)
+    for queue in queues:
+        control_plane.kubectl(
+            "wait", "--for=condition=Active", f"clusterqueue/{queue['name']}", "--timeout=60s"
+        )
     yield name
     control_plane.helm("uninstall", "octjob", "--namespace", name, "--ignore-not-found")
     remove_namespace(control_plane, name)
@@ -116,7 +109,7 @@ def test_ordinary_nodes_once_spot_is_exhausted(
         return found
 
     control_plane.wait_until(lambda: len(_bound(control_plane, installed, "mixed")) == 8, "8 pods have nodes")
-    spot, ordinary = f"{installed}-spot", f"{installed}-on-dem"
+    spot, ordinary = f"{installed}-spot", f"{installed}-on"
     assert placed() == {
         spot: {(f"gke-{pool_name(0)}", "spot")},
         ordinary: {(f"gke-{pool_name(1)}", "standard")},
@@ -134,7 +127,7 @@ def test_nodes_are_asked_for_and_granted_or_refused(
     path = write_sweep(tmp_path, name="asked", num_configs=1, namespace=installed, **keys)
     submit_file(connect(control_plane, installed), path, ordered=True)
     asked = control_plane.wait_until(
-        lambda: requests if len(requests := autoscaler.requests()) == 2 else None, "two runs ask for nodes"
+        lambda: requests if len(requests := autoscaler.requests()) == 3 else None, "all runs ask for nodes"
     )
     for request in asked.values():
         assert request["spec"]["provisioningClassName"] == "queued-provisioning.gke.io"
@@ -144,7 +137,7 @@ def test_nodes_are_asked_for_and_granted_or_refused(
         assert template is not None
         assert pods["count"] == HOSTS
         assert template["template"]["spec"]["nodeSelector"][QUEUED_LABEL] == "true"
-    (granted, first), (refused, second) = asked.items()
+    (granted, first), (refused, second), (lost, third) = asked.items()
 
     def reason(jobset: str) -> str:
         return next(one.reason for one in _look(control_plane, installed, "asked") if one.jobset == jobset)
@@ -167,11 +160,7 @@ def test_nodes_are_asked_for_and_granted_or_refused(
     autoscaler.refuse(second, "no v6e in zone us-east5-b")
     words = "its nodes were refused: no v6e in zone us-east5-b; asked again in "
     control_plane.wait_until(lambda: reason(refused).startswith(words), "the refusal is shown")
-    # Without another try the run is given up; the third has its place by then.
-    third = control_plane.wait_until(
-        lambda: next((one for name, one in autoscaler.requests().items() if name not in asked), None),
-        "the third run asks",
-    )
+    # With no further try the run is given up.
     once = {"spec": {"retryStrategy": {"backoffLimitCount": 0}}}
     control_plane.kubectl(
         *("patch", "provisioningrequestconfig", "octjob-nodes", "--type=merge", "-p", json.dumps(once))
@@ -180,11 +169,11 @@ def test_nodes_are_asked_for_and_granted_or_refused(
 
     def given_up() -> RunStatus | None:
         runs = _look(control_plane, installed, "asked")
-        return next((one for one in runs if one.state == "PutOut"), None)
+        return next((one for one in runs if (one.jobset, one.state) == (lost, "PutOut")), None)
 
-    lost = control_plane.wait_until(given_up, "the run is put out")
-    assert lost.reason == "was put out by Kueue: admission check octjob-nodes: no v6e anywhere"
-    assert "octjob resume asked/" in lost.hint
+    ended = control_plane.wait_until(given_up, "the run is put out")
+    assert ended.reason == "was put out by Kueue: admission check octjob-nodes: no v6e anywhere"
+    assert "octjob resume asked/" in ended.hint
 
 
 def test_a_pool_that_is_scaled_to_zero_is_not_called_broken(

@@ -2,8 +2,8 @@
 
 From cloud.google.com/kubernetes-engine/docs: how-to/tpus, how-to/gpus, how-to/spot-vms,
 how-to/consuming-reservations, how-to/provisioningrequest, concepts/dws; labels of queued nodes and of blocks of
-reserved ones from Google's Cluster Toolkit and xpk. Read in November 2026, since GKE gives them no version. Labels that
-make a slice (accelerator, topology, machine type) are in `octjob.spec.accelerator`, and those of GPUs in
+reserved ones from Google's Cluster Toolkit and xpk. Read in November 2026, since GKE gives them no version. The
+labels that make a slice (accelerator, topology, machine type) are in `octjob.spec.accelerator`, those of GPUs in
 `octjob.spec.gpu`.
 """
 

@@ -137,7 +137,8 @@ def test_an_ask_for_nodes_in_words() -> None:
     accepted = {**pending, "message": "third in line"}
     assert asked(_workload(accepted), {"nodes"}, NOW).endswith("since 12 min: third in line")
     again = {**pending, "state": "Retry", "message": "Retrying after failure: none"}
-    assert asked(_workload(again), {"nodes"}, NOW) == "its nodes were refused: none"
+    held = _workload(again, requeueState={"requeueAt": stamp(-55)})
+    assert asked(held, {"nodes"}, NOW) == "its nodes were refused: none; asked again in 55 s"
     # What is not known to be an ask for nodes is not called one.
     assert asked(_workload(pending), (), NOW) == ""
     assert asked(_workload(pending, other), {"nodes"}, NOW) == ""

@@ -54,7 +54,8 @@ def asked(workload: Document, asking: Collection[str], now: float) -> str:
     since = f" since {minutes} min" if minutes > 0 else ""
     said = "; ".join(message for one in states if (message := one.get("message", "").strip()))
     if refused := kueue.PROVISIONING_RETRY.search(said):
-        return f"{_REFUSED}: {refused['message']}"
+        # Kueue 0.19 leaves it its quota until it may ask again.
+        return f"{_REFUSED}: {refused['message']}{_again(workload, now)}"
     return f"asked for nodes, not granted yet{since}" + (f": {said}" if said else "")
 
 
@@ -63,9 +64,7 @@ def put_back(workload: Document, message: str, now: float) -> str:
     said = by_checks(message) or message
     retry = kueue.PROVISIONING_RETRY.search(said)
     why = f"{_REFUSED}: {retry['message']}" if retry else f"put back: {said}"
-    at = (workload.get("status", {}).get("requeueState") or {}).get("requeueAt")
-    wait_s = round(seconds(at) - now) if at else 0
-    return why + (f"; asked again in {wait_s} s" if wait_s > 0 else "")
+    return why + _again(workload, now)
 
 
 def by_checks(message: str) -> str:
@@ -78,6 +77,12 @@ def by_checks(message: str) -> str:
         one = kueue.CHECK_SAID.fullmatch(text)
         said.append(f"admission check {one['name']}: {one['message'] or 'no reason'}" if one else text)
     return "; ".join(said)
+
+
+def _again(workload: Document, now: float) -> str:
+    at = (workload.get("status", {}).get("requeueState") or {}).get("requeueAt")
+    wait_s = round(seconds(at) - now) if at else 0
+    return f"; asked again in {wait_s} s" if wait_s > 0 else ""
 
 
 def flavor_of(workload: Document | None, resources: Collection[str]) -> str:

@@ -271,7 +271,7 @@ def _suiting(
     there = "; ".join(f"{each['metadata']['name']} ({_labels(each)})" for each in own)
     raise ClusterError(
         f"ClusterQueue {name} has no flavor for {wanted or 'these pods'}; its flavors are {there or 'none'}",
-        "Set compute.accelerator (spot, reservation) to one of them, or choose another compute.queue:"
+        "Set compute.accelerator (capacity, reservation) to one of them, or choose another compute.queue:"
         f" `{kubectl(cluster)} get localqueues`.",
     )
 
