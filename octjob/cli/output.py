@@ -31,6 +31,7 @@ def status_schema() -> Schema:
 
 def plan_schema() -> Schema:
     """The schema of `octjob plan -o json`."""
+    from octjob.spec.capacity import WORDS
     from octjob.spec.run import Run
     from octjob.targets.idle import IdleChips
     from octjob.targets.kubernetes.outlook.chip_hours import ChipHours
@@ -73,6 +74,7 @@ def plan_schema() -> Schema:
     )
     # Only of a sweep with target kubernetes.
     document["properties"] |= {
+        "capacity": _list({"enum": list(WORDS)}),
         "chip_hours": _schema_of(ChipHours),
         "cluster": {"anyOf": [answered, silent]},
         "idle_chips": _list(_schema_of(IdleChips)),

@@ -73,11 +73,22 @@ def plan(matrix: Path, output: str, offline: bool, context: str | None, namespac
     from octjob.spec.expand import plan_sweep
 
     planned = plan_sweep(matrix)
+    _check_capacity(planned, matrix)
     known = _ask(planned, matrix, offline, context, namespace)
     if output == "json":
         click.echo(json.dumps(_as_json(planned, known), indent=1))
     else:
         _print_table(planned, known)
+
+
+def _check_capacity(planned: Plan, matrix: Path) -> None:
+    """Raise `SpecError` where the chips are not to be had in the way the sweep names."""
+    from octjob.spec.capacity import check_capacity
+    from octjob.spec.yaml import load
+
+    where = _slice(planned)
+    if where is not None:
+        check_capacity(planned.compute, where, load(matrix))
 
 
 def _ask(planned: Plan, matrix: Path, offline: bool, context: str | None, namespace: str | None) -> _Known:
@@ -122,6 +133,7 @@ def _cost(planned: Plan, finished: set[str] | None) -> ChipHours:
 def _as_json(planned: Plan, known: _Known) -> dict[str, Any]:
     from octjob.cli.output import PLAN_SCHEMA
     from octjob.records.layout import run_uri
+    from octjob.spec.capacity import capacities
     from octjob.targets.kubernetes.documents.names import jobset_name
 
     finished = known.finished
@@ -146,6 +158,7 @@ def _as_json(planned: Plan, known: _Known) -> dict[str, Any]:
         ],
     }
     if _slice(planned) is not None:
+        document["capacity"] = list(capacities(planned.compute))
         document["idle_chips"] = [asdict(one) for one in idle(planned)]
     if known.cost is not None:
         document["chip_hours"] = asdict(known.cost)
@@ -248,6 +261,10 @@ def _protocol(run: Run) -> str:
 
 
 def _print_cluster(planned: Plan, known: _Known) -> None:
+    from octjob.spec.capacity import in_words
+
+    if _slice(planned) is not None:
+        click.echo(f"capacity: {in_words(planned.compute)}")
     if known.outlook is not None:
         states = [known.outlook.state(run.run_id, known.finished or set()) for run in planned.runs]
         counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))

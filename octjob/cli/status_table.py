@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ STATUS_SCHEMA = "octjob.status/2"
 WIDTH = 110
 _NOTHING = "-"
 _MAIN = ("CHECKPOINT", "CONFIG", "STATE", "PROGRESS", "BEST", "ETA", "HEARTBEAT")
-_WIDE = (*_MAIN, "DURATION", "ATTEMPT", "HOST", "NODES", "RUN", "REASON")
+_WIDE = (*_MAIN, "DURATION", "ATTEMPT", "HOST", "FLAVOR", "NODES", "RUN", "REASON")
 _NUM_KEPT = 4
 _NAMES = (0, 1)
 _STATE = 2
@@ -104,7 +105,15 @@ def _wide_cells(one: RunStatus) -> list[str]:
     attempt = _NOTHING if one.attempt is None else str(one.attempt)
     nodes = ",".join(one.nodes) or _NOTHING
     reason = shortened(" ".join((one.reason or one.message).split()), _REASON_WIDTH) or _NOTHING
-    return [duration(one.duration_s), attempt, one.host or _NOTHING, nodes, one.run_id, reason]
+    return [
+        duration(one.duration_s),
+        attempt,
+        one.host or _NOTHING,
+        one.flavor or _NOTHING,
+        nodes,
+        one.run_id,
+        reason,
+    ]
 
 
 def _state(one: RunStatus) -> str:
@@ -176,6 +185,9 @@ def _messages(statuses: Sequence[RunStatus]) -> list[str]:
         lines.append(f"{who} {state}: {shortened(reason, _MESSAGE_WIDTH)}")
         if hint := _shared_hint([one for one in runs if not one.message]):
             lines.append(f"  {hint}")
+    flavors = Counter(one.flavor for one in statuses if one.flavor)
+    if len(flavors) > 1:
+        lines.append("admitted to: " + ", ".join(f"{name} ({count})" for name, count in flavors.items()))
     return lines
 
 

@@ -31,7 +31,8 @@ class RunStatus:
     Of a cluster: reason: why it is in this state. stuck: waiting does not mend that. position, queue_length: its
     place among those that wait in its queue, from 1. restarts: so many, of which restarts_counted count towards
     max_restarts. exit_code: of the container that failed first. nodes: of its pods, by worker. jobset: its name,
-    empty where it has none. superseded: a later submission of the sweep no longer has this run.
+    empty where it has none. flavor: the ResourceFlavor that it was admitted to. superseded: a later submission of the
+    sweep no longer has this run.
     """
 
     run_id: str
@@ -69,6 +70,7 @@ class RunStatus:
     exit_code: int | None = None
     nodes: tuple[str, ...] = ()
     jobset: str = ""
+    flavor: str = ""
     superseded: bool = False
 
     @property

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from octjob.spec.capacity import Capacities, parse_reservation
 from octjob.spec.experiment import Count, Section, _as_tuple
 
 # Secrets whose keys need not be listed: what octjob itself reads, under the names its documentation uses.
@@ -123,9 +124,17 @@ class Compute(Section):
         description="kubernetes: host memory that each pod asks for and may not exceed, e.g. 300Gi; default none "
         "asked for. The queue must cover the resource `memory`.",
     )
-    spot: bool = Field(False, description="kubernetes: run on Spot node pools.")
+    capacity: Capacities | None = Field(
+        None,
+        description="kubernetes: where the chips come from: on_demand, spot, reservation, flex_start or "
+        "queued_provisioning; or a list, of which Kueue takes the first that `queue` has. Default what `spot` and "
+        "`reservation` say, else on_demand.",
+    )
+    spot: bool = Field(False, description="kubernetes: run on Spot node pools; short for `capacity: spot`.")
     reservation: str | None = Field(
-        None, description="kubernetes: run on this reservation, <name> or <project>/<name>."
+        None,
+        description="kubernetes: run on this reservation, also of a calendar: <name> or <project>/<name>, with "
+        "/reservationBlocks/<block> on one block of it.",
     )
     image: str | None = Field(
         None, description="kubernetes: container image, best by digest (name@sha256:...)."
@@ -189,7 +198,14 @@ class Compute(Section):
     def _amount_of_memory(cls, value: str | None) -> str | None:
         return value if value is None else _amount(value)
 
-    @field_validator("image", "reservation")
+    @field_validator("reservation")
+    @classmethod
+    def _a_reservation(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_reservation(value)
+        return value
+
+    @field_validator("image")
     @classmethod
     def _one_word(cls, value: str | None) -> str | None:
         if value is not None and not re.fullmatch(r"\S+", value):

@@ -36,6 +36,8 @@ _OWN_SELECTORS = (
     "cloud.google.com/gke-tpu-",
     "cloud.google.com/gke-accelerator",
     "cloud.google.com/gke-spot",
+    "cloud.google.com/gke-flex-start",
+    "cloud.google.com/gke-queued",
     "cloud.google.com/reservation-",
 )
 _CHIPS = ("google.com/tpu", "nvidia.com/gpu", "amd.com/gpu")
@@ -183,7 +185,7 @@ class _Check:
                 raise self._error(
                     (*at, "nodeSelector", key),
                     "follows from the slice that the sweep names",
-                    "Set compute.accelerator, spot or reservation",
+                    "Set compute.accelerator, capacity or reservation",
                 )
         grace = spec.get("terminationGracePeriodSeconds", GRACE_PERIOD_S)
         if not isinstance(grace, int) or isinstance(grace, bool) or grace < GRACE_PERIOD_S:

@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 
 import yaml
 
-from . import components, controllers, kueue_certs
+from . import autoscaler, components, controllers, kueue_certs
 from .access import SHORTEST_TOKEN_S, ClusterAccess
 from .build import tool
 from .certs import Authority, write_signing_key
@@ -168,7 +168,7 @@ class ControlPlane(ClusterAccess):
         kueue_values = {"managerConfig": {"controllerManagerConfigYaml": yaml.safe_dump(kueue_config)}}
         jobset = self._render(JOBSET, {}, ports["jobset_webhook"])
         kueue = self._render(KUEUE, kueue_values, ports["kueue_webhook"])
-        self.apply(*jobset.before, *kueue.before)
+        self.apply(*jobset.before, *kueue.before, autoscaler.CRD)
         self.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
         self.supervisor.start(components.jobset(self.layout, self._write("jobset.yaml", jobset_config)))
         self.supervisor.start(components.kueue(self.layout, self._write("kueue.yaml", kueue_config)))

@@ -68,6 +68,7 @@ def test_the_submitters_rights(control_plane: ClusterAccess, installed: str) -> 
     assert rights(control_plane, installed, "octjob-submitter") == sorted(
         [
             *EVERYBODY,
+            "admissionchecks.kueue.x-k8s.io: get list",
             "clusterqueues.kueue.x-k8s.io: get list",
             "customresourcedefinitions.apiextensions.k8s.io jobsets.jobset.x-k8s.io: get",
             "events: list",

@@ -42,9 +42,11 @@ kueue.x-k8s.io/v1beta2
 {{- end -}}
 
 {{/*
-The flavors of one queue of kueue.cluster.queues as YAML: name, chips, nodeLabels, nodeTaints. Takes the root and the
-queue. Labels are those that octjob puts into a run's nodeSelector. A Spot flavor carries the Spot taint, which only
-Spot runs tolerate: the others do not ask for the opposite and would be given it.
+The flavors of one queue of kueue.cluster.queues as YAML: name, chips, nodeLabels, nodeTaints, queued. Takes the root and
+the queue. Labels are those that octjob puts into a run's nodeSelector. The flavor of Spot, or of flex-start, carries its
+taint, which only runs that name that capacity tolerate: the others do not ask for the opposite and would be given it.
+Beside another capacity, a flavor on demand names the label that GKE gives only such nodes: runs that would also take
+Spot nodes tolerate their taint, and would otherwise use them by the quota of this flavor.
 */}}
 {{- define "octjob.flavors" -}}
 {{- $known := .root.Files.Get "files/accelerators.yaml" | fromYaml -}}
@@ -52,9 +54,20 @@ Spot runs tolerate: the others do not ask for the opposite and would be given it
 {{- if and $queue.spot $queue.reservation -}}
 {{- fail (printf "kueue.cluster.queues: %s: reserved nodes are not Spot nodes" $queue.name) -}}
 {{- end -}}
+{{- if and $queue.spot $queue.capacity (ne $queue.capacity "spot") -}}
+{{- fail (printf "kueue.cluster.queues: %s: spot means capacity spot, but capacity says %s" $queue.name $queue.capacity) -}}
+{{- end -}}
+{{- $marks := dict "spot" "cloud.google.com/gke-spot" "flex_start" "cloud.google.com/gke-flex-start" "queued_provisioning" "cloud.google.com/gke-queued" -}}
+{{- $ofQueue := default (ternary "spot" (ternary "reservation" "on_demand" (not (empty $queue.reservation))) (default false $queue.spot)) $queue.capacity -}}
+{{- $capacities := list -}}
+{{- range $queue.accelerators -}}
+{{- $capacities = append $capacities (default (ternary "reservation" $ofQueue (not (empty .reservation))) .capacity) -}}
+{{- end -}}
+{{- $mixed := gt (len (uniq $capacities)) 1 -}}
 {{- $flavors := list -}}
 {{- $names := list -}}
-{{- range $queue.accelerators -}}
+{{- range $index, $_ := $queue.accelerators -}}
+{{- $capacity := index $capacities $index -}}
 {{- $key := .accelerator -}}
 {{- if .machineType -}}{{- $key = printf "%s/%s" .accelerator .machineType -}}{{- end -}}
 {{- $row := get $known $key -}}
@@ -62,25 +75,41 @@ Spot runs tolerate: the others do not ask for the opposite and would be given it
 {{- $labels := deepCopy $row.nodeLabels -}}
 {{- $taints := list (dict "key" "google.com/tpu" "value" "present" "effect" "NoSchedule") -}}
 {{- $name := $key | replace "/" "-" -}}
-{{- if $queue.spot -}}
-{{- $_ := set $labels "cloud.google.com/gke-spot" "true" -}}
-{{- $taints = append $taints (dict "key" "cloud.google.com/gke-spot" "value" "true" "effect" "NoSchedule") -}}
-{{- $name = printf "%s-spot" $name -}}
+{{- if hasKey $marks $capacity -}}
+{{- $_ := set $labels (get $marks $capacity) "true" -}}
+{{- $taints = append $taints (dict "key" (get $marks $capacity) "value" "true" "effect" "NoSchedule") -}}
+{{- $name = printf "%s-%s" $name (replace "_" "-" $capacity | trimSuffix "-provisioning") -}}
 {{- end -}}
-{{- if $queue.reservation -}}
-{{- $parts := splitList "/" $queue.reservation -}}
+{{- if and $mixed (eq $capacity "on_demand") -}}
+{{- $_ := set $labels "cloud.google.com/gke-provisioning" "standard" -}}
+{{- $name = printf "%s-on-demand" $name -}}
+{{- end -}}
+{{- $reservation := default $queue.reservation .reservation -}}
+{{- if and .reservation (ne $capacity "reservation") -}}
+{{- fail (printf "kueue.cluster.queues: %s: a reservation is not used by capacity %s" $queue.name $capacity) -}}
+{{- end -}}
+{{- if eq $capacity "reservation" -}}
+{{- if not $reservation -}}{{- fail (printf "kueue.cluster.queues: %s: which reservation is not said" $queue.name) -}}{{- end -}}
+{{- $parts := splitList "/" $reservation -}}
+{{- $block := "" -}}
+{{- if has "reservationBlocks" $parts -}}
+{{- $block = last $parts -}}
+{{- $parts = slice $parts 0 (sub (len $parts) 2 | int) -}}
+{{- end -}}
+{{- if eq (first $parts) "projects" -}}{{- $parts = list (index $parts 1) (last $parts) -}}{{- end -}}
 {{- $_ := set $labels "cloud.google.com/reservation-name" (last $parts) -}}
 {{- if gt (len $parts) 1 -}}{{- $_ := set $labels "cloud.google.com/reservation-project" (first $parts) -}}{{- end -}}
-{{- $name = printf "%s-%s" $name (last $parts) -}}
+{{- if $block -}}{{- $_ := set $labels "cloud.google.com/reservation-blocks" $block -}}{{- end -}}
+{{- $name = printf "%s-%s" $name (default (last $parts) $block) -}}
 {{- end -}}
 {{- $name = default $name .flavor -}}
 {{- if has $name $names -}}
 {{- fail (printf "kueue.cluster.queues: %s: two flavors are named %s; set `flavor` on one" $queue.name $name) -}}
 {{- end -}}
 {{- $names = append $names $name -}}
-{{- $flavors = append $flavors (dict "name" $name "chips" (mul (int $row.chips) (int .slices)) "nodeLabels" $labels "nodeTaints" $taints) -}}
+{{- $flavors = append $flavors (dict "name" $name "chips" (mul (int $row.chips) (int .slices)) "nodeLabels" $labels "nodeTaints" $taints "queued" (eq $capacity "queued_provisioning")) -}}
 {{- end -}}
-{{- dict "flavors" $flavors | toYaml -}}
+{{- dict "flavors" $flavors "mixed" $mixed | toYaml -}}
 {{- end -}}
 
 {{- define "octjob.unknownAccelerator" -}}

@@ -1,8 +1,9 @@
 """What GKE promises of its nodes: labels, taints and the resources that chips are.
 
 From cloud.google.com/kubernetes-engine/docs: how-to/tpus, how-to/gpus, how-to/spot-vms,
-how-to/consuming-reservations; read in November 2026, since GKE gives them no version. The labels that make a slice
-(accelerator, topology, machine type) are in `octjob.spec.accelerator`, with the slices, and those of GPUs in
+how-to/consuming-reservations, how-to/provisioningrequest, concepts/dws; labels of queued nodes and of blocks of
+reserved ones from Google's Cluster Toolkit and xpk. Read in November 2026, since GKE gives them no version. The
+labels that make a slice (accelerator, topology, machine type) are in `octjob.spec.accelerator`, those of GPUs in
 `octjob.spec.gpu`.
 """
 
@@ -21,6 +22,14 @@ NODE_POOL_LABEL = "cloud.google.com/gke-nodepool"
 SPOT_LABEL = "cloud.google.com/gke-spot"
 RESERVATION_LABEL = "cloud.google.com/reservation-name"
 RESERVATION_PROJECT_LABEL = "cloud.google.com/reservation-project"
+RESERVATION_BLOCK_LABEL = "cloud.google.com/reservation-blocks"
+# Label of nodes of a pool made with --flex-start, and a taint where the autoscaler makes the pool; value `true`.
+FLEX_START_LABEL = "cloud.google.com/gke-flex-start"
+# Label and taint of nodes of a pool made with --enable-queued-provisioning; value `true`. Nothing but a
+# ProvisioningRequest makes such nodes.
+QUEUED_LABEL = "cloud.google.com/gke-queued"
+# Label and taint of nodes that a ComputeClass made; the value is its name.
+COMPUTE_CLASS_LABEL = "cloud.google.com/compute-class"
 
 
 def resource_of(where: Accelerator) -> str:

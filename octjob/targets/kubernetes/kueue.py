@@ -22,6 +22,11 @@ JOB_UID_LABEL = "kueue.x-k8s.io/job-uid"
 # (apis/kueue/v1beta2/topology_types.go). Only flavors whose Topology has that level are then considered; one without
 # a Topology is passed over (pkg/scheduler/flavorassigner/tas_flavorassigner.go). On by default from 0.14 on.
 REQUIRED_TOPOLOGY = "kueue.x-k8s.io/podset-required-topology"
+# Annotation of a job that becomes the parameter of its ProvisioningRequest, maxRunDurationSeconds
+# (pkg/controller/admissionchecks/provisioning, passProvReqParams); GKE ends the nodes after it.
+MAX_RUN_DURATION = "provreq.kueue.x-k8s.io/maxRunDurationSeconds"
+# `spec.controllerName` of admission checks that ask an autoscaler for nodes (provisioningrequestconfig_types.go).
+PROVISIONING = "kueue.x-k8s.io/provisioning-request"
 
 # Conditions of a Workload.
 QUOTA_RESERVED = "QuotaReserved"
@@ -44,6 +49,12 @@ CLUSTER_QUEUE_STOPPED = "ClusterQueueStopped"
 LOCAL_QUEUE_STOPPED = "LocalQueueStopped"
 NODE_FAILURES = "NodeFailures"
 DEACTIVATED = "Deactivated"
+ADMISSION_CHECK = "AdmissionCheck"
+# pkg/controller/core/workload_controller.go, buildAdmissionChecksMessage: of one check or several.
+CHECKS_SAID = re.compile(r'AdmissionChecks? in (Rejected|Retry) state: (?P<checks>".*)')
+CHECK_SAID = re.compile(r'"(?P<name>[^"]+)"(?: \((?P<message>.*)\))?\.?')
+# pkg/controller/admissionchecks/provisioning/controller.go, syncCheckStates
+PROVISIONING_RETRY = re.compile(r"Retrying after (failure|booking expired): (?P<message>.*)")
 # In 0.19 the reason is DeactivatedDueToMaximumExecutionTimeExceeded and the message says the same in words
 # (pkg/controller/core/workload_controller.go); either, in reason or message, is enough.
 TIME_LIMIT = ("MaximumExecutionTimeExceeded", "maximum execution time")

@@ -13,6 +13,7 @@ from octjob.records.state import ENDED, RunState
 from octjob.targets.kubernetes import jobset as jobset_api
 from octjob.targets.kubernetes import kueue
 from octjob.targets.kubernetes.observation.conditions import condition, true
+from octjob.targets.kubernetes.observation.provisioning import by_checks
 
 if TYPE_CHECKING:
     from octjob.targets.kubernetes.api import Document
@@ -146,7 +147,7 @@ def _inactive(workload: Document) -> Phase:
     if any(words in text for words in kueue.TIME_LIMIT for text in (reason, message)):
         return Phase("OutOfTime")
     if reason.startswith(kueue.DEACTIVATED) and reason != kueue.DEACTIVATED:
-        return Phase("PutOut", message)
+        return Phase("PutOut", by_checks(message) or message)
     return Phase("Paused")
 
 

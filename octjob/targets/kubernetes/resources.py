@@ -52,6 +52,7 @@ LOCAL_QUEUES = Resource(kueue.GROUP_VERSION, "localqueues", "LocalQueue")
 CLUSTER_QUEUES = Resource(kueue.GROUP_VERSION, "clusterqueues", "ClusterQueue", namespaced=False)
 RESOURCE_FLAVORS = Resource(kueue.GROUP_VERSION, "resourceflavors", "ResourceFlavor", namespaced=False)
 TOPOLOGIES = Resource(kueue.GROUP_VERSION, "topologies", "Topology", namespaced=False)
+ADMISSION_CHECKS = Resource(kueue.GROUP_VERSION, "admissionchecks", "AdmissionCheck", namespaced=False)
 PRIORITY_CLASSES = Resource(
     kueue.GROUP_VERSION, "workloadpriorityclasses", "WorkloadPriorityClass", namespaced=False
 )

@@ -7,12 +7,13 @@ import re
 from typing import Any
 
 import pytest
-from doubles.cluster_runs import container, jobset
+from doubles.cluster_runs import container, jobset, pod_spec
 
 from octjob.spec.accelerator import SLICES
 from tests.cluster.charts import (
     CHART,
     Document,
+    HelmError,
     kubeconform,
     named,
     of_kind,
@@ -122,6 +123,76 @@ def test_no_queue_mixes_capacities(full: list[Document]) -> None:
             named(full, "ResourceFlavor", one["name"])["spec"]["nodeLabels"] for one in group["flavors"]
         ]
         assert len({tuple(one.get(key) for key in capacity) for one in labels}) == 1
+
+
+MIXED = (
+    'kueue.cluster.queues=[{"name": "q", "accelerators": ['
+    '{"accelerator": "v6e-16", "slices": 2, "capacity": "spot"}, {"accelerator": "v6e-16", "slices": 1},'
+    '{"accelerator": "v6e-16", "slices": 1, "capacity": "flex_start"},'
+    '{"accelerator": "v6e-16", "slices": 1, "capacity": "queued_provisioning"}]}]'
+)
+IN_ORDER = ["v6e-16-spot", "v6e-16-on-demand", "v6e-16-flex-start", "v6e-16-queued"]
+
+
+@pytest.mark.parametrize(
+    ("compute", "flavors"),
+    [
+        ({}, ["v6e-16-on-demand"]),
+        ({"spot": True}, ["v6e-16-spot"]),
+        ({"capacity": ["spot", "on_demand"]}, ["v6e-16-spot", "v6e-16-on-demand"]),
+        ({"capacity": "queued_provisioning"}, ["v6e-16-queued"]),
+        ({"capacity": ["queued_provisioning", "flex_start", "on_demand", "spot"]}, IN_ORDER),
+    ],
+)
+def test_one_queue_of_several_capacities_gives_a_run_those_it_names(
+    compute: dict[str, Any], flavors: list[str]
+) -> None:
+    documents = rendered(MIXED)
+    run = jobset(accelerator="v6e-16", **compute)
+    (group,) = named(documents, "ClusterQueue", "q")["spec"]["resourceGroups"]
+    labels = {name: named(documents, "ResourceFlavor", name)["spec"]["nodeLabels"] for name in IN_ORDER}
+    # Kueue overlooks only what no flavor of the queue speaks of.
+    keys = {key for one in labels.values() for key in one}
+    wanted = {key: value for key, value in pod_spec(run)["nodeSelector"].items() if key in keys}
+    given = [name for name in admitted_to(documents, "q", run) if wanted.items() <= labels[name].items()]
+    assert [one["name"] for one in group["flavors"]] == IN_ORDER
+    assert given == flavors
+
+
+def test_nodes_are_asked_for_where_a_queue_has_such_capacity(default: list[Document]) -> None:
+    assert not of_kind(default, "AdmissionCheck")
+    documents = rendered(MIXED)
+    assert kubeconform(documents) == []
+    (check,) = of_kind(documents, "AdmissionCheck")
+    (config,) = of_kind(documents, "ProvisioningRequestConfig")
+    assert check["spec"]["parameters"]["name"] == config["metadata"]["name"]
+    assert config["spec"]["provisioningClassName"] == "queued-provisioning.gke.io"
+    spec = named(documents, "ClusterQueue", "q")["spec"]
+    (rule,) = spec["admissionChecksStrategy"]["admissionChecks"]
+    assert rule == {"name": check["metadata"]["name"], "onFlavors": ["v6e-16-queued"]}
+    assert spec["flavorFungibility"] == {"whenCanPreempt": "TryNextFlavor"}
+
+
+@pytest.mark.parametrize(
+    ("queue", "message"),
+    [
+        ('"spot": true, "capacity": "on_demand"', "spot means capacity spot, but capacity says on_demand"),
+        ('"capacity": "reservation"', "which reservation is not said"),
+    ],
+)
+def test_a_queue_that_contradicts_itself_is_refused(queue: str, message: str) -> None:
+    row = '{"accelerator": "v6e-16", "slices": 1}'
+    with pytest.raises(HelmError, match=message):
+        rendered(f'kueue.cluster.queues=[{{"name": "q", {queue}, "accelerators": [{row}]}}]')
+
+
+def test_a_flavor_of_one_block_of_a_reservation_is_what_a_run_selects() -> None:
+    text = "projects/p/reservations/oct/reservationBlocks/b1"
+    row = f'{{"accelerator": "v6e-16", "slices": 1, "reservation": "{text}"}}'
+    documents = rendered(f'kueue.cluster.queues=[{{"name": "q", "accelerators": [{row}]}}]')
+    (flavor,) = of_kind(documents, "ResourceFlavor")
+    run = jobset(accelerator="v6e-16", reservation=text)
+    assert flavor["spec"]["nodeLabels"] == pod_spec(run)["nodeSelector"]
 
 
 def test_quota_is_whole_slices_of_the_chips_that_pods_ask_for(default: list[Document]) -> None:

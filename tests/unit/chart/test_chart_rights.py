@@ -52,6 +52,7 @@ def test_the_submitter_may_do_this_and_nothing_else(default: list[Document]) -> 
         "localqueues.kueue.x-k8s.io: get list",
     ]
     assert rights(named(default, "ClusterRole", "oct-octjob-submitter")) == [
+        "admissionchecks.kueue.x-k8s.io: get list",
         "clusterqueues.kueue.x-k8s.io: get list",
         "resourceflavors.kueue.x-k8s.io: get list",
         "topologies.kueue.x-k8s.io: get list",

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from doubles.cluster_runs import COMPUTE, make_run, make_settings
 
-from octjob.spec.accelerator import SLICES, Slice
+from octjob.spec.accelerator import SLICES, V4, Slice
 from octjob.spec.expand import plan_sweep
 from octjob.targets.kubernetes.documents.derived import child_job, child_pod
 from octjob.targets.kubernetes.documents.manifest import render_jobset
@@ -133,12 +133,28 @@ def test_every_golden_file_is_valid() -> None:
     assert kubeconform(documents) == []
 
 
+H100 = {"accelerator": "h100:8x2"}
+
+
 def selection(row: Slice) -> dict[str, Any]:
     return {"accelerator": row.name, "machine_type": row.machine_type}
 
 
 def test_jobset_job_and_pod_of_every_accelerator_are_valid() -> None:
     jobsets = [render_jobset(make_run(), make_settings(**selection(row))) for row in SLICES]
+    derived = [make(jobset, "oct") for jobset in jobsets for make in (child_job, child_pod)]
+    assert kubeconform([*jobsets, *derived]) == []
+
+
+def test_jobset_job_and_pod_of_every_accelerator_and_capacity_are_valid() -> None:
+    kinds = ["spot", "reservation", ["spot", "on_demand"], "flex_start", "queued_provisioning"]
+    jobsets = [
+        render_jobset(make_run(), make_settings(**where, capacity=kind, reservation=reservation))
+        for where, generation in [*((selection(row), row.generation) for row in SLICES), (H100, None)]
+        for kind in kinds
+        if not (generation is V4 and kind in ("flex_start", "queued_provisioning"))
+        for reservation in ["p/oct" if kind == "reservation" else None]
+    ]
     derived = [make(jobset, "oct") for jobset in jobsets for make in (child_job, child_pod)]
     assert kubeconform([*jobsets, *derived]) == []
 

@@ -251,6 +251,14 @@ def test_wide_adds_nodes_and_reason(cluster: FakeCluster, store: ObjectStore) ->
     assert "gke-v4-32-0-0,gke-v4-32-0-1,gke-v4-32-0-2,gke-v4-32-0-3" in running
 
 
+def test_flavors_are_counted_where_runs_are_on_several() -> None:
+    def text(*flavors: str) -> str:
+        return status_text([RunStatus(name, name, "c", "Running", flavor=name) for name in flavors])
+
+    assert "admitted to" not in text("spot", "spot")
+    assert text("spot", "ordinary", "spot").endswith("admitted to: spot (2), ordinary (1)\n")
+
+
 def test_every_state_has_a_colour_and_json(cluster: FakeCluster, store: ObjectStore) -> None:
     from octjob.records.state import STATES
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from octjob.env import DEVICE, SET_BY_MANIFEST
 from octjob.errors import SpecError
 from octjob.spec.accelerator import Accelerator, parse_accelerator
+from octjob.spec.capacity import check_capacity
 from octjob.spec.compute import Compute
 from octjob.spec.expand import Plan
 from octjob.spec.pod import check_pod
 from octjob.spec.yaml import Document
-from octjob.targets.kubernetes import gke
+from octjob.targets.kubernetes import capacity, gke
 
 _DIGEST = re.compile(r".+@sha256:[0-9a-f]{64}")
 
@@ -57,15 +58,18 @@ class Settings:
     @property
     def node_selector(self) -> dict[str, str]:
         """Labels of the nodes a run may use."""
-        selector = self.slice.node_selector
-        if self.compute.spot:
-            selector[gke.SPOT_LABEL] = "true"
-        if self.compute.reservation:
-            project, _, name = self.compute.reservation.rpartition("/")
-            selector[gke.RESERVATION_LABEL] = name
-            if project:
-                selector[gke.RESERVATION_PROJECT_LABEL] = project
-        return selector
+        return {**self.slice.node_selector, **capacity.node_selector(self.compute)}
+
+    @property
+    def tolerations(self) -> list[dict[str, str]]:
+        """Of the taints that such nodes have."""
+        chips = {"key": self.resource, "operator": "Equal", "value": "present", "effect": "NoSchedule"}
+        return [chips, *capacity.tolerations(self.compute)]
+
+    @property
+    def jobset_annotations(self) -> dict[str, str]:
+        """What Kueue passes on to those who make nodes."""
+        return capacity.jobset_annotations(self.compute, self.max_runtime_s)
 
 
 def resolve_settings(compute: Compute, document: Document | None = None) -> Settings:
@@ -91,13 +95,12 @@ def resolve_settings(compute: Compute, document: Document | None = None) -> Sett
             if key in compute.model_fields_set and getattr(compute, key) is not None:
                 raise _error(document, key, "has no effect without compute.queue", "Set queue, or remove it")
     check_pod(compute, document)
-    if compute.spot and compute.reservation:
-        raise _error(document, "reservation", "reserved nodes are not Spot nodes", "Remove one of the two")
     try:
         slice_ = parse_accelerator(compute.accelerator, compute.machine_type)
     except SpecError as error:
         mark = document.mark(("compute", "accelerator")) if document else None
         raise SpecError(f"{mark}: {error.message}" if mark else error.message, error.hint) from None
+    check_capacity(compute, slice_, document)
     return Settings(slice_, compute.image, compute)
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from octjob.targets.kubernetes.gke import NODE_POOL_LABEL
 from octjob.targets.kubernetes.observation.conditions import true
+from octjob.targets.kubernetes.submission.admission import tolerated
 
 if TYPE_CHECKING:
     from octjob.targets.kubernetes.api import Document
@@ -49,6 +50,28 @@ def broken_pools(nodes: Iterable[Document], selector: Mapping[str, str], hosts: 
         for name, of_pool in sorted(pools.items())
     ]
     return [one for one in found if one.ready < hosts]
+
+
+def absent(nodes: Iterable[Document], pod: Mapping[str, Any], *, suspended: bool) -> str:
+    """What is said where no node is there that a run's pods may use; empty where one is.
+
+    pod: their spec. suspended: Kueue has not let the run through, for want of nodes that it counts.
+    """
+    if any(_may_use(pod, node) for node in nodes):
+        return ""
+    if suspended:
+        return "no such node is there, and Kueue with a Topology asks no autoscaler for one"
+    return "no such node is there now: the cluster's autoscaler is expected to make some"
+
+
+def _may_use(pod: Mapping[str, Any], node: Document) -> bool:
+    """By labels and taints, but for those that say how a node is just now."""
+    selector, labels = pod.get("nodeSelector") or {}, node["metadata"].get("labels", {})
+    return selector.items() <= labels.items() and all(
+        tolerated(taint, pod.get("tolerations") or [])
+        for taint in node.get("spec", {}).get("taints") or []
+        if not taint["key"].startswith("node.kubernetes.io/")
+    )
 
 
 def of_run(pools: Sequence[Pool], pods: Iterable[Document]) -> list[Pool]:

@@ -26,8 +26,9 @@ class Seen:
     pods: of the JobSet, of any attempt. place: in its queue, while it waits. events: texts of why Jobs or pods
     could not be created, latest last; only there where `wants_events` asked for them. has_job: some of them are the
     Job's own, so there is one. jobset_sign, kueue_sign: when JobSet's and Kueue's controllers last wrote to a status
-    here. preemptor: who took its place, in words. broken: node pools it waits for that lack nodes; only there where
-    `wants_nodes` asked for them.
+    here. preemptor: who took its place, in words. broken: node pools it waits for that lack nodes, and absent: that
+    no node of its kind is there; only there where `wants_nodes` asked for them. asking: the admission checks that ask
+    for nodes; only there where it waits for one.
     """
 
     jobset: Document | None = None
@@ -40,6 +41,8 @@ class Seen:
     kueue_sign: float | None = None
     preemptor: str = ""
     broken: Sequence[Pool] = ()
+    absent: str = ""
+    asking: frozenset[str] = frozenset()
 
     @property
     def without_jobs(self) -> bool:
@@ -67,11 +70,9 @@ def wants_events(seen: Seen, now: float) -> bool:
 
 
 def wants_nodes(seen: Seen) -> bool:
-    """Whether a run of several hosts waits for nodes: no slice is free, or a pod of its has none."""
+    """Whether a run waits for nodes: no slice is free, or a pod of its has none."""
     jobset = seen.jobset
     if jobset is None or true(jobset, jobset_api.FAILED) or true(jobset, jobset_api.COMPLETED):
-        return False
-    if num_pods(jobset) == 1:
         return False
     if jobset["spec"].get("suspend"):
         return seen.workload is not None and lacks_slice(seen.workload)

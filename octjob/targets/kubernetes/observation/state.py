@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 from octjob.records.status import RunStatus
 from octjob.targets.kubernetes import jobset as jobset_api
 from octjob.targets.kubernetes import kueue
+from octjob.targets.kubernetes.gke import GPU, TPU
 from octjob.targets.kubernetes.observation import pods as podlist
 from octjob.targets.kubernetes.observation.admitted import admitted
 from octjob.targets.kubernetes.observation.conditions import seconds, true
+from octjob.targets.kubernetes.observation.provisioning import flavor_of, put_back
 from octjob.targets.kubernetes.observation.seen import SETTLED_AFTER_S, Seen, age_s
 from octjob.targets.kubernetes.observation.waiting import Wait, waits_for
 from octjob.targets.kubernetes.phase import Handle, Phase, phase
@@ -44,8 +46,9 @@ def run_state(known: RunStatus, seen: Seen, now: float, run: Handle) -> RunStatu
     """
     found = phase(seen.jobset, seen.workload, has_result=known.has_result)
     one = _state(known, seen, found, now, run)
-    if seen.broken and one.state in ("Queued", "Starting", "Restarting", "Interrupted"):
-        one = replace(one, reason="; ".join(text for text in (one.reason, *map(str, seen.broken)) if text))
+    if one.state in ("Queued", "Starting", "Restarting", "Interrupted"):
+        texts = (one.reason, *map(str, seen.broken), seen.absent)
+        one = replace(one, reason="; ".join(text for text in texts if text))
     if one.superseded and found.allows("cancel") and found.state != "Ending":
         reason = "; ".join(text for text in (_SUPERSEDED, one.reason) if text)
         return replace(one, reason=reason, hint=f"{run.command('cancel')} gives its place to the others.")
@@ -59,7 +62,7 @@ def _state(known: RunStatus, seen: Seen, found: Phase, now: float, run: Handle) 
         return replace(known, nodes=podlist.nodes(seen.pods))
     if seen.jobset is None:
         return _without_jobset(known, found, run)
-    one = _with_facts(known, seen.jobset, seen.pods)
+    one = _with_facts(known, seen.jobset, seen.pods, seen.workload)
     if found.state == "Ending":
         return one.put("Ending", reason="is being deleted", hint=found.next_step(run))
     if found.state == "Failed":
@@ -77,7 +80,9 @@ def _state(known: RunStatus, seen: Seen, found: Phase, now: float, run: Handle) 
     return admitted(one, seen, now, run)
 
 
-def _with_facts(known: RunStatus, jobset: Document, pods: Sequence[Document]) -> RunStatus:
+def _with_facts(
+    known: RunStatus, jobset: Document, pods: Sequence[Document], workload: Document | None
+) -> RunStatus:
     status = jobset.get("status", {})
     return replace(
         known,
@@ -86,6 +91,7 @@ def _with_facts(known: RunStatus, jobset: Document, pods: Sequence[Document]) ->
         max_restarts=jobset["spec"].get("failurePolicy", {}).get("maxRestarts", 0),
         nodes=podlist.nodes(pods),
         queue=jobset["metadata"].get("labels", {}).get(kueue.QUEUE_LABEL, ""),
+        flavor=flavor_of(workload, (TPU, GPU)),
     )
 
 
@@ -151,11 +157,14 @@ def _suspended(one: RunStatus, seen: Seen, now: float) -> RunStatus:
     if true(seen.workload, kueue.ADMITTED) and not evicted:
         return one.put("Starting", reason="admitted, its pods are being created")
     # An evicted run holds its quota until its pods have left.
-    wait = Wait("") if evicted and true(seen.workload, kueue.QUOTA_RESERVED) else waits_for(seen.workload)
-    place = seen.place
-    reason = "; ".join(
-        text for text in (_evicted(evicted, seen.preemptor) if evicted else "", wait.reason) if text
+    wait = (
+        Wait("")
+        if evicted and true(seen.workload, kueue.QUOTA_RESERVED)
+        else waits_for(seen.workload, seen.asking, now)
     )
+    place = seen.place
+    why = _evicted(evicted, seen, now) if evicted else ""
+    reason = "; ".join(text for text in (why, wait.reason) if text)
     if any(pod.get("status", {}).get("phase") == "Running" for pod in seen.pods):
         reason = f"{reason}; its pods are saving"
     return one.put(
@@ -168,10 +177,12 @@ def _suspended(one: RunStatus, seen: Seen, now: float) -> RunStatus:
     )
 
 
-def _evicted(found: Mapping[str, str], preemptor: str) -> str:
+def _evicted(found: Mapping[str, str], seen: Seen, now: float) -> str:
     reason, message = found.get("reason", ""), found.get("message", "")
+    if reason == kueue.ADMISSION_CHECK and seen.workload is not None:
+        return put_back(seen.workload, message, now)
     words = {
-        kueue.PREEMPTED: f"preempted by {preemptor or 'a run of higher priority'}",
+        kueue.PREEMPTED: f"preempted by {seen.preemptor or 'a run of higher priority'}",
         kueue.PODS_READY_TIMEOUT: "put back, its pods were not ready in time",
         kueue.CLUSTER_QUEUE_STOPPED: "put back, its queue was stopped",
         kueue.LOCAL_QUEUE_STOPPED: "put back, its queue was stopped",

@@ -2,7 +2,7 @@
 
 Three list calls a look, whatever the number of runs: JobSets, Workloads (of the whole namespace, since a place in a
 queue depends on all), pods. A fourth, of events, only where a run has no Jobs or pods though time has passed; a
-fifth, of nodes, only where one waits for them.
+fifth, of nodes, only where one waits for them; a sixth, of admission checks, likewise.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ from octjob.targets.kubernetes import jobset as jobset_api
 from octjob.targets.kubernetes.control import uid_of
 from octjob.targets.kubernetes.documents.names import job_name
 from octjob.targets.kubernetes.observation.conditions import last_sign
-from octjob.targets.kubernetes.observation.pools import broken_pools, of_run
+from octjob.targets.kubernetes.observation.pools import absent, broken_pools, of_run
+from octjob.targets.kubernetes.observation.provisioning import asking_checks, waits_for_checks
 from octjob.targets.kubernetes.observation.seen import Seen, num_pods, wants_events, wants_nodes
 from octjob.targets.kubernetes.observation.state import run_state
 from octjob.targets.kubernetes.observation.waiting import Place, places, preemptor
 from octjob.targets.kubernetes.phase import Handle
-from octjob.targets.kubernetes.resources import EVENTS, NODES, PODS
+from octjob.targets.kubernetes.resources import ADMISSION_CHECKS, EVENTS, NODES, PODS
 from octjob.targets.kubernetes.select import (
     NoSuchTarget,
     Selection,
@@ -98,7 +99,7 @@ class SweepView:
             selection = self._select()
             seen = self._join(selection, workloads.result(), pods.result())
         moment = time.time() if now is None else now
-        seen = self._with_nodes(self._with_events(seen, moment))
+        seen = self._with_checks(self._with_nodes(self._with_events(seen, moment)))
         # After the cluster: a run writes its result before its pods end, so none is called failed for want of it.
         known = self._known(selection, moment)
         file = shlex.quote(str(selection.file)) if selection.file else ""
@@ -162,18 +163,24 @@ class SweepView:
         }
 
     def _with_nodes(self, seen: dict[str, Seen]) -> dict[str, Seen]:
-        """Names the node pools that lack nodes, where that may be read."""
-        wanting = {run: one for run, one in seen.items() if wants_nodes(one)}
-        nodes = readable(lambda: self.cluster.list(NODES, TOPOLOGY_LABEL)) if wanting else None
-        if not nodes:
-            return seen
-        return seen | {
-            run: replace(
-                one, broken=of_run(broken_pools(nodes, _selector(jobset), num_pods(jobset)), one.pods)
-            )
-            for run, one in wanting.items()
-            if (jobset := one.jobset) is not None
+        """Names the node pools of slices that lack nodes, where that may be read."""
+        wanting = {
+            run: jobset
+            for run, one in seen.items()
+            if wants_nodes(one) and (jobset := one.jobset) is not None and TOPOLOGY_LABEL in _selector(jobset)
         }
+        nodes = readable(lambda: self.cluster.list(NODES, TOPOLOGY_LABEL)) if wanting else None
+        if nodes is None:
+            return seen
+        return seen | {run: _with_pools(seen[run], jobset, nodes) for run, jobset in wanting.items()}
+
+    def _with_checks(self, seen: dict[str, Seen]) -> dict[str, Seen]:
+        """Tells the admission checks that ask for nodes from others, where that may be read."""
+        wanting = {run: one for run, one in seen.items() if waits_for_checks(one.workload)}
+        checks = readable(lambda: self.cluster.list(ADMISSION_CHECKS)) if wanting else None
+        if not checks:
+            return seen
+        return seen | {run: replace(one, asking=asking_checks(checks)) for run, one in wanting.items()}
 
     def _known(self, selection: Selection, now: float) -> list[RunStatus]:
         """What the store knows of the runs that are meant; those that the sweep no longer has come last."""
@@ -205,9 +212,19 @@ def _seen(
     return Seen(jobset, workload, own, place.get(workload["metadata"]["uid"]) if workload else None)
 
 
+def _with_pools(one: Seen, jobset: Document, nodes: Sequence[Document]) -> Seen:
+    hosts, suspended = num_pods(jobset), bool(jobset["spec"].get("suspend"))
+    broken = of_run(broken_pools(nodes, _selector(jobset), hosts), one.pods) if hosts > 1 else []
+    return replace(one, broken=broken, absent=absent(nodes, _pod_spec(jobset), suspended=suspended))
+
+
+def _pod_spec(jobset: Document) -> Document:
+    spec: Document = jobset["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
+    return spec
+
+
 def _selector(jobset: Document) -> dict[str, str]:
-    pod = jobset["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
-    return dict(pod.get("nodeSelector") or {})
+    return dict(_pod_spec(jobset).get("nodeSelector") or {})
 
 
 def _texts(events: Sequence[Document], jobset: Document) -> list[str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from octjob.targets.kubernetes import kueue
 from octjob.targets.kubernetes.observation.conditions import condition, true
+from octjob.targets.kubernetes.observation.provisioning import asked, open_checks
 
 if TYPE_CHECKING:
     from octjob.targets.kubernetes.api import Document
@@ -72,11 +73,15 @@ def is_waiting(workload: Document) -> bool:
     return true(workload, kueue.QUOTA_RESERVED) is None
 
 
-def waits_for(workload: Document) -> Wait:
-    """What a Workload that is not admitted waits for."""
+def waits_for(workload: Document, asking: Collection[str] = (), now: float = 0.0) -> Wait:
+    """What a Workload that is not admitted waits for.
+
+    asking: the admission checks that ask for nodes, as far as they are known. now: seconds since the epoch.
+    """
     queue = workload["spec"].get("queueName", "")
     if true(workload, kueue.QUOTA_RESERVED):
-        return _checks(workload)
+        nodes = asked(workload, asking, now)
+        return Wait(nodes) if nodes else _checks(workload)
     found = condition(workload, kueue.QUOTA_RESERVED)
     if found is None:
         return Wait("not looked at by Kueue yet: it waits behind others")
@@ -142,8 +147,7 @@ _OTHERS = {
 
 def _checks(workload: Document) -> Wait:
     """Quota is reserved, admission is not complete."""
-    checks = workload.get("status", {}).get("admissionChecks") or []
-    left = [one for one in checks if one.get("state") != kueue.CHECK_READY]
+    left = open_checks(workload)
     names = ", ".join(f"{one['name']} ({one.get('message') or one.get('state')})" for one in left)
     rejected = any(one.get("state") == kueue.CHECK_REJECTED for one in left)
     return Wait(f"has quota, waits for admission checks: {names or 'none left'}", rejected)

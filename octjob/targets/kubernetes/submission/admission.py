@@ -31,9 +31,10 @@ _BLOCKING = ("NoSchedule", "NoExecute")
 
 @dataclass(frozen=True)
 class Admission:
-    """What is known of a queue. covered, flavors: None where the user may not read it.
+    """What is known of a queue. covered, flavors, home: None where the user may not read it.
 
-    covered: resources that the ClusterQueue has quota for. flavors: those that suit the run, as documents.
+    covered: resources that the ClusterQueue has quota for. flavors: those that suit the run, as documents, in Kueue's
+    order. home: the ClusterQueue itself.
     """
 
     queue: str
@@ -41,6 +42,7 @@ class Admission:
     covered: frozenset[str] | None = None
     flavors: tuple[Document, ...] | None = None
     warnings: tuple[str, ...] = ()
+    home: Document | None = None
 
 
 def readable(read: Callable[[], T]) -> T | None:
@@ -104,7 +106,7 @@ def check_admission(cluster: Cluster, name: str, pod: Mapping[str, Any], chips: 
     if suiting is None:
         notes.append("ResourceFlavors may not be read: whether one suits the runs was not checked")
     notes += _require_quota(cluster, cluster_queue, suiting, chips, _chips_of(pod))
-    return Admission(name, home, covered, suiting, tuple(notes))
+    return Admission(name, home, covered, suiting, tuple(notes), cluster_queue)
 
 
 def require_covered(
@@ -269,7 +271,7 @@ def _suiting(
     there = "; ".join(f"{each['metadata']['name']} ({_labels(each)})" for each in own)
     raise ClusterError(
         f"ClusterQueue {name} has no flavor for {wanted or 'these pods'}; its flavors are {there or 'none'}",
-        "Set compute.accelerator (spot, reservation) to one of them, or choose another compute.queue:"
+        "Set compute.accelerator (capacity, reservation) to one of them, or choose another compute.queue:"
         f" `{kubectl(cluster)} get localqueues`.",
     )
 

@@ -17,6 +17,7 @@ from octjob.spec.accelerator import ACCELERATOR_LABEL, TOPOLOGY_LABEL, Accelerat
 from octjob.spec.expand import Plan
 from octjob.spec.gpu import GPU_LABEL
 from octjob.targets.kubernetes import gke
+from octjob.targets.kubernetes.capacity import check_offer, grows_from_none
 from octjob.targets.kubernetes.documents.fields import Schema, check_fields, check_pod_fields
 from octjob.targets.kubernetes.documents.manifest import Manifest
 from octjob.targets.kubernetes.documents.settings import Settings
@@ -80,6 +81,8 @@ def preflight(cluster: Cluster, settings: Settings, jobset: Manifest, num_runs: 
     if compute.queue:
         admission = check_admission(cluster, compute.queue, pod, settings.slice.chips)
         warnings += admission.warnings
+        if admission.home is not None and admission.flavors:
+            warnings += check_offer(compute, admission.home, admission.flavors)
         if compute.priority:
             warnings += check_priority(cluster, compute.priority)
     else:
@@ -238,6 +241,10 @@ def check_nodes(cluster: Cluster, selector: Mapping[str, str], admission: Admiss
         return [
             f"no node has {_described(selector)} now, and no flavor of the queue promises one: a run holds its quota"
             " until such a node pool grows"
+        ]
+    if grows_from_none(selector):
+        return [
+            f"no node has {_described(selector)} now: runs wait until the cluster's autoscaler makes some"
         ]
     if not nodes:
         kind = "GPU" if GPU_LABEL in shape else "TPU"
