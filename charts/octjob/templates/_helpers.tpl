@@ -42,9 +42,9 @@ kueue.x-k8s.io/v1beta2
 {{- end -}}
 
 {{/*
-The flavors of one queue of kueue.cluster.queues as YAML: name, chips, nodeLabels, nodeTaints. Takes the root and the
-queue. Labels are those that octjob puts into a run's nodeSelector. A Spot flavor carries the Spot taint, which only
-Spot runs tolerate: the others do not ask for the opposite and would be given it.
+The flavors of one queue of kueue.cluster.queues as YAML: name, chips, nodeLabels, nodeTaints, and the resource that all
+of them are counted in. Takes the root and the queue. Labels are those that octjob puts into a run's nodeSelector. A Spot
+flavor carries the Spot taint, which only Spot runs tolerate: the others do not ask for the opposite and would be given it.
 */}}
 {{- define "octjob.flavors" -}}
 {{- $known := .root.Files.Get "files/accelerators.yaml" | fromYaml -}}
@@ -54,13 +54,31 @@ Spot runs tolerate: the others do not ask for the opposite and would be given it
 {{- end -}}
 {{- $flavors := list -}}
 {{- $names := list -}}
+{{- $resource := "" -}}
 {{- range $queue.accelerators -}}
 {{- $key := .accelerator -}}
 {{- if .machineType -}}{{- $key = printf "%s/%s" .accelerator .machineType -}}{{- end -}}
 {{- $row := get $known $key -}}
+{{- $gpu := get $known .accelerator -}}
+{{- if and .machineType $gpu (has .machineType (default list $gpu.machineTypes)) -}}
+{{- $row = mergeOverwrite (deepCopy $gpu) (dict "nodeLabels" (dict "node.kubernetes.io/instance-type" .machineType)) -}}
+{{- end -}}
 {{- if not $row -}}{{- include "octjob.unknownAccelerator" (dict "key" $key "known" $known) -}}{{- end -}}
+{{- $counted := ternary "nvidia.com/gpu" "google.com/tpu" (not $row.chips) -}}
+{{- if and $resource (ne $resource $counted) -}}
+{{- fail (printf "kueue.cluster.queues: %s: TPUs and GPUs are counted in resources of their own; give each a queue" $queue.name) -}}
+{{- end -}}
+{{- $resource = $counted -}}
+{{- $chips := 0 -}}
+{{- if $row.chips -}}
+{{- if not (hasKey . "slices") -}}{{- fail (printf "kueue.cluster.queues: %s: %s: TPUs are counted in `slices`" $queue.name $key) -}}{{- end -}}
+{{- $chips = mul (int $row.chips) (int .slices) -}}
+{{- else -}}
+{{- if not (hasKey . "gpus") -}}{{- fail (printf "kueue.cluster.queues: %s: %s: GPUs are counted in `gpus`" $queue.name $key) -}}{{- end -}}
+{{- $chips = int .gpus -}}
+{{- end -}}
 {{- $labels := deepCopy $row.nodeLabels -}}
-{{- $taints := list (dict "key" "google.com/tpu" "value" "present" "effect" "NoSchedule") -}}
+{{- $taints := list (dict "key" $counted "value" "present" "effect" "NoSchedule") -}}
 {{- $name := $key | replace "/" "-" -}}
 {{- if $queue.spot -}}
 {{- $_ := set $labels "cloud.google.com/gke-spot" "true" -}}
@@ -78,9 +96,9 @@ Spot runs tolerate: the others do not ask for the opposite and would be given it
 {{- fail (printf "kueue.cluster.queues: %s: two flavors are named %s; set `flavor` on one" $queue.name $name) -}}
 {{- end -}}
 {{- $names = append $names $name -}}
-{{- $flavors = append $flavors (dict "name" $name "chips" (mul (int $row.chips) (int .slices)) "nodeLabels" $labels "nodeTaints" $taints) -}}
+{{- $flavors = append $flavors (dict "name" $name "chips" $chips "nodeLabels" $labels "nodeTaints" $taints) -}}
 {{- end -}}
-{{- dict "flavors" $flavors | toYaml -}}
+{{- dict "flavors" $flavors "resource" $resource | toYaml -}}
 {{- end -}}
 
 {{- define "octjob.unknownAccelerator" -}}
