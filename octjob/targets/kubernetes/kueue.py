@@ -22,6 +22,10 @@ JOB_UID_LABEL = "kueue.x-k8s.io/job-uid"
 # (apis/kueue/v1beta2/topology_types.go). Only flavors whose Topology has that level are then considered; one without
 # a Topology is passed over (pkg/scheduler/flavorassigner/tas_flavorassigner.go). On by default from 0.14 on.
 REQUIRED_TOPOLOGY = "kueue.x-k8s.io/podset-required-topology"
+# The same for every so many pods of one pod template, by the order of JobSet's Jobs and their indices
+# (pkg/controller/jobs/jobset/jobset_controller.go). Before 0.18 pods that have only these are never let go (#10282).
+SLICE_REQUIRED_TOPOLOGY = "kueue.x-k8s.io/podset-slice-required-topology"
+SLICE_SIZE = "kueue.x-k8s.io/podset-slice-size"
 
 # Conditions of a Workload.
 QUOTA_RESERVED = "QuotaReserved"

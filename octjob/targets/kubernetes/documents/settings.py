@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from octjob.env import DEVICE, SET_BY_MANIFEST
 from octjob.errors import SpecError
-from octjob.spec.accelerator import Accelerator, parse_accelerator
+from octjob.spec.accelerator import Accelerator, accelerator_of
 from octjob.spec.compute import Compute
 from octjob.spec.expand import Plan
 from octjob.spec.pod import check_pod
@@ -93,12 +93,7 @@ def resolve_settings(compute: Compute, document: Document | None = None) -> Sett
     check_pod(compute, document)
     if compute.spot and compute.reservation:
         raise _error(document, "reservation", "reserved nodes are not Spot nodes", "Remove one of the two")
-    try:
-        slice_ = parse_accelerator(compute.accelerator, compute.machine_type)
-    except SpecError as error:
-        mark = document.mark(("compute", "accelerator")) if document else None
-        raise SpecError(f"{mark}: {error.message}" if mark else error.message, error.hint) from None
-    return Settings(slice_, compute.image, compute)
+    return Settings(accelerator_of(compute, document), compute.image, compute)
 
 
 def warnings(plan: Plan, settings: Settings) -> list[str]:

@@ -71,21 +71,12 @@ def wants_nodes(seen: Seen) -> bool:
     jobset = seen.jobset
     if jobset is None or true(jobset, jobset_api.FAILED) or true(jobset, jobset_api.COMPLETED):
         return False
-    if num_pods(jobset) == 1:
+    if jobset_api.num_pods(jobset) == 1:
         return False
     if jobset["spec"].get("suspend"):
         return seen.workload is not None and lacks_slice(seen.workload)
     scheduled = [condition(pod, "PodScheduled") for pod in seen.pods]
     return any(one is not None and one["status"] == "False" for one in scheduled)
-
-
-def num_pods(jobset: Document) -> int:
-    """How many pods run at a time when all do."""
-    total = 0
-    for one in jobset["spec"]["replicatedJobs"]:
-        spec = one["template"]["spec"]
-        total += one.get("replicas", 1) * min(spec.get("parallelism", 1), spec.get("completions") or 10**9)
-    return total
 
 
 def age_s(jobset: Document, now: float) -> float:

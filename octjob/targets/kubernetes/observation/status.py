@@ -11,7 +11,7 @@ import copy
 import shlex
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -25,7 +25,7 @@ from octjob.targets.kubernetes.control import uid_of
 from octjob.targets.kubernetes.documents.names import job_name
 from octjob.targets.kubernetes.observation.conditions import last_sign
 from octjob.targets.kubernetes.observation.pools import broken_pools, of_run
-from octjob.targets.kubernetes.observation.seen import Seen, num_pods, wants_events, wants_nodes
+from octjob.targets.kubernetes.observation.seen import Seen, wants_events, wants_nodes
 from octjob.targets.kubernetes.observation.state import run_state
 from octjob.targets.kubernetes.observation.waiting import Place, places, preemptor
 from octjob.targets.kubernetes.phase import Handle
@@ -158,7 +158,7 @@ class SweepView:
             )
             for run, one in wanting.items()
             if one.jobset is not None and (metadata := one.jobset["metadata"]) and (name := metadata["name"])
-            for of_job in [_texts(of_object["Job", job_name(name)], metadata)]
+            for of_job in [_job_texts(of_object, one.jobset)]
         }
 
     def _with_nodes(self, seen: dict[str, Seen]) -> dict[str, Seen]:
@@ -169,7 +169,11 @@ class SweepView:
             return seen
         return seen | {
             run: replace(
-                one, broken=of_run(broken_pools(nodes, _selector(jobset), num_pods(jobset)), one.pods)
+                one,
+                broken=of_run(
+                    broken_pools(nodes, _selector(jobset), jobset_api.num_pods(jobset, of_one_job=True)),
+                    one.pods,
+                ),
             )
             for run, one in wanting.items()
             if (jobset := one.jobset) is not None
@@ -215,6 +219,12 @@ def _texts(events: Sequence[Document], jobset: Document) -> list[str]:
     # Events may have fractions of a second, objects have none.
     created = jobset["creationTimestamp"][:_TO_THE_SECOND]
     return [one.get("message", "") for one in events if _event_time(one)[:_TO_THE_SECOND] >= created]
+
+
+def _job_texts(of_object: Mapping[tuple[str, str], Sequence[Document]], jobset: Document) -> list[str]:
+    """The same of the Jobs of a JobSet."""
+    names = [job_name(jobset["metadata"]["name"], index) for index in jobset_api.job_indices(jobset)]
+    return [text for name in names for text in _texts(of_object["Job", name], jobset["metadata"])]
 
 
 def _event_time(event: Document) -> str:
