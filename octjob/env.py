@@ -7,7 +7,7 @@ from __future__ import annotations
 RESTART = "OCTJOB_ATTEMPT"
 # The node that the pod is on.
 NODE = "OCTJOB_NODE"
-# How many hosts the slice has; without it there is one.
+# How many hosts the slice, or each of several, has; without it there is one.
 NUM_HOSTS = "OCTJOB_NUM_HOSTS"
 # How many processes each host has, one for each of its GPUs; without it there is one, with all of its chips.
 PROCESSES = "OCTJOB_PROCESSES"

@@ -13,6 +13,7 @@ import click
 
 if TYPE_CHECKING:
     from octjob.spec.accelerator import Slice
+    from octjob.spec.compute import Compute
     from octjob.spec.experiment import Experiment
     from octjob.spec.run import Run
     from octjob.spec.sweep import Checkpoint
@@ -41,14 +42,15 @@ def explain(what: str, accelerator: str | None, output: str) -> None:
       octjob explain configs/cls_finetune.yaml --accelerator v5e-4
     """
     from octjob.cli.output import EXPLAIN_SCHEMA
-    from octjob.spec.accelerator import parse_accelerator
+    from octjob.spec.accelerator import accelerator_of, parse_accelerator
     from octjob.targets.estimate import estimate, not_known, not_known_on_gpus
     from octjob.targets.idle import idle_chips
 
-    wanted, default, machine_type = _wanted(what)
-    if accelerator and accelerator != default:
-        machine_type = None
-    where = parse_accelerator(accelerator or default or "v4-32", machine_type)
+    wanted, compute = _wanted(what)
+    if compute and compute.accelerator and accelerator in (None, compute.accelerator):
+        where = accelerator_of(compute)
+    else:
+        where = parse_accelerator(accelerator or "v4-32")
     if where.kind == "gpu":
         estimates = []
         unknown = [not_known_on_gpus(one[0], one[1]) for one in wanted]
@@ -85,8 +87,8 @@ def explain(what: str, accelerator: str | None, output: str) -> None:
             click.echo(f"note: {one.configs[0]}: {one}")
 
 
-def _wanted(what: str) -> tuple[list[Wanted], str | None, str | None]:
-    """Checkpoint and configuration of each run that `what` means, and the accelerator and machine type it names."""
+def _wanted(what: str) -> tuple[list[Wanted], Compute | None]:
+    """Checkpoint and configuration of each run that `what` means, and a sweep's `compute`."""
     from octjob.errors import SpecError
     from octjob.records.find import matching_runs
     from octjob.records.layout import read_spec, split_run_uri
@@ -106,10 +108,10 @@ def _wanted(what: str) -> tuple[list[Wanted], str | None, str | None]:
                 f"run {run_id} is a control: it has no encoder, and a chip has nothing to hold",
                 f"`octjob status {root}` shows the runs.",
             )
-        return [_of(run)], None, None
+        return [_of(run)], None
     path = Path(file or what)
     if not file and "checkpoints" not in load(path).data:
-        return [("", path.stem, load_experiment(path), None)], None, None
+        return [("", path.stem, load_experiment(path), None)], None
     planned = plan_sweep(path)
     # Without an encoder there is nothing that a chip would have to hold.
     runs = [run for run in planned.runs if run.has_encoder]
@@ -123,7 +125,7 @@ def _wanted(what: str) -> tuple[list[Wanted], str | None, str | None]:
             raise SpecError(
                 f"{what}: {len(runs) or 'no'} runs of that name", f"`octjob plan -f {path}` lists them."
             )
-    return [_of(run) for run in runs], planned.compute.accelerator, planned.compute.machine_type
+    return [_of(run) for run in runs], planned.compute
 
 
 def _of(run: Run) -> Wanted:
@@ -144,7 +146,7 @@ def _print_table(estimates: list[Estimate], where: Slice) -> None:
     print_table(headings, [_row(one) for one in estimates], sys.stdout)
     memory = where.generation.memory_gib
     size = "of unknown memory" if memory is None else f"with {memory:g} GiB for programs"
-    click.echo(f"\n{where.name}: {where.chips} chips {size}; all figures are of one chip")
+    click.echo(f"\n{where.in_words}: {where.chips} chips {size}; all figures are of one chip")
     click.echo(
         "source: arithmetic, whose GiB are within 15 % of the TPU compiler's; nothing was compiled or timed"
     )

@@ -198,12 +198,12 @@ def slice_notes(planned: Plan) -> list[str]:
 
 
 def _slice(planned: Plan) -> Accelerator | None:
-    from octjob.spec.accelerator import parse_accelerator
+    from octjob.spec.accelerator import accelerator_of
 
     compute = planned.compute
     if compute.target != "kubernetes" or compute.accelerator is None:
         return None
-    return parse_accelerator(compute.accelerator, compute.machine_type)
+    return accelerator_of(compute)
 
 
 def _num_configs(planned: Plan) -> int:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from octjob import env
 from octjob.errors import SpecError
 from octjob.records.schema import Progress
+from octjob.spec.multislice import read_slices
 
 OnProgress = Callable[[Progress], None]
 
@@ -20,9 +21,10 @@ OnProgress = Callable[[Progress], None]
 class Host:
     """This process's place in the run.
 
-    index: among all processes; 0 is the leader. processes_per_host: those of each host, whose indices follow one
-    another. local_index: among them; None in the process that has yet to start them. restart: JobSet's restart
-    attempt, from 0. pod, node: their names; these three are known on Kubernetes only.
+    index: among all processes; 0 is the leader. num_hosts: of all slices, one slice after the other.
+    processes_per_host: those of each host, whose indices follow one another. local_index: among them; None in the
+    process that has yet to start them. restart: JobSet's restart attempt, from 0. pod, node: their names; these three
+    are known on Kubernetes only.
     """
 
     index: int = 0
@@ -48,16 +50,17 @@ def read_host(environ: Mapping[str, str]) -> Host:
 
     Raises `SpecError` for a variable that is missing or makes no sense.
     """
-    num_hosts = _number(environ, env.NUM_HOSTS, least=1) or 1
-    index = _number(environ, "JOB_COMPLETION_INDEX", least=0) if num_hosts > 1 else 0
+    slices, slice_ = read_slices(environ)
+    of_slice = _number(environ, env.NUM_HOSTS, least=1) or 1
+    index = _number(environ, "JOB_COMPLETION_INDEX", least=0) if of_slice > 1 else 0
     if index is None:
         raise SpecError(
-            f"{env.NUM_HOSTS}={num_hosts}, but JOB_COMPLETION_INDEX is not set: which host is this?",
+            f"{env.NUM_HOSTS}={of_slice}, but JOB_COMPLETION_INDEX is not set: which host is this?",
             f"Kubernetes sets it in an Indexed Job; without one, leave {env.NUM_HOSTS} unset.",
         )
-    if index >= num_hosts:
+    if index >= of_slice:
         raise SpecError(
-            f"JOB_COMPLETION_INDEX={index}, but there are {num_hosts} hosts ({env.NUM_HOSTS})",
+            f"JOB_COMPLETION_INDEX={index}, but there are {of_slice} hosts ({env.NUM_HOSTS})",
             "The Job's completions must equal the slice's hosts.",
         )
     processes = _number(environ, env.PROCESSES, least=1) or 1
@@ -68,8 +71,8 @@ def read_host(environ: Mapping[str, str]) -> Host:
             f"Leave {env.LOCAL_INDEX} unset: octjob sets it.",
         )
     return Host(
-        index=index * processes + (local or 0),
-        num_hosts=num_hosts,
+        index=(slice_ * of_slice + index) * processes + (local or 0),
+        num_hosts=slices * of_slice,
         processes_per_host=processes,
         local_index=local,
         restart=_number(environ, env.RESTART, least=0),

@@ -16,6 +16,7 @@ from typing import Any
 from octjob import env
 from octjob.errors import SpecError
 from octjob.spec.accelerator import GENERATIONS, Generation
+from octjob.spec.multislice import COORDINATOR_ADDRESS, read_slices
 
 _PCI = Path("/sys/bus/pci/devices")
 _GOOGLE = "0x1ae0"
@@ -30,16 +31,18 @@ _SET_BY_GKE = "GKE sets it in a container that asks for google.com/tpu; elsewher
 
 @dataclass(frozen=True)
 class Topology:
-    """A slice, and this host's place in it.
+    """A slice, and this host's place in it; of several that make a run, this host's.
 
     accelerator: its type, e.g. `v4-32`. host_bounds, chip_bounds: hosts, and chips of a host, along three axes.
-    worker: this host's number from 0; it need not be that of the process that leads.
+    worker: this host's number from 0; it need not be that of the process that leads. slices: those of the run, all
+    alike.
     """
 
     accelerator: str
     host_bounds: tuple[int, ...]
     chip_bounds: tuple[int, ...]
     worker: int
+    slices: int = 1
 
     @property
     def hosts(self) -> int:
@@ -70,6 +73,7 @@ class Topology:
             "host_bounds": ",".join(map(str, self.host_bounds)),
             "chips_per_host_bounds": ",".join(map(str, self.chip_bounds)),
             "worker": self.worker,
+            **({"num_slices": self.slices} if self.slices > 1 else {}),
         }
 
 
@@ -80,7 +84,7 @@ def count_chips(devices: Path = _PCI) -> int:
 
 
 def read_topology(environ: Mapping[str, str], num_processes: int, num_chips: int) -> Topology:
-    """The slice that the variables describe, which `num_processes` hosts of `num_chips` chips each compute on.
+    """The slice that the variables describe: one of those that `num_processes` hosts of `num_chips` chips make.
 
     Raises `SpecError` for a variable that is missing or makes no sense, and where they contradict each other, the
     processes of the run, or the chips on this host.
@@ -95,9 +99,11 @@ def read_topology(environ: Mapping[str, str], num_processes: int, num_chips: int
             f"TPU_ACCELERATOR_TYPE={accelerator}: not a type of slice",
             "One looks like v4-32 or v5litepod-16.",
         )
-    topology = Topology(
-        accelerator, _bounds(environ, _HOST_BOUNDS), _bounds(environ, _CHIP_BOUNDS), _worker(environ)
-    )
+    slices, _ = read_slices(environ)
+    bounds = _bounds(environ, _HOST_BOUNDS), _bounds(environ, _CHIP_BOUNDS)
+    topology = Topology(accelerator, *bounds, _worker(environ), slices)
+    if slices > 1:
+        _text(environ, (COORDINATOR_ADDRESS,))
     _check_hosts(environ, topology, num_processes)
     _check_chips(environ, topology, num_chips)
     return topology
@@ -118,9 +124,11 @@ def check_found(
     if topology is None:
         return
     sevens = topology.generation is not None and topology.generation.name == "7x"
-    if found_devices not in (topology.chips, 2 * topology.chips if sevens else topology.chips):
+    chips = topology.slices * topology.chips
+    if found_devices not in (chips, 2 * chips if sevens else chips):
+        several = f"{topology.slices} x " if topology.slices > 1 else ""
         raise SpecError(
-            f"{topology.accelerator} has {topology.chips} chips by the environment,"
+            f"{several}{topology.accelerator} has {chips} chips by the environment,"
             f" but torch_xla has found {found_devices} devices",
             "Another process may hold chips of this slice, or the variables may be another slice's;"
             " `env | grep TPU_` in the container shows them.",
@@ -129,9 +137,10 @@ def check_found(
 
 def _check_hosts(environ: Mapping[str, str], topology: Topology, num_processes: int) -> None:
     hosts, (bounds, value) = topology.hosts, _text(environ, _HOST_BOUNDS)
-    if hosts != num_processes:
+    if hosts * topology.slices != num_processes:
+        each = f"each of {topology.slices} slices" if topology.slices > 1 else "the slice"
         raise SpecError(
-            f"{bounds}={value}: the slice has {hosts} hosts, but this run has {num_processes} processes",
+            f"{bounds}={value}: {each} has {hosts} hosts, but this run has {num_processes} processes",
             f"Start one process on each host, with {env.NUM_HOSTS}={hosts} and {env.COORDINATOR} in all of them."
             if hosts > 1
             else f"Unset {env.NUM_HOSTS}: one host has one process.",

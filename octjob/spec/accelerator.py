@@ -9,12 +9,16 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
 from octjob.errors import SpecError
 from octjob.spec.gpu import GPUS, MACHINE_TYPE_LABEL, GpuNodes, parse_gpus
 from octjob.spec.show import elided, shown
+
+if TYPE_CHECKING:
+    from octjob.spec.compute import Compute
+    from octjob.spec.yaml import Document
 
 ACCELERATOR_LABEL = "cloud.google.com/gke-tpu-accelerator"
 TOPOLOGY_LABEL = "cloud.google.com/gke-tpu-topology"
@@ -43,7 +47,10 @@ class Generation:
 
 @dataclass(frozen=True)
 class Slice:
-    """One slice, which one run occupies whole: `hosts` pods of `chips_per_host` chips each."""
+    """What one run occupies whole: a slice of `hosts` pods with `chips_per_host` chips each, or `slices` of them.
+
+    chips: of all slices.
+    """
 
     generation: Generation
     name: str
@@ -51,6 +58,7 @@ class Slice:
     chips: int
     hosts: int
     machine_type: str
+    slices: int = 1
     kind: Literal["tpu"] = "tpu"
     unit: Literal["chip"] = "chip"
 
@@ -62,11 +70,16 @@ class Slice:
     @property
     def chips_per_host(self) -> int:
         """The `google.com/tpu` request of each pod: all chips of its host."""
-        return self.chips // self.hosts
+        return self.chips // (self.hosts * self.slices)
+
+    @property
+    def in_words(self) -> str:
+        """`v4-32`, or `2 x v4-32`."""
+        return self.name if self.slices == 1 else f"{self.slices} x {self.name}"
 
     @property
     def cores(self) -> int:
-        """TensorCores in the slice."""
+        """TensorCores in all."""
         return self.chips * self.generation.cores_per_chip
 
     @property
@@ -141,12 +154,54 @@ _TEXT = re.compile(
 )
 
 
+def accelerator_of(compute: Compute, document: Document | None = None) -> Accelerator:
+    """What each run of a sweep has, whose `compute` names an accelerator.
+
+    document: the sweep as written, for file and line in messages.
+
+    Raises `SpecError` as `parse_accelerator` and `with_slices` do.
+    """
+    key = "accelerator"
+    try:
+        where = parse_accelerator(compute.accelerator or "", compute.machine_type)
+        key = "slices"
+        return with_slices(where, compute.slices)
+    except SpecError as error:
+        mark = f"{document.mark(('compute', key))}: " if document else ""
+        raise SpecError(f"{mark}{error.message}", error.hint) from None
+
+
 def parse_accelerator(text: str, machine_type: str | None = None) -> Accelerator:
     """The slice that `v4-32`, `v4:2x2x4` or `v4-2x2x4` names, or the nodes that `h100:8x2` names.
 
     Raises `SpecError` as `parse_slice` and `parse_gpus` do.
     """
     return parse_gpus(text, machine_type) or parse_slice(text, machine_type)
+
+
+def with_slices(where: Accelerator, slices: int) -> Accelerator:
+    """`where` that many times over, for one run.
+
+    Raises `SpecError` for GPUs, whose nodes are counted in their name, and for slices of one host: GKE's Multislice
+    takes only slices of several (cloud.google.com/kubernetes-engine/docs/how-to/tpu-multislice).
+    """
+    if slices == 1:
+        return where
+    if where.kind == "gpu":
+        wanted = f"{where.gpu.names[0]}:{where.chips_per_host}x{where.hosts * slices}"
+        raise SpecError(
+            f"compute.slices: {slices}, but {where.name} are GPUs, which have no slices",
+            f"Write accelerator: {wanted} for {where.hosts * slices} nodes, and leave slices out.",
+        )
+    if where.hosts == 1:
+        rows = [row for row in SLICES if row.generation == where.generation and row.hosts > 1]
+        larger = min((row for row in rows if not row.ambiguous), key=lambda row: row.chips)
+        raise SpecError(
+            f"compute.slices: {slices}, but {where.name} has one host, and GKE puts only slices of several hosts"
+            " together",
+            f"Choose a larger slice, e.g. accelerator: {larger.name}, or leave slices out.",
+        )
+    return replace(where, chips=where.chips * slices, slices=slices)
 
 
 def parse_slice(text: str, machine_type: str | None = None) -> Slice:

@@ -109,6 +109,12 @@ class Compute(Section):
         description="kubernetes: only where the accelerator leaves it open, e.g. ct6e-standard-8t; of GPUs where "
         "it matters, e.g. g2-standard-16.",
     )
+    slices: Count = Field(
+        1,
+        le=256,
+        description="kubernetes: so many slices for each run, which shares its batches out over all of their chips. "
+        "Not of GPUs, whose nodes stand in `accelerator`.",
+    )
     queue: str | None = Field(
         None, description="kubernetes: Kueue LocalQueue; without it runs start at once."
     )

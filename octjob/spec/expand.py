@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from octjob.errors import SpecError
-from octjob.spec.accelerator import parse_accelerator
+from octjob.spec.accelerator import accelerator_of
 from octjob.spec.backbone import backbone_notes, check_backbones, checkpoint_uri
 from octjob.spec.compute import Compute
 from octjob.spec.configs import Expansion, NamedConfig
@@ -73,7 +73,8 @@ def plan_sweep(path: Path, base: Path | None = None) -> Plan:
     base = base or Path.cwd()
     _check_baseline(sweep, document)
     check_backbones(sweep.checkpoints, document)
-    _check_accelerator(sweep.compute, document)
+    if sweep.compute.accelerator is not None:
+        accelerator_of(sweep.compute, document)
     check_pod(sweep.compute, document)
     output = _output(sweep, document, base)
     with located(document, ("cache",)):
@@ -165,15 +166,6 @@ def dealt(evaluate: Evaluate) -> dict[str, Any]:
         "shares": tuple(share for share in evaluate.shares if share < 1) if has_shares else (),
         "draws": evaluate.draws if has_shares else 0,
     }
-
-
-def _check_accelerator(compute: Compute, document: Document) -> None:
-    if compute.accelerator is None:
-        return
-    try:
-        parse_accelerator(compute.accelerator, compute.machine_type)
-    except SpecError as error:
-        raise SpecError(f"{document.mark(('compute', 'accelerator'))}: {error.message}", error.hint) from None
 
 
 def _check_baseline(sweep: Sweep, document: Document) -> None:

@@ -50,6 +50,16 @@ class GpuNodes:
         return f"{self.gpu.names[0]}:{self.chips_per_host}{nodes}"
 
     @property
+    def in_words(self) -> str:
+        """As `Slice` has it."""
+        return self.name
+
+    @property
+    def slices(self) -> int:
+        """GPUs have none: nodes are counted in the name."""
+        return 1
+
+    @property
     def chips(self) -> int:
         """GPUs in all."""
         return self.chips_per_host * self.hosts

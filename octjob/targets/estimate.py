@@ -137,7 +137,7 @@ def check_fit(runs: Sequence[Run], where: Accelerator) -> None:
         if found.fits is False and found.memory_bytes is not None:
             shape = "" if found.geometry == "sweep" else ", if its checkpoint has the original's shape"
             raise SpecError(
-                f"run {run.run_id}: a chip of {where.name} would need {found.peak_bytes / GIB:.1f} GiB and has"
+                f"run {run.run_id}: a chip of {where.in_words} would need {found.peak_bytes / GIB:.1f} GiB and has"
                 f" {found.memory_bytes / GIB:.2f}{shape}",
                 f"Set {' or '.join(found.cures)} in its config." if found.cures else _NO_CURE,
             )

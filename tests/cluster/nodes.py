@@ -14,6 +14,8 @@ TPU_LABELS = {
     "cloud.google.com/gke-tpu-topology": "2x2x4",
 }
 TPU_TAINT = {"key": "google.com/tpu", "value": "present", "effect": "NoSchedule"}
+GPU_LABELS = {"cloud.google.com/gke-accelerator": "nvidia-h100-80gb"}
+GPU_TAINT = {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}
 # The one that tests/pods runs.
 REAL_NODE = "octjob-node"
 KWOK_SELECTOR = "kwok.x-k8s.io/node=fake"
@@ -35,6 +37,13 @@ def tpu_pool(index: int) -> list[Document]:
     capacity = {"cpu": "240", "memory": "407Gi", "google.com/tpu": str(CHIPS_PER_NODE)}
     names = [f"gke-{pool}-{position}" for position in range(NODES_PER_POOL)]
     return [_node(name, labels, capacity, [TPU_TAINT]) for name in names]
+
+
+def gpu_pool() -> list[Document]:
+    """Two nodes of eight H100 each, which are one pool."""
+    capacity = {"cpu": "208", "memory": "1872Gi", "nvidia.com/gpu": "8"}
+    labels = {POOL_LABEL: "h100", **GPU_LABELS}
+    return [_node(f"gke-h100-{index}", labels, capacity, [GPU_TAINT]) for index in range(2)]
 
 
 def cpu_pool() -> list[Document]:

@@ -6,16 +6,26 @@ The chart in charts/octjob does the same for users; tests that are not about the
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from .access import ClusterAccess
-from .nodes import CHIPS_PER_NODE, NODES_PER_POOL, TPU_LABELS, TPU_TAINT, cpu_pool, tpu_pool
+from .nodes import (
+    CHIPS_PER_NODE,
+    NODES_PER_POOL,
+    POOL_LABEL,
+    TPU_LABELS,
+    TPU_TAINT,
+    cpu_pool,
+    gpu_pool,
+    tpu_pool,
+)
 
 Document = dict[str, Any]
 
 QUEUE = "tpu"
+OWN_QUEUE = "own"
 FLAVOR = "v4"
 SLICES = 2
 PRIORITIES = {"low": 100, "high": 1000}
@@ -26,7 +36,15 @@ _KUEUE = "kueue.x-k8s.io/v1beta2"
 
 def make_nodes(cluster: ClusterAccess, pools: int = SLICES) -> None:
     """That many v4-32 node pools and one node without TPU; returns once kwok, which must run, has them ready."""
-    nodes = [node for index in range(pools) for node in tpu_pool(index)] + cpu_pool()
+    _make_ready(cluster, [node for index in range(pools) for node in tpu_pool(index)] + cpu_pool())
+
+
+def make_gpu_nodes(cluster: ClusterAccess) -> None:
+    """The two nodes of `gpu_pool`, ready."""
+    _make_ready(cluster, gpu_pool())
+
+
+def _make_ready(cluster: ClusterAccess, nodes: list[Document]) -> None:
     cluster.apply(*nodes)
     names = [f"node/{node['metadata']['name']}" for node in nodes]
     cluster.kubectl("wait", "--for=condition=Ready", *names, "--timeout=60s")
@@ -54,6 +72,30 @@ def make_namespace(cluster: ClusterAccess, name: str) -> None:
         _object("v1", "ServiceAccount", SUBMIT_ACCOUNT, name),
         _object(_KUEUE, "LocalQueue", QUEUE, name, spec={"clusterQueue": QUEUE}),
     )
+
+
+def make_pooled_queue(cluster: ClusterAccess, namespace: str, levels: Sequence[str] = (POOL_LABEL,)) -> str:
+    """The LocalQueue `own` of 32 chips, whose flavor has a Topology of these labels and hosts; all cluster-wide
+    objects have the namespace's name.
+    """
+    nodes = [{"nodeLabel": label} for label in (*levels, "kubernetes.io/hostname")]
+    flavor = {"nodeLabels": TPU_LABELS, "nodeTaints": [TPU_TAINT], "topologyName": namespace}
+    chips = [{"name": "google.com/tpu", "nominalQuota": str(SLICES * NODES_PER_POOL * CHIPS_PER_NODE)}]
+    group = {"coveredResources": ["google.com/tpu"], "flavors": [{"name": namespace, "resources": chips}]}
+    cluster.apply(
+        _object(_KUEUE, "Topology", namespace, spec={"levels": nodes}),
+        _object(_KUEUE, "ResourceFlavor", namespace, spec=flavor),
+        _object(_KUEUE, "ClusterQueue", namespace, spec={"namespaceSelector": {}, "resourceGroups": [group]}),
+        _object(_KUEUE, "LocalQueue", OWN_QUEUE, namespace, spec={"clusterQueue": namespace}),
+    )
+    return OWN_QUEUE
+
+
+def remove_pooled_queue(cluster: ClusterAccess, namespace: str) -> None:
+    """That, and the namespace's runs before it."""
+    remove_namespace(cluster, namespace)
+    for kind in ("clusterqueue", "resourceflavor", "topology"):
+        cluster.kubectl("delete", kind, namespace, "--wait=false")
 
 
 @contextmanager

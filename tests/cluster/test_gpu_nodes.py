@@ -4,27 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from octjob.spec.accelerator import parse_accelerator
 from tests.cluster.access import ClusterAccess
-from tests.cluster.nodes import POOL_LABEL, _node
+from tests.cluster.nodes import GPU_LABELS, GPU_TAINT
 from tests.cluster.submission import make_ready, octjob, write_sweep
-from tests.cluster.tenancy import _KUEUE, _object
+from tests.cluster.tenancy import _KUEUE, _object, make_gpu_nodes
 
 QUEUE = "gpu"
-TAINT = {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}
-LABELS = parse_accelerator("h100:8").node_selector
 
 
 def make_gpus(cluster: ClusterAccess, namespace: str) -> None:
     """Two nodes of eight H100 each in one pool, and a queue with quota for all sixteen."""
-    capacity = {"cpu": "208", "memory": "1872Gi", "nvidia.com/gpu": "8"}
-    names = [f"gke-h100-{index}" for index in range(2)]
-    cluster.apply(*(_node(name, {POOL_LABEL: "h100", **LABELS}, capacity, [TAINT]) for name in names))
-    cluster.kubectl("wait", "--for=condition=Ready", *(f"node/{name}" for name in names), "--timeout=60s")
+    make_gpu_nodes(cluster)
     quota = {"name": "h100", "resources": [{"name": "nvidia.com/gpu", "nominalQuota": "16"}]}
     groups = [{"coveredResources": ["nvidia.com/gpu"], "flavors": [quota]}]
     cluster.apply(
-        _object(_KUEUE, "ResourceFlavor", "h100", spec={"nodeLabels": LABELS, "nodeTaints": [TAINT]}),
+        _object(_KUEUE, "ResourceFlavor", "h100", spec={"nodeLabels": GPU_LABELS, "nodeTaints": [GPU_TAINT]}),
         _object(_KUEUE, "ClusterQueue", QUEUE, spec={"namespaceSelector": {}, "resourceGroups": groups}),
         _object(_KUEUE, "LocalQueue", QUEUE, namespace, spec={"clusterQueue": QUEUE}),
     )

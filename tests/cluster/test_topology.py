@@ -14,36 +14,18 @@ from octjob.targets.kubernetes.jobset import EXCLUSIVE_KEY
 from octjob.targets.kubernetes.kueue import REQUIRED_TOPOLOGY
 from octjob.targets.kubernetes.observation.status import SweepView
 from tests.cluster.access import ClusterAccess
-from tests.cluster.nodes import POOL_LABEL, TPU_LABELS, TPU_TAINT, pool_name
+from tests.cluster.nodes import POOL_LABEL, pool_name
 from tests.cluster.scripted import Scripted
 from tests.cluster.submission import SUBMITTER, connect, grant, make_ready, octjob, submit_file, write_sweep
-from tests.cluster.tenancy import QUEUE, SUBMIT_ACCOUNT, make_nodes, remove_namespace
-
-KUEUE = "kueue.x-k8s.io/v1beta2"
-OWN = "own"
+from tests.cluster.tenancy import QUEUE, SUBMIT_ACCOUNT, make_nodes, make_pooled_queue, remove_pooled_queue
 
 
 @pytest.fixture
 def pooled(control_plane: ClusterAccess, namespace: str) -> Iterator[str]:
     """The LocalQueue `own` of 32 chips, whose flavor has a Topology of node pools and hosts."""
     make_ready(control_plane, namespace)
-    levels = [{"nodeLabel": NODE_POOL_LABEL}, {"nodeLabel": "kubernetes.io/hostname"}]
-    flavor = {"nodeLabels": TPU_LABELS, "nodeTaints": [TPU_TAINT], "topologyName": namespace}
-    chips = [{"name": "google.com/tpu", "nominalQuota": "32"}]
-    group = {
-        "coveredResources": ["google.com/tpu"],
-        "flavors": [{"name": namespace, "resources": chips}],
-    }
-    control_plane.apply(
-        _kueue("Topology", namespace, levels=levels),
-        _kueue("ResourceFlavor", namespace, **flavor),
-        _kueue("ClusterQueue", namespace, namespaceSelector={}, resourceGroups=[group]),
-        _kueue("LocalQueue", OWN, namespace, clusterQueue=namespace),
-    )
-    yield OWN
-    remove_namespace(control_plane, namespace)
-    for kind in ("clusterqueue", "resourceflavor", "topology"):
-        control_plane.kubectl("delete", kind, namespace, "--wait=false")
+    yield make_pooled_queue(control_plane, namespace)
+    remove_pooled_queue(control_plane, namespace)
 
 
 @pytest.fixture
@@ -149,8 +131,3 @@ def _wait_for_pods(cluster: ClusterAccess, namespace: str, num_pods: int) -> dic
         name = pod["metadata"]["labels"]["jobset.sigs.k8s.io/jobset-name"]
         found.setdefault(name, set()).add(pool[pod["spec"]["nodeName"]])
     return {name: frozenset(pools) for name, pools in found.items()}
-
-
-def _kueue(kind: str, name: str, namespace: str | None = None, **spec: Any) -> dict[str, Any]:
-    metadata = {"name": name, **({"namespace": namespace} if namespace else {})}
-    return {"apiVersion": KUEUE, "kind": kind, "metadata": metadata, "spec": spec}

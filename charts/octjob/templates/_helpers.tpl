@@ -42,11 +42,12 @@ kueue.x-k8s.io/v1beta2
 {{- end -}}
 
 {{/*
-The flavors of one queue of kueue.cluster.queues as YAML: name, chips, nodeLabels, nodeTaints, queued. Takes the root and
-the queue. Labels are those that octjob puts into a run's nodeSelector. The flavor of Spot, or of flex-start, carries its
-taint, which only runs that name that capacity tolerate: the others do not ask for the opposite and would be given it.
-Beside another capacity, a flavor on demand names the label that GKE gives only such nodes: runs that would also take
-Spot nodes tolerate their taint, and would otherwise use them by the quota of this flavor.
+The flavors of one queue of kueue.cluster.queues as YAML: name, chips, nodeLabels, nodeTaints, queued; whether they are of
+several capacities; and the resource that all of them are counted in. Takes the root and the queue. Labels are those that
+octjob puts into a run's nodeSelector. The flavor of Spot, or of flex-start, carries its taint, which only runs that name
+that capacity tolerate: the others do not ask for the opposite and would be given it. Beside another capacity, a flavor on
+demand names the label that GKE gives only such nodes: runs that would also take Spot nodes tolerate their taint, and would
+otherwise use them by the quota of this flavor.
 */}}
 {{- define "octjob.flavors" -}}
 {{- $known := .root.Files.Get "files/accelerators.yaml" | fromYaml -}}
@@ -66,14 +67,32 @@ Spot nodes tolerate their taint, and would otherwise use them by the quota of th
 {{- $mixed := gt (len (uniq $capacities)) 1 -}}
 {{- $flavors := list -}}
 {{- $names := list -}}
+{{- $resource := "" -}}
 {{- range $index, $_ := $queue.accelerators -}}
 {{- $capacity := index $capacities $index -}}
 {{- $key := .accelerator -}}
 {{- if .machineType -}}{{- $key = printf "%s/%s" .accelerator .machineType -}}{{- end -}}
 {{- $row := get $known $key -}}
+{{- $gpu := get $known .accelerator -}}
+{{- if and .machineType $gpu (has .machineType (default list $gpu.machineTypes)) -}}
+{{- $row = mergeOverwrite (deepCopy $gpu) (dict "nodeLabels" (dict "node.kubernetes.io/instance-type" .machineType)) -}}
+{{- end -}}
 {{- if not $row -}}{{- include "octjob.unknownAccelerator" (dict "key" $key "known" $known) -}}{{- end -}}
+{{- $counted := ternary "nvidia.com/gpu" "google.com/tpu" (not $row.chips) -}}
+{{- if and $resource (ne $resource $counted) -}}
+{{- fail (printf "kueue.cluster.queues: %s: TPUs and GPUs are counted in resources of their own; give each a queue" $queue.name) -}}
+{{- end -}}
+{{- $resource = $counted -}}
+{{- $chips := 0 -}}
+{{- if $row.chips -}}
+{{- if not (hasKey . "slices") -}}{{- fail (printf "kueue.cluster.queues: %s: %s: TPUs are counted in `slices`" $queue.name $key) -}}{{- end -}}
+{{- $chips = mul (int $row.chips) (int .slices) -}}
+{{- else -}}
+{{- if not (hasKey . "gpus") -}}{{- fail (printf "kueue.cluster.queues: %s: %s: GPUs are counted in `gpus`" $queue.name $key) -}}{{- end -}}
+{{- $chips = int .gpus -}}
+{{- end -}}
 {{- $labels := deepCopy $row.nodeLabels -}}
-{{- $taints := list (dict "key" "google.com/tpu" "value" "present" "effect" "NoSchedule") -}}
+{{- $taints := list (dict "key" $counted "value" "present" "effect" "NoSchedule") -}}
 {{- $name := $key | replace "/" "-" -}}
 {{- if hasKey $marks $capacity -}}
 {{- $_ := set $labels (get $marks $capacity) "true" -}}
@@ -107,9 +126,9 @@ Spot nodes tolerate their taint, and would otherwise use them by the quota of th
 {{- fail (printf "kueue.cluster.queues: %s: two flavors are named %s; set `flavor` on one" $queue.name $name) -}}
 {{- end -}}
 {{- $names = append $names $name -}}
-{{- $flavors = append $flavors (dict "name" $name "chips" (mul (int $row.chips) (int .slices)) "nodeLabels" $labels "nodeTaints" $taints "queued" (eq $capacity "queued_provisioning")) -}}
+{{- $flavors = append $flavors (dict "name" $name "chips" $chips "nodeLabels" $labels "nodeTaints" $taints "queued" (eq $capacity "queued_provisioning")) -}}
 {{- end -}}
-{{- dict "flavors" $flavors "mixed" $mixed | toYaml -}}
+{{- dict "flavors" $flavors "mixed" $mixed "resource" $resource | toYaml -}}
 {{- end -}}
 
 {{- define "octjob.unknownAccelerator" -}}

@@ -5,6 +5,8 @@ Where: api/jobset/v1alpha2/jobset_types.go for labels and conditions, pkg/consta
 
 from __future__ import annotations
 
+from typing import Any
+
 GROUP_VERSION = "jobset.x-k8s.io/v1alpha2"
 
 # The least that octjob can be used with in full: `onJobFailureMessagePatterns` is from 0.10 on.
@@ -49,3 +51,18 @@ JOB_COUNTS = ("ready", "succeeded", "failed", "active", "suspended")
 def restart_reason(rule: str) -> str:
     """The reason of RestartingJobSet where the failure policy's rule of this name restarted it."""
     return f"FailurePolicy_{rule}"
+
+
+def job_indices(jobset: dict[str, Any]) -> range:
+    """Those of the Jobs of a JobSet with one replicated job: a run's slices."""
+    return range(jobset["spec"]["replicatedJobs"][0].get("replicas", 1))
+
+
+def num_pods(jobset: dict[str, Any], *, of_one_job: bool = False) -> int:
+    """How many pods run at a time when all do, or all of one Job."""
+    total = 0
+    for one in jobset["spec"]["replicatedJobs"]:
+        spec = one["template"]["spec"]
+        jobs = 1 if of_one_job else one.get("replicas", 1)
+        total += jobs * min(spec.get("parallelism", 1), spec.get("completions") or 10**9)
+    return total

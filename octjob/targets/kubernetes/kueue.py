@@ -27,6 +27,10 @@ REQUIRED_TOPOLOGY = "kueue.x-k8s.io/podset-required-topology"
 MAX_RUN_DURATION = "provreq.kueue.x-k8s.io/maxRunDurationSeconds"
 # `spec.controllerName` of admission checks that ask an autoscaler for nodes (provisioningrequestconfig_types.go).
 PROVISIONING = "kueue.x-k8s.io/provisioning-request"
+# The same for every so many pods of one pod template, by the order of JobSet's Jobs and their indices
+# (pkg/controller/jobs/jobset/jobset_controller.go). Before 0.18 pods that have only these are never let go (#10282).
+SLICE_REQUIRED_TOPOLOGY = "kueue.x-k8s.io/podset-slice-required-topology"
+SLICE_SIZE = "kueue.x-k8s.io/podset-slice-size"
 
 # Conditions of a Workload.
 QUOTA_RESERVED = "QuotaReserved"

@@ -10,6 +10,7 @@ import pytest
 from doubles.cluster_runs import container, jobset, pod_spec
 
 from octjob.spec.accelerator import SLICES
+from octjob.spec.gpu import GPUS, GpuNodes
 from tests.cluster.charts import (
     CHART,
     Document,
@@ -40,6 +41,10 @@ def test_the_accelerators_are_octjobs(request: pytest.FixtureRequest) -> None:
         name = f"{row.name}/{row.machine_type}" if row.ambiguous else row.name
         text += f"{name}:\n  chips: {row.chips}\n  nodeLabels:\n"
         text += "".join(f"    {key}: {value}\n" for key, value in row.node_selector.items())
+    for gpu in GPUS:
+        (selector,) = GpuNodes(gpu, 1).node_selector.items()
+        text += f"{gpu.names[0]}:\n  machineTypes: [{', '.join(gpu.machines)}]\n"
+        text += f"  nodeLabels:\n    {selector[0]}: {selector[1]}\n"
     if request.config.getoption("--update-goldens"):
         path.write_text(text)
     assert path.read_text() == text, "pytest --update-goldens writes it anew"
@@ -54,6 +59,12 @@ def test_flavors_know_node_pools_where_that_is_wanted(default: list[Document]) -
     assert levels == ["cloud.google.com/gke-nodepool", "kubernetes.io/hostname"]
     names = {one["spec"]["topologyName"] for one in of_kind(documents, "ResourceFlavor")}
     assert names == {topology["metadata"]["name"]}
+
+
+def test_flavors_of_gpus_know_no_pools() -> None:
+    documents = rendered("kueue.cluster.topology=true", values="full")
+    unplaced = [one for one in of_kind(documents, "ResourceFlavor") if "topologyName" not in one["spec"]]
+    assert {one["metadata"]["name"] for one in unplaced} == {"h100", "l4-g2-standard-16"}
 
 
 def test_what_holds_a_runs_place_outlives_an_uninstall(default: list[Document]) -> None:
@@ -107,6 +118,11 @@ def admitted_to(documents: list[Document], queue: str, run: Document) -> list[st
         ("octjob-reserved", {"reservation": "shared-project/oct"}, ["v4-32-oct"]),
         ("octjob-reserved", {"reservation": "shared-project/other"}, []),
         ("nightly", {}, ["v4-32"]),
+        ("gpus", {"accelerator": "h100:8x2"}, ["h100"]),
+        ("gpus", {"accelerator": "l4:1", "machine_type": "g2-standard-16"}, ["l4-g2-standard-16"]),
+        ("gpus", {"accelerator": "l4:1", "machine_type": "g2-standard-4"}, []),
+        ("gpus", {"accelerator": "a100:8"}, []),
+        ("gpus", {}, []),
     ],
 )
 def test_a_run_gets_the_flavor_of_its_slice(
@@ -204,6 +220,35 @@ def test_quota_is_whole_slices_of_the_chips_that_pods_ask_for(default: list[Docu
     assert flavor["resources"] == [{"name": "google.com/tpu", "nominalQuota": str(2 * pods * chips)}]
     assert {*container(run)["resources"]["requests"]} <= {*group["coveredResources"]}
     assert named(default, "LocalQueue", "tpu")["spec"]["clusterQueue"] == "octjob"
+
+
+def test_gpus_are_counted_as_they_are(full: list[Document]) -> None:
+    (group,) = named(full, "ClusterQueue", "gpus")["spec"]["resourceGroups"]
+    quota = {one["name"]: one["resources"][0] for one in group["flavors"]}
+    assert quota["h100"] == {"name": "nvidia.com/gpu", "nominalQuota": "16"}
+    (limit,) = container(jobset(accelerator="h100:8x2"))["resources"]["limits"].items()
+    assert limit == ("nvidia.com/gpu", "8")
+
+
+@pytest.mark.parametrize(
+    ("accelerators", "said"),
+    [
+        ('[{"accelerator": "v4-32", "gpus": 4}]', "octjob: v4-32: TPUs are counted in `slices`"),
+        ('[{"accelerator": "h100", "slices": 4}]', "octjob: h100: GPUs are counted in `gpus`"),
+        (
+            '[{"accelerator": "v4-32", "slices": 1}, {"accelerator": "h100", "gpus": 8}]',
+            "octjob: TPUs and GPUs are counted in resources of their own; give each a queue",
+        ),
+        (
+            '[{"accelerator": "l4", "machineType": "a3-highgpu-8g", "gpus": 8}]',
+            "there is no l4/a3-highgpu-8g; there is: l4",
+        ),
+    ],
+)
+def test_what_counts_nothing_is_refused(accelerators: str, said: str) -> None:
+    with pytest.raises(HelmError) as caught:
+        rendered(f'kueue.cluster.queues=[{{"name": "octjob", "accelerators": {accelerators}}}]')
+    assert said in str(caught.value)
 
 
 def test_flavors_cover_the_same_resources_as_their_queue(full: list[Document]) -> None:

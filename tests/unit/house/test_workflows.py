@@ -135,6 +135,22 @@ def test_what_is_published_is_made_without_a_cache(name: str) -> None:
     assert "actions/cache@" not in (GITHUB / "workflows" / name).read_text()
 
 
+def test_a_release_has_an_image_for_tpus_and_one_for_gpus() -> None:
+    image, release = (GITHUB / "workflows" / name for name in ("image.yml", "release.yml"))
+    builds = {
+        name: job.get("with", {}).get("gpu", False)
+        for name, job in read(release)["jobs"].items()
+        if "image.yml" in job.get("uses", "")
+    }
+    assert sorted(builds.values()) == [False, True]
+    assert set(builds) <= set(read(release)["jobs"]["release"]["needs"])
+    (lock,) = re.findall(r"LOCK=requirements/\$\{\{(.*)\}\}\.txt", image.read_text())
+    names = re.findall(r"'([a-z-]+)'", lock)
+    assert names == ["gpu", "tpu-cpu", "tpu"]
+    assert all((ROOT / f"requirements/{name}.txt").is_file() for name in names)
+    assert "LOCK=requirements/gpu.txt TAG=octjob:gpu make image" in (ROOT / "docs/image.md").read_text()
+
+
 def test_what_a_maintainer_must_set_is_on_the_page() -> None:
     page = (ROOT / "docs/releasing.md").read_text()
     text = "\n".join(path.read_text() for path in WORKFLOWS)

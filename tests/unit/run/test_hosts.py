@@ -33,6 +33,20 @@ def test_a_pod_knows_its_place() -> None:
     assert not read_host(environ).is_leader
 
 
+def test_hosts_are_numbered_slice_after_slice() -> None:
+    environ = {"OCTJOB_NUM_HOSTS": "4", "MEGASCALE_NUM_SLICES": "3"}
+    places = [
+        read_host({**environ, "MEGASCALE_SLICE_ID": str(slice_), "JOB_COMPLETION_INDEX": str(index)})
+        for slice_ in range(3)
+        for index in range(4)
+    ]
+    assert [place.index for place in places] == list(range(12))
+    assert {place.num_processes for place in places} == {12}
+    assert [place.is_leader for place in places] == [True, *[False] * 11]
+    # What GKE tells the pods of a single slice.
+    assert read_host({"MEGASCALE_NUM_SLICES": "1", "MEGASCALE_SLICE_ID": "0"}) == Host(0, 1)
+
+
 def test_an_annotation_that_is_not_there_is_no_restart_count() -> None:
     assert read_host({"OCTJOB_ATTEMPT": ""}).restart is None
 
@@ -46,6 +60,9 @@ def test_an_annotation_that_is_not_there_is_no_restart_count() -> None:
         ({"OCTJOB_NUM_HOSTS": "4", "JOB_COMPLETION_INDEX": "4"}, "there are 4 hosts"),
         ({"OCTJOB_NUM_HOSTS": "4", "JOB_COMPLETION_INDEX": "-1"}, "JOB_COMPLETION_INDEX=-1"),
         ({"OCTJOB_ATTEMPT": "1.5"}, "OCTJOB_ATTEMPT=1.5"),
+        ({"MEGASCALE_NUM_SLICES": "2"}, "MEGASCALE_NUM_SLICES=2, but MEGASCALE_SLICE_ID is not set"),
+        ({"MEGASCALE_NUM_SLICES": "two"}, "MEGASCALE_NUM_SLICES=two: not a whole number"),
+        ({"MEGASCALE_NUM_SLICES": "2", "MEGASCALE_SLICE_ID": "2"}, "but MEGASCALE_SLICE_ID is 2"),
     ],
 )
 def test_a_place_that_makes_no_sense_is_refused(environ: dict[str, str], words: str) -> None:

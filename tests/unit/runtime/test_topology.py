@@ -87,6 +87,26 @@ def test_what_contradicts_itself_is_named(change: dict[str, str], words: str) ->
     assert caught.value.hint
 
 
+def test_a_slice_of_two_is_one_of_two() -> None:
+    two = V4_32 | {
+        "MEGASCALE_NUM_SLICES": "2",
+        "MEGASCALE_SLICE_ID": "1",
+        "MEGASCALE_COORDINATOR_ADDRESS": "a-0.a",
+    }
+    topology = read_topology(two, 8, 4)
+    assert (topology.hosts, topology.chips, topology.worker, topology.slices) == (4, 16, 2, 2)
+    assert topology.facts()["num_slices"] == 2
+    check_found(topology, 8, 8, 32)
+    with pytest.raises(
+        SpecError, match="2 x v4-32 has 32 chips by the environment, but torch_xla has found 16"
+    ):
+        check_found(topology, 8, 8, 16)
+    with pytest.raises(SpecError, match="each of 2 slices has 4 hosts, but this run has 4 processes"):
+        read_topology(two, 4, 4)
+    with pytest.raises(SpecError, match="MEGASCALE_COORDINATOR_ADDRESS is not set"):
+        read_topology(two | {"MEGASCALE_COORDINATOR_ADDRESS": ""}, 8, 4)
+
+
 def test_one_process_on_a_slice_of_several_hosts_learns_how_to_start_the_others() -> None:
     with pytest.raises(SpecError, match="the slice has 4 hosts, but this run has 1 processes") as caught:
         read_topology(V4_32, 1, 4)

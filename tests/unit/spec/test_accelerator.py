@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from octjob.errors import SpecError
-from octjob.spec.accelerator import GENERATIONS, SLICES, Slice, topology_chips
+from octjob.spec.accelerator import GENERATIONS, SLICES, Slice, topology_chips, with_slices
+from octjob.spec.accelerator import parse_accelerator as anything
 from octjob.spec.accelerator import parse_slice as parse_accelerator
 
 EACH = pytest.mark.parametrize("row", SLICES, ids=lambda row: f"{row.name}-{row.machine_type}")
@@ -106,3 +109,29 @@ def test_a_machine_type_that_makes_no_such_slice_is_refused() -> None:
     with pytest.raises(SpecError, match=r"machine_type: ct5p-hightpu-4t makes no v4-32") as caught:
         parse_accelerator("v4-32", "ct5p-hightpu-4t")
     assert "ct4p-hightpu-4t" in caught.value.hint
+
+
+def test_slices_are_counted_in_all_their_chips() -> None:
+    one = parse_accelerator("v4-32")
+    three = with_slices(one, 3)
+    assert (three.chips, three.hosts, three.chips_per_host, three.slices) == (48, 4, 4, 3)
+    assert (three.name, three.in_words, one.in_words) == ("v4-32", "3 x v4-32", "v4-32")
+    assert three.node_selector == one.node_selector
+    assert with_slices(one, 1) == one
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "said", "advice"),
+    [
+        ("h100:8x2", "h100:8x2 are GPUs, which have no slices", "accelerator: h100:8x4 for 4 nodes"),
+        ("v4-8", "v4-8 has one host", "accelerator: v4-16"),
+        ("v5e-4", "v5litepod-4 has one host", "accelerator: v5litepod-16"),
+    ],
+)
+def test_what_gke_does_not_put_together(accelerator: str, said: str, advice: str) -> None:
+    with pytest.raises(SpecError, match=f"compute.slices: 2, but {said}") as caught:
+        with_slices(anything(accelerator), 2)
+    assert advice in caught.value.hint
+    wanted = re.search(r"accelerator: (\S+?),? ", caught.value.hint + " ")
+    assert wanted is not None
+    anything(wanted[1])

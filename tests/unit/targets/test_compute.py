@@ -36,6 +36,11 @@ compute:
         ("", r"sweep.yaml:5: compute.accelerator: is required"),
         ("  accelerator: v4-32\n", r"sweep.yaml:5: compute.image: is required"),
         ("  image: x\n  accelerator: v4-33\n", r"sweep.yaml:8: compute.accelerator: 'v4-33' is no TPU slice"),
+        (
+            "  image: x\n  accelerator: h100:8\n  slices: 2\n",
+            r"sweep.yaml:9: compute.slices: 2, but h100:8 are GPUs",
+        ),
+        ("  image: x\n  accelerator: v4-32\n  slices: 0\n", r"sweep.yaml:9: compute.slices: "),
         ("  image: x\n  accelerator: v4-32\n  priority: p\n", r":9: compute.priority: has no effect without"),
         (
             "  image: x\n  accelerator: v4-32\n  max_runtime_hours: 3\n",

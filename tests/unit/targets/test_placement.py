@@ -15,7 +15,7 @@ from octjob.targets.kubernetes.documents.manifest import SPEC_HASH, render_jobse
 from octjob.targets.kubernetes.documents.settings import offline_warnings, resolve_settings
 from octjob.targets.kubernetes.gke import NODE_POOL_LABEL
 from octjob.targets.kubernetes.jobset import EXCLUSIVE_KEY
-from octjob.targets.kubernetes.kueue import REQUIRED_TOPOLOGY
+from octjob.targets.kubernetes.kueue import REQUIRED_TOPOLOGY, SLICE_REQUIRED_TOPOLOGY, SLICE_SIZE
 from octjob.targets.kubernetes.observation.pools import broken_pools, of_run
 from octjob.targets.kubernetes.submission.placement import Offer, decide, offer
 
@@ -40,6 +40,16 @@ def test_one_of_the_two_asks_and_the_hash_is_of_what_the_sweep_says() -> None:
     assert required[:2] == offered[:2]
     assert required == annotations(topology="required", offered=True)
     assert required[2] != plain[2]
+
+
+def test_kueue_is_asked_for_a_pool_for_each_slice() -> None:
+    document = render_jobset(make_run(), make_settings(slices=3), required_topology=True)
+    (replicated,) = document["spec"]["replicatedJobs"]
+    asked = replicated["template"]["spec"]["template"]["metadata"]["annotations"]
+    assert REQUIRED_TOPOLOGY not in asked
+    assert (asked[SLICE_REQUIRED_TOPOLOGY], asked[SLICE_SIZE]) == (NODE_POOL_LABEL, "4")
+    assert EXCLUSIVE_KEY not in document["metadata"]["annotations"]
+    assert annotations(slices=3)[0] == NODE_POOL_LABEL
 
 
 def test_flavors_by_the_levels_of_their_topology() -> None:

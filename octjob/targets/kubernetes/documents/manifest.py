@@ -13,7 +13,8 @@ import yaml
 
 from octjob import env
 from octjob.records.layout import run_uri
-from octjob.spec import pod
+from octjob.spec import multislice, pod
+from octjob.spec.accelerator import Accelerator
 from octjob.spec.pod import holds, mount_paths
 from octjob.spec.run import Run
 from octjob.targets.kubernetes import gke, kueue
@@ -109,16 +110,18 @@ def _render(run: Run, settings: Settings, message_patterns: bool, required_topol
     name = jobset_name(run.sweep, run.run_id)
     text = _template("jobset.yaml.j2").render(
         name=name,
-        coordinator=f"{pod_hostname(name, 0) if settings.slice.hosts > 1 else 'localhost'}:{COORDINATOR_PORT}",
+        leader=pod_hostname(name, 0) if settings.slice.hosts > 1 else "localhost",
+        coordinator_port=COORDINATOR_PORT,
         labels=run_labels(run),
         annotations=run_annotations(run),
-        pod_annotations=_pod_annotations(run, required_topology),
+        pod_annotations=run_annotations(run) | (_one_pool(settings.slice) if required_topology else {}),
         required_topology=required_topology,
         output=run.output,
         run_uri=run_uri(run.output, run.run_id),
         settings=settings,
         compute=settings.compute,
         slice=settings.slice,
+        multislice=multislice,
         env=env,
         gke=gke,
         jobset_api=jobset_api,
@@ -138,9 +141,11 @@ def _render(run: Run, settings: Settings, message_patterns: bool, required_topol
     return document
 
 
-def _pod_annotations(run: Run, required_topology: bool) -> dict[str, str]:
-    pool = {kueue.REQUIRED_TOPOLOGY: gke.NODE_POOL_LABEL} if required_topology else {}
-    return run_annotations(run) | pool
+def _one_pool(where: Accelerator) -> dict[str, str]:
+    """What asks Kueue for one node pool for each slice."""
+    if where.slices == 1:
+        return {kueue.REQUIRED_TOPOLOGY: gke.NODE_POOL_LABEL}
+    return {kueue.SLICE_REQUIRED_TOPOLOGY: gke.NODE_POOL_LABEL, kueue.SLICE_SIZE: str(where.hosts)}
 
 
 def _mounts(run: Run, settings: Settings) -> list[dict[str, str]]:

@@ -1,6 +1,6 @@
 """Kubernetes names and label values from our own: readable first, unique always, never too long.
 
-JobSet derives names from names: the child Job is `<jobset>-<replicated job>-0`, a pod `<job>-<index>-<5 random>`.
+JobSet derives names from names: a child Job is `<jobset>-<replicated job>-<slice>`, a pod `<job>-<index>-<5 random>`.
 Each must be a DNS-1035 label of at most 63 characters (JobSet's webhook refuses others). Kueue and GCE objects
 inherit them too, so a JobSet's name keeps well below: 40.
 """
@@ -46,14 +46,14 @@ def label_value(text: str) -> str:
     return f"{readable}-{_digest(text)}".removeprefix("-")
 
 
-def job_name(jobset: str) -> str:
-    """The one child Job of a run's JobSet."""
-    return f"{jobset}-{REPLICATED_JOB}-0"
+def job_name(jobset: str, slice_: int = 0) -> str:
+    """The child Job of a run's JobSet that is this slice; mostly there is one."""
+    return f"{jobset}-{REPLICATED_JOB}-{slice_}"
 
 
-def pod_name(jobset: str, index: int, suffix: str = "abcde") -> str:
+def pod_name(jobset: str, index: int, suffix: str = "abcde", slice_: int = 0) -> str:
     """A pod of it; the real suffix is random."""
-    return f"{job_name(jobset)}-{index}-{suffix}"
+    return f"{job_name(jobset, slice_)}-{index}-{suffix}"
 
 
 def pod_hostname(jobset: str, index: int) -> str:
@@ -61,11 +61,11 @@ def pod_hostname(jobset: str, index: int) -> str:
     return f"{job_name(jobset)}-{index}.{jobset}"
 
 
-def derived_names(jobset: str, hosts: int) -> dict[str, str]:
+def derived_names(jobset: str, hosts: int, slices: int = 1) -> dict[str, str]:
     """The longest name of each kind that JobSet and Kueue derive from a JobSet's, kind to name."""
     return {
-        "Job": job_name(jobset),
-        "Pod": pod_name(jobset, hosts - 1),
+        "Job": job_name(jobset, slices - 1),
+        "Pod": pod_name(jobset, hosts - 1, slice_=slices - 1),
         "Service": jobset,
         "Workload": f"jobset-{jobset}-abcde",
     }

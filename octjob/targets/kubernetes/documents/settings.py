@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from octjob.env import DEVICE, SET_BY_MANIFEST
 from octjob.errors import SpecError
-from octjob.spec.accelerator import Accelerator, parse_accelerator
+from octjob.spec.accelerator import Accelerator, accelerator_of
 from octjob.spec.capacity import check_capacity
 from octjob.spec.compute import Compute
 from octjob.spec.expand import Plan
@@ -95,13 +95,9 @@ def resolve_settings(compute: Compute, document: Document | None = None) -> Sett
             if key in compute.model_fields_set and getattr(compute, key) is not None:
                 raise _error(document, key, "has no effect without compute.queue", "Set queue, or remove it")
     check_pod(compute, document)
-    try:
-        slice_ = parse_accelerator(compute.accelerator, compute.machine_type)
-    except SpecError as error:
-        mark = document.mark(("compute", "accelerator")) if document else None
-        raise SpecError(f"{mark}: {error.message}" if mark else error.message, error.hint) from None
-    check_capacity(compute, slice_, document)
-    return Settings(slice_, compute.image, compute)
+    where = accelerator_of(compute, document)
+    check_capacity(compute, where, document)
+    return Settings(where, compute.image, compute)
 
 
 def warnings(plan: Plan, settings: Settings) -> list[str]:

@@ -11,7 +11,7 @@ from octjob.targets.kubernetes import jobset as jobset_api
 from octjob.targets.kubernetes.documents import policy
 from octjob.targets.kubernetes.observation import pods as podlist
 from octjob.targets.kubernetes.observation.conditions import condition
-from octjob.targets.kubernetes.observation.seen import Seen, num_pods
+from octjob.targets.kubernetes.observation.seen import Seen
 from octjob.targets.kubernetes.phase import Handle
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _RESTART_CAUSES = {
 def admitted(one: RunStatus, seen: Seen, now: float, run: Handle) -> RunStatus:
     """Starting, Running or Restarting, and why. now: seconds since the epoch. run: its name in further commands."""
     assert seen.jobset is not None
-    expected = num_pods(seen.jobset)
+    expected = jobset_api.num_pods(seen.jobset)
     current = [pod for pod in seen.pods if podlist.restart(pod) == one.restarts and _alive(pod)]
     ready = [pod for pod in current if podlist.is_ready(pod)]
     if len(ready) >= expected:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from octjob import env
 from octjob.targets.kubernetes import jobset as jobset_api
 from octjob.targets.kubernetes.documents.manifest import CONTAINER
 from octjob.targets.kubernetes.observation.conditions import condition, seconds, true
@@ -72,10 +73,17 @@ class End:
 
 
 def worker(pod: Document) -> int:
-    """The pod's index in its slice; 0 is the leader."""
+    """The pod's index in its run, slice after slice; 0 is the leader."""
     metadata = pod["metadata"]
     value = metadata.get("labels", {}).get(INDEX) or metadata.get("annotations", {}).get(INDEX)
-    return int(value or 0)
+    slice_ = int(metadata.get("labels", {}).get(jobset_api.JOB_INDEX_KEY) or 0)
+    return (slice_ * _hosts_of_a_slice(pod) if slice_ else 0) + int(value or 0)
+
+
+def _hosts_of_a_slice(pod: Document) -> int:
+    """As octjob tells the run's container."""
+    (container,) = (one for one in pod["spec"]["containers"] if one["name"] == CONTAINER)
+    return int(next(one["value"] for one in container["env"] if one["name"] == env.NUM_HOSTS))
 
 
 def restart(pod: Document) -> int:

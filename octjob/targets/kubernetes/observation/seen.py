@@ -80,15 +80,6 @@ def wants_nodes(seen: Seen) -> bool:
     return any(one is not None and one["status"] == "False" for one in scheduled)
 
 
-def num_pods(jobset: Document) -> int:
-    """How many pods run at a time when all do."""
-    total = 0
-    for one in jobset["spec"]["replicatedJobs"]:
-        spec = one["template"]["spec"]
-        total += one.get("replicas", 1) * min(spec.get("parallelism", 1), spec.get("completions") or 10**9)
-    return total
-
-
 def age_s(jobset: Document, now: float) -> float:
     """Seconds since its creation."""
     return max(0.0, now - seconds(jobset["metadata"]["creationTimestamp"]))

@@ -11,7 +11,7 @@ import copy
 import shlex
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -26,7 +26,7 @@ from octjob.targets.kubernetes.documents.names import job_name
 from octjob.targets.kubernetes.observation.conditions import last_sign
 from octjob.targets.kubernetes.observation.pools import absent, broken_pools, of_run
 from octjob.targets.kubernetes.observation.provisioning import asking_checks, waits_for_checks
-from octjob.targets.kubernetes.observation.seen import Seen, num_pods, wants_events, wants_nodes
+from octjob.targets.kubernetes.observation.seen import Seen, wants_events, wants_nodes
 from octjob.targets.kubernetes.observation.state import run_state
 from octjob.targets.kubernetes.observation.waiting import Place, places, preemptor
 from octjob.targets.kubernetes.phase import Handle
@@ -159,7 +159,7 @@ class SweepView:
             )
             for run, one in wanting.items()
             if one.jobset is not None and (metadata := one.jobset["metadata"]) and (name := metadata["name"])
-            for of_job in [_texts(of_object["Job", job_name(name)], metadata)]
+            for of_job in [_job_texts(of_object, one.jobset)]
         }
 
     def _with_nodes(self, seen: dict[str, Seen]) -> dict[str, Seen]:
@@ -213,7 +213,7 @@ def _seen(
 
 
 def _with_pools(one: Seen, jobset: Document, nodes: Sequence[Document]) -> Seen:
-    hosts, suspended = num_pods(jobset), bool(jobset["spec"].get("suspend"))
+    hosts, suspended = jobset_api.num_pods(jobset, of_one_job=True), bool(jobset["spec"].get("suspend"))
     broken = of_run(broken_pools(nodes, _selector(jobset), hosts), one.pods) if hosts > 1 else []
     return replace(one, broken=broken, absent=absent(nodes, _pod_spec(jobset), suspended=suspended))
 
@@ -232,6 +232,12 @@ def _texts(events: Sequence[Document], jobset: Document) -> list[str]:
     # Events may have fractions of a second, objects have none.
     created = jobset["creationTimestamp"][:_TO_THE_SECOND]
     return [one.get("message", "") for one in events if _event_time(one)[:_TO_THE_SECOND] >= created]
+
+
+def _job_texts(of_object: Mapping[tuple[str, str], Sequence[Document]], jobset: Document) -> list[str]:
+    """The same of the Jobs of a JobSet."""
+    names = [job_name(jobset["metadata"]["name"], index) for index in jobset_api.job_indices(jobset)]
+    return [text for name in names for text in _texts(of_object["Job", name], jobset["metadata"])]
 
 
 def _event_time(event: Document) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from octjob.records.state import RunState
-from octjob.spec.accelerator import Accelerator, parse_accelerator
+from octjob.spec.accelerator import accelerator_of
 from octjob.spec.expand import Plan
 from octjob.storage.base import ObjectStore
 from octjob.targets.kubernetes.gke import resource_of
@@ -53,7 +53,7 @@ def look(cluster: Cluster, plan: Plan) -> Outlook:
     }
     quota = None
     if plan.compute.queue:
-        quota = read_quota(cluster, plan.compute.queue, resource_of(_accelerator(plan)))
+        quota = read_quota(cluster, plan.compute.queue, resource_of(accelerator_of(plan.compute)))
     return Outlook(cluster.context, cluster.namespace, states, quota)
 
 
@@ -63,14 +63,10 @@ def cost(plan: Plan, store: ObjectStore | None, finished: set[str]) -> ChipHours
     Raises `SpecError` for an accelerator that there is none of.
     """
     compute = plan.compute
-    where = _accelerator(plan)
+    where = accelerator_of(plan.compute)
     durations = None
     if store is not None:
         durations = read_durations(store, [run for run in plan.runs if run.run_id in finished])
     unfinished = [run for run in plan.runs if run.run_id not in finished]
     max_hours = compute.max_runtime_hours if compute.queue else None
     return chip_hours(unfinished, where.chips, max_hours, durations, where.unit)
-
-
-def _accelerator(plan: Plan) -> Accelerator:
-    return parse_accelerator(plan.compute.accelerator or "", plan.compute.machine_type)

@@ -8,6 +8,7 @@ import re
 from typing import TYPE_CHECKING
 
 from octjob.spec.run import Run
+from octjob.targets.kubernetes import jobset as jobset_api
 from octjob.targets.kubernetes.documents.derived import child_job, child_pod
 from octjob.targets.kubernetes.documents.manifest import Manifest, jobset_containers
 from octjob.targets.kubernetes.refusal import Refused
@@ -75,8 +76,7 @@ def _dry_run_pod(cluster: Cluster, admission: Admission | None, jobset: Manifest
     try:
         pod = cluster.dry_run_create(PODS, child_pod(jobset, cluster.namespace))
     except Refused as error:
-        num_pods = jobset["spec"]["replicatedJobs"][0]["template"]["spec"]["parallelism"]
-        if quota := used_up(error.message, num_pods):
+        if quota := used_up(error.message, jobset_api.num_pods(jobset)):
             return [f"ResourceQuota {quota} is used up for now: pods wait until it has room"]
         raise
     if admission is not None and admission.covered is not None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from octjob.targets.kubernetes.documents.manifest import Manifest
 from octjob.targets.kubernetes.documents.names import job_name
+from octjob.targets.kubernetes.jobset import job_indices
 from octjob.targets.kubernetes.refusal import ClusterError
 from octjob.targets.kubernetes.resources import EVENTS, JOBS
 from octjob.targets.kubernetes.submission.admission import kubectl
@@ -39,7 +40,8 @@ def verify(
 
     Raises `NoJob` that says why there is none, as far as the cluster says it.
     """
-    missing = {job_name(each["metadata"]["name"]): each for each in jobsets}
+    # Of several slices the last: their Jobs are made together.
+    missing = {job_name(each["metadata"]["name"], job_indices(each)[-1]): each for each in jobsets}
     deadline, appeared, shown = time.monotonic() + timeout_s, 0.0, len(missing)
     while missing:
         begun = time.monotonic()
