@@ -9,7 +9,9 @@ how-to/consuming-reservations; read in November 2026, since GKE gives them no ve
 from __future__ import annotations
 
 from octjob.spec.accelerator import Accelerator
+from octjob.spec.cpu import Cores
 
+CPU = "cpu"
 # Each a resource, and the key of the taint on nodes that have it.
 TPU = "google.com/tpu"
 GPU = "nvidia.com/gpu"
@@ -23,6 +25,8 @@ RESERVATION_LABEL = "cloud.google.com/reservation-name"
 RESERVATION_PROJECT_LABEL = "cloud.google.com/reservation-project"
 
 
-def resource_of(where: Accelerator) -> str:
+def resource_of(where: Accelerator | Cores) -> str:
     """What a pod asks for."""
+    if where.kind == "cpu":
+        return CPU
     return GPU if where.kind == "gpu" else TPU

@@ -14,6 +14,7 @@ import yaml
 from octjob import env
 from octjob.records.layout import run_uri
 from octjob.spec import pod
+from octjob.spec.encoding import ENCODING, reads_features
 from octjob.spec.pod import holds, mount_paths
 from octjob.spec.run import Run
 from octjob.targets.kubernetes import gke, kueue
@@ -32,6 +33,8 @@ GRACE_PERIOD_S = pod.GRACE_PERIOD_S
 SHM_SIZE = "16Gi"
 SPEC_HASH = "octjob.dev/spec-hash"
 OUTPUT = "octjob.dev/output"
+# The encoding that a run waits for.
+FEATURES = "octjob.dev/features"
 
 # libyaml parses twenty times faster; both read the same.
 _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -40,7 +43,8 @@ _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 def run_labels(run: Run) -> dict[str, str]:
     """The labels of a run's JobSet, Job and pods; what is too long for a label is its digest there."""
     texts = {key: label_value(value) for key, value in run_annotations(run).items()}
-    return {"app.kubernetes.io/name": "octjob", "app.kubernetes.io/component": "run", **texts}
+    component = ENCODING if run.encodes else "run"
+    return {"app.kubernetes.io/name": "octjob", "app.kubernetes.io/component": component, **texts}
 
 
 def run_annotations(run: Run) -> dict[str, str]:
@@ -62,6 +66,8 @@ def render_jobset(
     `octjob.targets.kubernetes.documents.policy` for what is lost without. required_topology: whether the queue's
     flavors let Kueue keep a run in one node pool; with `compute.topology: required` it is rendered so in any case.
     """
+    settings = settings.of(run)
+    required_topology &= settings.cores is None
     asked = settings.compute.topology == "required"
     required_topology |= asked
     document = _render(run, settings, message_patterns, required_topology)
@@ -107,18 +113,20 @@ def jobset_containers(document: Manifest) -> list[dict[str, Any]]:
 
 def _render(run: Run, settings: Settings, message_patterns: bool, required_topology: bool) -> Manifest:
     name = jobset_name(run.sweep, run.run_id)
+    features = _features(run, settings)
+    annotations = run_annotations(run) | ({FEATURES: features} if features else {})
     text = _template("jobset.yaml.j2").render(
         name=name,
-        coordinator=f"{pod_hostname(name, 0) if settings.slice.hosts > 1 else 'localhost'}:{COORDINATOR_PORT}",
+        coordinator=f"{pod_hostname(name, 0) if settings.shape.hosts > 1 else 'localhost'}:{COORDINATOR_PORT}",
         labels=run_labels(run),
-        annotations=run_annotations(run),
-        pod_annotations=_pod_annotations(run, required_topology),
+        annotations=annotations,
+        pod_annotations=annotations | _required_pool(required_topology),
         required_topology=required_topology,
         output=run.output,
-        run_uri=run_uri(run.output, run.run_id),
+        command=_command(run, features),
         settings=settings,
         compute=settings.compute,
-        slice=settings.slice,
+        slice=settings.shape,
         env=env,
         gke=gke,
         jobset_api=jobset_api,
@@ -138,9 +146,19 @@ def _render(run: Run, settings: Settings, message_patterns: bool, required_topol
     return document
 
 
-def _pod_annotations(run: Run, required_topology: bool) -> dict[str, str]:
-    pool = {kueue.REQUIRED_TOPOLOGY: gke.NODE_POOL_LABEL} if required_topology else {}
-    return run_annotations(run) | pool
+def _features(run: Run, settings: Settings) -> str:
+    """The id of the encoding that makes a run's features; empty where it makes them itself, or reads none."""
+    return settings.features_of[run.run_id] if settings.cores is not None and reads_features(run) else ""
+
+
+def _command(run: Run, features: str) -> list[str]:
+    """The run's URI last: it alone differs among runs of one shape."""
+    waits = ["--features", features] if features else []
+    return ["octjob", "train", *waits, "--run", run_uri(run.output, run.run_id)]
+
+
+def _required_pool(required_topology: bool) -> dict[str, str]:
+    return {kueue.REQUIRED_TOPOLOGY: gke.NODE_POOL_LABEL} if required_topology else {}
 
 
 def _mounts(run: Run, settings: Settings) -> list[dict[str, str]]:
