@@ -58,6 +58,8 @@ def test_there_is_no_golden_file_that_nothing_renders() -> None:
     expected = {
         f"{accelerator.replace(':', '-')}-{mode}.yaml" for accelerator in ACCELERATORS for mode in MODES
     }
+    # Those of `test_probe_jobsets`.
+    expected |= {"cores-probe.yaml", "v4-32-encoding.yaml"}
     assert {path.name for path in GOLDEN.iterdir()} == expected
 
 
