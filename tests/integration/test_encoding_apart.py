@@ -1,4 +1,4 @@
-"""Runs that wait for an encoding's features: the same results, nothing encoded by them, and a clear end without it."""
+"""Runs that wait for an encoding's features: the same results, nothing encoded by them, and an end without it."""
 
 from __future__ import annotations
 

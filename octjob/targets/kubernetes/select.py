@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from octjob.errors import AccessError, SpecError
 from octjob.records.find import matching_runs
 from octjob.records.schema import RunEntry
-from octjob.spec.encoding import ENCODING
 from octjob.spec.file import is_sweep_file
+from octjob.targets.kubernetes.documents.manifest import ENCODES
 from octjob.targets.kubernetes.documents.names import label_value
 from octjob.targets.kubernetes.resources import JOBSETS
 
@@ -156,7 +156,7 @@ def annotation(document: Document, key: str) -> str:
 
 def is_encoding(jobset: Document) -> bool:
     """Whether it makes features for runs, and is none itself."""
-    return bool(jobset["metadata"].get("labels", {}).get("app.kubernetes.io/component") == ENCODING)
+    return ENCODES in jobset["metadata"].get("labels", {})
 
 
 def not_found(target: Target, everything: Sequence[Document], namespace: str, context: str) -> NoSuchTarget:

@@ -14,7 +14,7 @@ import yaml
 from octjob import env
 from octjob.records.layout import run_uri
 from octjob.spec import pod
-from octjob.spec.encoding import ENCODING, reads_features
+from octjob.spec.encoding import reads_features
 from octjob.spec.pod import holds, mount_paths
 from octjob.spec.run import Run
 from octjob.targets.kubernetes import gke, kueue
@@ -35,6 +35,8 @@ SPEC_HASH = "octjob.dev/spec-hash"
 OUTPUT = "octjob.dev/output"
 # The encoding that a run waits for.
 FEATURES = "octjob.dev/features"
+# On all that belongs to an encoding.
+ENCODES = "octjob.dev/encoding"
 
 # libyaml parses twenty times faster; both read the same.
 _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -43,8 +45,9 @@ _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 def run_labels(run: Run) -> dict[str, str]:
     """The labels of a run's JobSet, Job and pods; what is too long for a label is its digest there."""
     texts = {key: label_value(value) for key, value in run_annotations(run).items()}
-    component = ENCODING if run.encodes else "run"
-    return {"app.kubernetes.io/name": "octjob", "app.kubernetes.io/component": component, **texts}
+    # A component of its own it is not: rules for the pods of runs are for it as well.
+    encoding = {ENCODES: "true"} if run.encodes else {}
+    return {"app.kubernetes.io/name": "octjob", "app.kubernetes.io/component": "run", **texts, **encoding}
 
 
 def run_annotations(run: Run) -> dict[str, str]:
