@@ -31,7 +31,7 @@ class Told:
         from octjob.notify import run_events
         from octjob.records.layout import read_sweep
 
-        self._runs = self._place.statuses()
+        self._runs = [one for one in self._place.statuses() if not one.encoding]
         self._sweep = self._sweep or read_sweep(self._place.store).name
         self._notifier.tell(run_events(self._sweep, self._place.output, self._runs))
         return self._place.standings_of(self._runs)

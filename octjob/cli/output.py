@@ -76,6 +76,8 @@ def plan_schema() -> Schema:
     document["properties"] |= {
         "capacity": _list({"enum": list(WORDS)}),
         "chip_hours": _schema_of(ChipHours),
+        "chip_hours_with_probe": _schema_of(ChipHours),
+        "chip_hours_without_probe": _schema_of(ChipHours),
         "cluster": {"anyOf": [answered, silent]},
         "idle_chips": _list(_schema_of(IdleChips)),
     }

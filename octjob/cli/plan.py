@@ -34,11 +34,13 @@ MATRIX = click.option(
 
 @dataclass(frozen=True)
 class _Known:
-    """What store and cluster said; None: not asked. problem: why the cluster has no answer."""
+    """What store and cluster said; None: not asked. otherwise: the cost with `compute.probe` where the plan has none,
+    and without where it has. problem: why the cluster has no answer."""
 
     finished: set[str] | None = None
     outlook: Outlook | None = None
     cost: ChipHours | None = None
+    otherwise: ChipHours | None = None
     problem: str = ""
 
     def state(self, run_id: str) -> str | None:
@@ -98,7 +100,7 @@ def _ask(planned: Plan, matrix: Path, offline: bool, context: str | None, namesp
     """
     on_cluster = planned.compute.target == "kubernetes" and planned.compute.accelerator is not None
     if offline:
-        return _Known(cost=_cost(planned, None) if on_cluster else None)
+        return _Known(**_costs(planned, None)) if on_cluster else _Known()
     from octjob.errors import OctjobError
     from octjob.records.layout import finished_runs
     from octjob.storage.open import open_store
@@ -106,14 +108,14 @@ def _ask(planned: Plan, matrix: Path, offline: bool, context: str | None, namesp
     finished = finished_runs(open_store(planned.output))
     if not on_cluster:
         return _Known(finished)
-    cost = _cost(planned, finished)
+    costs = _costs(planned, finished)
     try:
-        return _Known(finished, _look(planned, matrix, context, namespace), cost)
+        return _Known(finished, _look(planned, matrix, context, namespace), **costs)
     except OctjobError as error:
         if context or namespace:
             raise
         click.echo(f"warning: the cluster was not asked: {error.message}", err=True)
-        return _Known(finished, None, cost, error.message)
+        return _Known(finished, problem=error.message, **costs)
 
 
 def _look(planned: Plan, matrix: Path, context: str | None, namespace: str | None) -> Outlook:
@@ -123,11 +125,13 @@ def _look(planned: Plan, matrix: Path, context: str | None, namespace: str | Non
     return look(connect(context, namespace, matrix), planned)
 
 
-def _cost(planned: Plan, finished: set[str] | None) -> ChipHours:
+def _costs(planned: Plan, finished: set[str] | None) -> dict[str, Any]:
     from octjob.storage.open import open_store
-    from octjob.targets.kubernetes.outlook.outlook import cost
+    from octjob.targets.kubernetes.outlook.outlook import cost, cost_otherwise
 
-    return cost(planned, None if finished is None else open_store(planned.output), finished or set())
+    store = None if finished is None else open_store(planned.output)
+    done = finished or set()
+    return {"cost": cost(planned, store, done), "otherwise": cost_otherwise(planned, done)}
 
 
 def _as_json(planned: Plan, known: _Known) -> dict[str, Any]:
@@ -162,6 +166,8 @@ def _as_json(planned: Plan, known: _Known) -> dict[str, Any]:
         document["idle_chips"] = [asdict(one) for one in idle(planned)]
     if known.cost is not None:
         document["chip_hours"] = asdict(known.cost)
+    if known.otherwise is not None:
+        document[f"chip_hours_{_way(planned)}_probe"] = asdict(known.otherwise)
     if known.outlook is not None:
         quota = known.outlook.quota
         document["cluster"] = {
@@ -194,7 +200,7 @@ def slice_notes(planned: Plan) -> list[str]:
         return []
     num_configs = _num_configs(planned)
     lines = [f"{one} ({_where(one.configs, num_configs)})" for one in idle(planned)]
-    return [f"note: {line}" for line in (*lines, *parts_notes(planned.runs, where))]
+    return [f"note: {line}" for line in (*lines, *parts_notes(planned.on_chips, where))]
 
 
 def _slice(planned: Plan) -> Accelerator | None:
@@ -275,9 +281,17 @@ def _print_cluster(planned: Plan, known: _Known) -> None:
         click.echo("cluster: ?")
     if known.cost is not None:
         click.echo(f"{known.cost.unit}-hours: {known.cost}")
+    if known.otherwise is not None:
+        click.echo(f"  {_way(planned)} compute.probe: {known.otherwise}")
+
+
+def _way(planned: Plan) -> str:
+    """How the other price is had."""
+    return "with" if planned.compute.probe is None else "without"
 
 
 def _print_notes(planned: Plan) -> None:
+    from octjob.spec.effects import probe_notes
     from octjob.spec.pod import NO_PODS
 
     notes: dict[str, list[str]] = {}
@@ -293,3 +307,5 @@ def _print_notes(planned: Plan) -> None:
         click.echo(line)
     if planned.compute.pod and planned.compute.target == "local":
         click.echo(f"note: {NO_PODS}")
+    for note in probe_notes(planned.compute, planned.runs):
+        click.echo(f"note: {note}")

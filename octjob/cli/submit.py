@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,7 +65,7 @@ def submit(
     Finished runs are left alone, interrupted ones continue, so submitting twice is harmless.
 
     local: runs here, until all are done; Ctrl-C lets every run save its state and exits 75.
-    kubernetes: checks the cluster, creates one JobSet per run, and returns.
+    kubernetes: checks the cluster, creates one JobSet per run, and with compute.probe one per encoding, and returns.
 
     \b
     Example:
@@ -74,7 +75,9 @@ def submit(
     from octjob.spec.expand import plan_sweep
 
     planned = plan_sweep(matrix)
-    if (target or planned.compute.target) == "local":
+    if target is not None:
+        planned = replace(planned, compute=planned.compute.model_copy(update={"target": target}))
+    if planned.compute.target == "local":
         given = {"--dry-run": dry_run, "--context": context, "--namespace": namespace, "-o": output == "json"}
         given["--cancel-superseded"] = cancel_superseded is not None
         _refuse("local", [name for name, value in given.items() if value])
@@ -114,6 +117,7 @@ def submit_local(
     Raises `FailedRunsError` where runs failed, `Interrupted` after a signal.
     """
     from octjob.extras import require_trainer
+    from octjob.spec.effects import probe_notes
     from octjob.spec.pod import NO_PODS
     from octjob.storage.open import open_store
     from octjob.targets.local import carry_out
@@ -128,8 +132,8 @@ def submit_local(
     )
     if not submission.todo:
         return
-    if planned.compute.pod:
-        click.echo(f"note: {NO_PODS}", err=True)
+    for note in (*([NO_PODS] if planned.compute.pod else []), *probe_notes(planned.compute, planned.runs)):
+        click.echo(f"note: {note}", err=True)
     with _listener(store) as listener:
         carry_out(planned, submission.todo, concurrency, bundle, listener)
 

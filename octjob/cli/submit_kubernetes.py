@@ -113,6 +113,11 @@ def as_document(planned: Plan, cluster: Cluster, done: Submitted, *, dry_run: bo
             {"run": run.run_id, "jobset": jobset_name(run.sweep, run.run_id), "state": states[run.run_id]}
             for run in planned.runs
         ],
+        "encodings": [
+            {"run": one.run_id, "jobset": jobset_name(one.sweep, one.run_id), "state": states[one.run_id]}
+            for one in planned.encodings
+            if one.run_id in states
+        ],
         "superseded": [
             {
                 "run": annotation(one, "run"),
@@ -137,13 +142,19 @@ def _groups(done: Submitted, *, dry_run: bool) -> list[tuple[str, tuple[Run, ...
 
 def _print_text(planned: Plan, done: Submitted, flags: str, *, dry_run: bool) -> None:
     counts = ", ".join(f"{len(runs)} {state}" for state, runs in _groups(done, dry_run=dry_run) if runs)
-    num_runs = f"{len(planned.runs)} run{'' if len(planned.runs) == 1 else 's'}"
+    num_runs = _counted(len(planned.runs), "run")
+    if num := sum(bool(one.encodes) for _, runs in _groups(done, dry_run=dry_run) for one in runs):
+        num_runs += f" and {_counted(num, 'encoding')}"
     click.echo(f"{planned.name}: {num_runs}: {counts}")
     if dry_run:
         for run in done.created:
             click.echo(f"  {run.run_id}")
     for command in _next_commands(planned, done, flags, dry_run=dry_run):
         click.echo(f"  {command}")
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _next_commands(planned: Plan, done: Submitted, flags: str, *, dry_run: bool) -> list[str]:

@@ -37,12 +37,19 @@ if TYPE_CHECKING:
     metavar="URI",
     help="The run: <output>/<sweep>/runs/<run id>. Given again, the next run of this process.",
 )
+@click.option(
+    "--features",
+    metavar="ID",
+    help="Wait until this encoding of the sweep has made the run's features, and encode nothing here.",
+)
 @click.option("--launcher", type=int, hidden=True, help="The process that this one stops with.")
 @click.option(
     "--logs", type=click.Path(path_type=Path), hidden=True, help="Each run prints to <run id>.log there."
 )
 @click.option("--verbose", "-v", is_flag=True, help="Also log the libraries' messages.")
-def train(run_uris: tuple[str, ...], launcher: int | None, logs: Path | None, verbose: bool) -> None:
+def train(
+    run_uris: tuple[str, ...], features: str | None, launcher: int | None, logs: Path | None, verbose: bool
+) -> None:
     """Carry out one run, or continue it where an earlier attempt stopped.
 
     Reads <URI>/spec.json, which `octjob submit` wrote, and ends by writing <URI>/result.json. SIGTERM and Ctrl-C
@@ -54,6 +61,8 @@ def train(run_uris: tuple[str, ...], launcher: int | None, logs: Path | None, ve
     Several runs are carried out one after the other, each as in a process of its own, without starting one for each.
     Where one fails the next goes on, and the exit code is 5; a signal leaves those that have not begun.
 
+    An encoding, which makes features for runs with --features, is carried out by the same command.
+
     \b
     Example:
       octjob train --run gs://bucket/octjob/phase3/runs/multi_domain.logistic-b4338bba
@@ -61,12 +70,14 @@ def train(run_uris: tuple[str, ...], launcher: int | None, logs: Path | None, ve
     with _stop_signals_as_ctrl_c():
         if launcher is not None and not stop_with(launcher):
             raise Interrupted(f"{run_uris[0]}: its launcher is gone", "Submit the sweep again to continue.")
+        if features is not None and len(run_uris) > 1:
+            raise SpecError("--features is for one run", "Give --run once.")
         local = _local_index(run_uris)
         if local is None:
             _start_processes(run_uris, verbose)
         _log_to_stdout(verbose, logging.WARNING if local else logging.INFO)
         if len(run_uris) == 1:
-            _train(run_uris[0], patient=launcher is not None)
+            _train(run_uris[0], patient=launcher is not None, features=features)
         else:
             _train_in_turn(run_uris, logs, patient=launcher is not None)
 
@@ -206,6 +217,7 @@ def _train(
     tally: Tally | None = None,
     stop: Stop | None = None,
     shared: Callable[[], Shared] = _new_shared,
+    features: str | None = None,
 ) -> None:
     from octjob.run.hosts import read_host
     from octjob.run.termination import last_words
@@ -226,7 +238,9 @@ def _train(
 
             ours = shared()
             ours.later.uris = later
-            words.result = run_job(uri, listen, words.host, patient=patient, stop=stop, shared=ours)
+            words.result = run_job(
+                uri, listen, words.host, patient=patient, stop=stop, shared=ours, features=features
+            )
 
 
 def _log_to_stdout(verbose: bool, level: int) -> None:

@@ -48,6 +48,13 @@ def encode_views(
     found = encode_volumes(
         encoding, cache, reader, volumes, augmented, quarantine, owner, tick, others, memory
     )
+    return stacked(encoding, found, volumes, quarantine)
+
+
+def stacked(
+    encoding: Encoding, found: Sequence[Features], volumes: Sequence[Volume], quarantine: Quarantine
+) -> npt.NDArray[np.float32]:
+    """Views of features by UID as one array, of every volume not in `quarantine`, as `encode_views` gives it."""
     row = row_of(encoding.experiment.model.pool_method)
     # Only now: a volume whose first view was cached may have become unreadable for the second.
     readable = [

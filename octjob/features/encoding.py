@@ -16,6 +16,7 @@ from octjob.data.volume_format import VolumeFormat
 from octjob.features.store import FeatureKey
 from octjob.features.views import Volume3D
 from octjob.models.checkpoint import LoadedEncoder
+from octjob.models.choice import Backend
 from octjob.models.pooling import pool, pooling_for
 from octjob.runtime.base import Runtime
 from octjob.spec.experiment import Experiment
@@ -26,11 +27,15 @@ Pooled = dict[str, npt.NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Encoding:
-    """How volumes become features: one encoder, one preprocessing, one precision."""
+    """How volumes become features: one encoder, one preprocessing, one precision.
+
+    made_by: who compiled the encoder that made them, where that was not this runtime.
+    """
 
     loaded: LoadedEncoder
     experiment: Experiment
     runtime: Runtime
+    made_by: Backend | None = None
 
     @property
     def key(self) -> FeatureKey:
@@ -40,7 +45,7 @@ class Encoding:
             encoder=self.loaded.report.encoder_digest,
             preprocess=VolumeFormat(data.profile, geometry.volume_size, data.volume_dtype).digest,
             precision=self.experiment.train.precision,
-            backend=self.runtime.backend,
+            backend=self.made_by or self.runtime.backend,
         )
 
     def pooling_of(self, experiment: Experiment) -> str:

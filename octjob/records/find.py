@@ -57,7 +57,8 @@ def find_run(store: ObjectStore, name: str) -> str:
         AccessError: none of them; names the nearest.
         SpecError: several.
     """
-    runs = read_sweep(store).runs
+    sweep = read_sweep(store)
+    runs = (*sweep.runs, *sweep.encodings)
     found = [one.run_id for one in matching_runs(name, runs, lambda one: one)]
     if len(found) == 1:
         return found[0]

@@ -13,12 +13,16 @@
                      leaderboard/             what collect wrote
                      notifications/           whom collect has told what (`octjob.notify.notifier`)
 
+An encoding (`octjob.spec.encoding`) lies beside the runs like one, with spec, heartbeat, logs and, once its features
+are there, a result without an evaluation.
+
 `result.json` is written last and create-only: that it exists is the fact that the run is finished.
 """
 
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -142,6 +146,12 @@ def write_spec(store: ObjectStore, run: Run) -> None:
                 f"{store.uri(key)}: exists with a different spec (differs in {', '.join(changed[:5])})",
                 "Use another output or sweep name; nothing was overwritten.",
             ) from None
+
+
+def write_encoding(store: ObjectStore, encoding: Run) -> None:
+    """Store an encoding's spec once; what is there under its id makes the same features, perhaps by another run's."""
+    with suppress(AlreadyExistsError):
+        store.put(run_key(encoding.run_id, SPEC), encode(encoding), if_absent=True)
 
 
 def differing_keys(old: Any, new: Any, prefix: str = "") -> list[str]:

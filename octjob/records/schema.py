@@ -10,7 +10,10 @@ from octjob.spec.experiment import short_class_names
 
 SCHEMA_VERSION = 1
 
-Stage = Literal["starting", "data", "encoding", "training", "evaluating", "finished", "failed", "interrupted"]
+# waiting: for features that an encoding makes.
+Stage = Literal[
+    "starting", "waiting", "data", "encoding", "training", "evaluating", "finished", "failed", "interrupted"
+]
 # The stages after which an attempt says nothing more.
 ENDED: tuple[Stage, ...] = ("finished", "failed", "interrupted")
 
@@ -31,7 +34,7 @@ class RunEntry(Record):
 
 
 class SweepRecord(Record):
-    """`sweep.json`: what was submitted."""
+    """`sweep.json`: what was submitted. encodings: what is carried out besides its runs, to make their features."""
 
     schema_version: int = SCHEMA_VERSION
     name: str
@@ -40,6 +43,7 @@ class SweepRecord(Record):
     class_names: tuple[str, ...]
     class_short_names: tuple[str, ...] = ()
     runs: tuple[RunEntry, ...]
+    encodings: tuple[RunEntry, ...] = ()
 
     @property
     def shown_classes(self) -> tuple[str, ...]:
@@ -47,8 +51,10 @@ class SweepRecord(Record):
         return self.class_short_names or short_class_names(self.class_names)
 
     def same_plan(self, other: SweepRecord) -> bool:
-        """Whether both mean the same runs; what classes are called in tables is no part of it."""
-        return self.model_copy(update={"class_short_names": other.class_short_names}) == other
+        """Whether both mean the same runs; what classes are called in tables, and where encoding is done, is no part
+        of it."""
+        same = {"class_short_names": other.class_short_names, "encodings": other.encodings}
+        return self.model_copy(update=same) == other
 
 
 class Failure(Record):

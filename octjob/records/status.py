@@ -33,6 +33,8 @@ class RunStatus:
     max_restarts. exit_code: of the container that failed first. nodes: of its pods, by worker. jobset: its name,
     empty where it has none. flavor: the ResourceFlavor that it was admitted to. superseded: a later submission of the
     sweep no longer has this run.
+
+    encoding: it is no run, but makes features for some. waits_for: the id of the one that this run waits for.
     """
 
     run_id: str
@@ -72,6 +74,8 @@ class RunStatus:
     jobset: str = ""
     flavor: str = ""
     superseded: bool = False
+    encoding: bool = False
+    waits_for: str = ""
 
     @property
     def final(self) -> bool:
@@ -106,8 +110,9 @@ def sweep_status(
     only: Collection[str] | None = None,
     also: Sequence[RunEntry] = (),
 ) -> list[RunStatus]:
-    """The status of every run, in the sweep's order. `now`: seconds since the epoch, default the clock's.
+    """The status of every encoding and run, in the sweep's order.
 
+    now: seconds since the epoch, default the clock's.
     before: an earlier look, of which what cannot change any more is taken instead of read.
     only: ids of the runs to look at. also: runs that may not be the sweep's any more, which come last.
 
@@ -119,8 +124,10 @@ def sweep_status(
     present = {info.key for info in store.list("runs/")}
     moment = time.time() if now is None else now
     finished = {one.run_id: one for one in before if one.state == "Succeeded"}
-    own = {entry.run_id for entry in sweep.runs}
-    entries = [entry for entry in sweep.runs if only is None or entry.run_id in only]
+    encodings = {entry.run_id for entry in sweep.encodings}
+    recorded = (*sweep.encodings, *sweep.runs)
+    own = {entry.run_id for entry in recorded}
+    entries = [entry for entry in recorded if only is None or entry.run_id in only]
     entries += [entry for entry in also if entry.run_id not in own]
 
     def look(entry: RunEntry) -> RunStatus:
@@ -128,7 +135,7 @@ def sweep_status(
             one = finished.get(entry.run_id) or _status(store, entry, present, moment)
         except DataError as error:
             one = unreadable(entry, error, has_result=f"runs/{entry.run_id}/{RESULT}" in present)
-        return replace(one, superseded=entry.run_id not in own)
+        return replace(one, superseded=entry.run_id not in own, encoding=entry.run_id in encodings)
 
     with ThreadPoolExecutor(NUM_THREADS) as pool:
         return list(pool.map(look, entries))
@@ -219,7 +226,15 @@ def unfinished(entry: RunEntry, progress: Progress, now: float) -> RunStatus:
 
 
 def summary(statuses: Sequence[RunStatus]) -> str:
-    """`3 Succeeded (1 collapsed), 1 Running (1 stalled?), 2 Pending`."""
+    """`3 Succeeded (1 collapsed), 1 Running (1 stalled?), 2 Pending; 1 encoding: 1 Running`."""
+    runs, encodings = ([one for one in statuses if one.encoding is apart] for apart in (False, True))
+    if not encodings:
+        return _counts(runs)
+    many = "encoding" if len(encodings) == 1 else "encodings"
+    return f"{_counts(runs)}; {len(encodings)} {many}: {_counts(encodings)}"
+
+
+def _counts(statuses: Sequence[RunStatus]) -> str:
     parts = []
     for state in STATES:
         of_state = [one for one in statuses if one.state == state]

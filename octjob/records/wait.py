@@ -44,13 +44,14 @@ Look = Callable[[], Standings]
 
 
 def standings(runs: Iterable[RunStatus], gone: Callable[[RunStatus], bool] = lambda one: False) -> Standings:
-    """The groups that these runs are in. gone: whether a run without a result has nothing on its cluster.
+    """The groups that these runs are in, encodings left out. gone: whether a run without a result has nothing on its
+    cluster.
 
     A result that cannot be read is one: nothing more comes of that run by itself. A damaged heartbeat says nothing,
     the next one replaces it.
     """
     found: dict[str, list[str]] = {"results": [], "open": [], "failed": [], "gone": []}
-    for one in runs:
+    for one in (one for one in runs if not one.encoding):
         if one.has_result:
             group = "results"
         elif gone(one):

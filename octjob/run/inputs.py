@@ -20,6 +20,7 @@ from octjob.errors import DataError, SpecError
 from octjob.features.encode import encode_views
 from octjob.features.encoders import encoder_of, require_file
 from octjob.features.encoding import Encoding
+from octjob.features.made import Made, read_made
 from octjob.features.memory import FeatureMemory
 from octjob.features.work import Others, in_step
 from octjob.models.arrange import Arrangement, arrange
@@ -155,6 +156,7 @@ def read_inputs(
     augmented: Collection[str] = (),
     others: Others = tuple,
     memory: FeatureMemory | None = None,
+    made: Made | None = None,
 ) -> tuple[Cohort, Inputs]:
     """Read or encode every volume once: the cohort without unreadable ones, and their features or what reads them.
 
@@ -163,10 +165,15 @@ def read_inputs(
 
     augmented: the UIDs of volumes that need their augmented views too. others, memory: see `encode_volumes`. Each
     process of the runtime reads or encodes its share; `tick(done, total)` is called by all alike. Unreadable volumes
-    are put into `quarantine`; raises `DataError` for more than `data.max_corrupt`.
+    are put into `quarantine`; raises `DataError` for more than `data.max_corrupt`. made: the features are read, and
+    nothing is encoded, see `read_made`.
     """
     reader = make_reader(run, loaded, cache)
     data = run.config.data
+    if made is not None:
+        read = Encoding(loaded, run.config, runtime, made.backend)
+        x_VN = read_made(read, made, cache, reader, cohort.volumes, augmented, quarantine)
+        return without_unreadable(cohort, quarantine, run.config), torch.from_numpy(x_VN)
     if run.config.mode == "probe":
         runtime.place(loaded.encoder)
         encoding = Encoding(loaded, run.config, runtime)

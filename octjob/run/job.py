@@ -8,7 +8,6 @@ import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,10 +15,9 @@ import safetensors.torch
 import torch
 
 from octjob.catalog import METRICS
-from octjob.data.cohort import Cohort, Volume, check_cohort
+from octjob.data.cohort import Volume, check_cohort
 from octjob.data.quarantine import Quarantine
 from octjob.evaluate import Predictions, effective_prior, evaluate
-from octjob.models.checkpoint import LoadedEncoder
 from octjob.records.layout import (
     RESULT,
     encode,
@@ -36,14 +34,15 @@ from octjob.run.alone import only_attempt
 from octjob.run.at_hand import AtHand, Encoded, participants_seen
 from octjob.run.attempt import attempt
 from octjob.run.company import Beside, MadeFrom
+from octjob.run.encoding import make_features, wait_for_features
 from octjob.run.examples import make_examples
 from octjob.run.facts import data_facts, training_facts
 from octjob.run.hosts import Host, OnProgress
-from octjob.run.inputs import arrange_encoder, load_cohort, load_encoder, read_inputs
+from octjob.run.inputs import arrange_encoder, load_cohort, load_encoder
 from octjob.run.pixels import read_pixels
+from octjob.run.reading import read_run
 from octjob.run.session import Session
 from octjob.run.shared import Shared
-from octjob.run.siblings import siblings
 from octjob.run.stop import Stop
 from octjob.runtime.environment import environment
 from octjob.runtime.isolation import isolated
@@ -53,7 +52,7 @@ from octjob.storage.open import open_store
 from octjob.train.controls import make_control_trainer, make_scorer
 from octjob.train.scoring import Scorer, concatenate
 from octjob.train.trained import Done, Trained
-from octjob.train.trainers import Inputs, make_trainer
+from octjob.train.trainers import make_trainer
 from octjob.train.units import Unit, units_of
 
 log = logging.getLogger(__name__)
@@ -70,6 +69,7 @@ def run_job(
     patient: bool = False,
     stop: Stop | None = None,
     shared: Shared | None = None,
+    features: str | None = None,
 ) -> Result:
     """Carry a run out, or continue it, and return its result; a finished run is left alone.
 
@@ -77,6 +77,7 @@ def run_job(
     patient: wait while another process of this machine carries the run out, instead of refusing.
     stop: learns of a signal that came during the run, even too late to interrupt it.
     shared: what earlier runs of this process leave for this one, and this one for those that follow.
+    features: the encoding whose features the run waits for; None where it makes them itself.
 
     The process is left as it was found: another run may follow. Raises `Interrupted` after a signal, with the state
     saved, and `OctjobError` for what a user can mend.
@@ -92,12 +93,22 @@ def run_job(
             log.info("run %s is finished; nothing to do", run_id)
             return result
         with isolated(), attempt(run, store, listener, here, stop or Stop()) as session:
-            carry_out = _carry_out if run.has_encoder else _carry_out_control
-            return carry_out(session, shared or Shared())
+            ours = shared or Shared()
+            if run.encodes:
+                return _keep_encoding(session, ours)
+            return (
+                _carry_out(session, ours, features) if run.has_encoder else _carry_out_control(session, ours)
+            )
 
 
-def _carry_out(session: Session, shared: Shared) -> Result:
+def _keep_encoding(session: Session, shared: Shared) -> Result:
+    result = make_features(session, shared)
+    return session.runtime.share(lambda: _write_result(session, result))
+
+
+def _carry_out(session: Session, shared: Shared, features: str | None) -> Result:
     run, heartbeat = session.run, session.heartbeat
+    made = wait_for_features(session, features) if features else None
     session.continue_from_saved()
     heartbeat.stage("data")
     loaded = load_encoder(run, shared, session.tick_alone)
@@ -106,7 +117,7 @@ def _carry_out(session: Session, shared: Shared) -> Result:
     seen = session.runtime.share(lambda: participants_seen(run, loaded))
     session.check_stop()
     quarantine = Quarantine()
-    cohort, inputs = _read(session, loaded, shared, quarantine)
+    cohort, inputs = read_run(session, run, loaded, shared, quarantine, made)
     made_from = MadeFrom(loaded.report.weights_digest, _cohort_digest(cohort.volumes))
     session.require_same("cohort", made_from.cohort)
     scorer = make_scorer(run, cohort.volumes)
@@ -149,33 +160,6 @@ def _carry_out_control(session: Session, shared: Shared) -> Result:
     heartbeat.stage("evaluating")
     at_hand = AtHand(cohort, quarantine, scorer, units)
     return session.runtime.share(lambda: _finish(session, at_hand))
-
-
-def _read(
-    session: Session, loaded: LoadedEncoder, shared: Shared, quarantine: Quarantine
-) -> tuple[Cohort, Inputs]:
-    """The cohort without unreadable volumes, and what a trainer sees of it."""
-    run = session.run
-    cohort = session.runtime.share(lambda: load_cohort(run, shared))
-    if run.config.mode == "probe":
-        session.heartbeat.stage("encoding")
-    # With folds every volume is trained on in some unit.
-    evaluated = None if run.is_pooled else run.config.data.eval_split
-    augmented = {v.record.sop_instance_uid for v in cohort.volumes if v.participant.split != evaluated}
-    readable, inputs = read_inputs(
-        run,
-        loaded,
-        cohort,
-        session.cache,
-        session.runtime,
-        quarantine,
-        session.tick,
-        augmented,
-        partial(siblings, session.store, run),
-        shared.memory,
-    )
-    check_cohort(readable, run.config, run.is_pooled)
-    return readable, inputs
 
 
 def _cohort_digest(volumes: Sequence[Volume]) -> str:

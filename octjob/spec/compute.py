@@ -57,15 +57,10 @@ def _amount(value: str) -> str:
     return value
 
 
-class Prepare(Section):
-    """kubernetes: the pods without chips in which `octjob prepare` makes preprocessed volumes."""
+class CpuPods(Section):
+    """Pods without chips, and the nodes and the queue they go to."""
 
-    pods: Count = Field(
-        16, le=10_000, description="Into so many parts the volumes are divided, a pod for each."
-    )
-    cpu: Count = Field(
-        4, le=1024, description="Cores of each pod; as many volumes are read and decoded at a time."
-    )
+    cpu: Count = Field(4, le=1024, description="Cores of each pod.")
     memory: str = Field("16Gi", description="Memory that each pod asks for and may not exceed.")
     queue: str | None = Field(
         None,
@@ -83,6 +78,24 @@ class Prepare(Section):
     @classmethod
     def _amount_of_memory(cls, value: str) -> str:
         return _amount(value)
+
+
+class Prepare(CpuPods):
+    """kubernetes: the pods without chips in which `octjob prepare` makes preprocessed volumes."""
+
+    pods: Count = Field(
+        16, le=10_000, description="Into so many parts the volumes are divided, a pod for each."
+    )
+    cpu: Count = Field(
+        4, le=1024, description="Cores of each pod; as many volumes are read and decoded at a time."
+    )
+
+
+class Probe(CpuPods):
+    """kubernetes: the pods without chips, one a run, that train what does not train its encoder.
+
+    The features that they train on are made once for all, by a JobSet of its own on the accelerator.
+    """
 
 
 class Compute(Section):
@@ -185,6 +198,11 @@ class Compute(Section):
         description="kubernetes: delete a finished run's objects after this; null keeps them.",
     )
     prepare: Prepare = Prepare()
+    probe: Probe | None = Field(
+        None,
+        description="kubernetes: runs that do not train their encoder take a pod without chips each, and the encoder "
+        "runs once for all of them, as a JobSet of its own on the accelerator. Default: every run has a slice.",
+    )
     pod: dict[str, Any] = Field(
         default_factory=dict,
         description="kubernetes: a partial PodTemplateSpec (metadata.labels, metadata.annotations, spec) that the "

@@ -7,11 +7,14 @@ plan where it was inherited from `defaults`, or where the original files are kno
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from octjob.errors import SpecError
+from octjob.spec.compute import Compute
+from octjob.spec.encoding import needs_chips, reads_features
 from octjob.spec.experiment import OPEN_TEST_HINT, Experiment
+from octjob.spec.run import Run
 from octjob.spec.yaml import Document, KeyPath
 
 
@@ -264,3 +267,19 @@ def rounded_volumes(config: Experiment) -> str:
             " computes with 24; float32 keeps them all"
         )
     return ""
+
+
+def probe_notes(compute: Compute, runs: Sequence[Run]) -> list[str]:
+    """What `compute.probe` does not change, and what it moves to cores that may not be meant to go there."""
+    if compute.probe is None:
+        return []
+    if compute.target == "local":
+        return ["compute.probe: changes nothing with target local, which has no pods"]
+    if all(needs_chips(run) for run in runs):
+        return ["compute.probe: changes nothing: every run trains its encoder, and keeps its slice"]
+    if any(run.config.log.images for run in runs if reads_features(run)):
+        return [
+            "log.images beside compute.probe: the encoder computes the maps of these few volumes on the cores of each"
+            " run's pod"
+        ]
+    return []

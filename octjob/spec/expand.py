@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from octjob.spec.backbone import backbone_notes, check_backbones, checkpoint_uri
 from octjob.spec.compute import Compute
 from octjob.spec.configs import Expansion, NamedConfig
 from octjob.spec.controls import ControlExpansion, ControlRun
+from octjob.spec.encoding import encodings, needs_chips
 from octjob.spec.places import absolute_uri, located
 from octjob.spec.pod import check_pod
 from octjob.spec.protocol import Evaluate
@@ -40,6 +42,24 @@ class Plan:
     compute: Compute
     runs: tuple[Run, ...]
     baseline_config: str | None = None
+
+    @cached_property
+    def features_of(self) -> dict[str, Run]:
+        """The encoding that makes a run's features, by the run's id; empty where each run encodes itself."""
+        apart = self.compute.target == "kubernetes" and self.compute.probe is not None
+        return encodings(self.runs) if apart else {}
+
+    @property
+    def encodings(self) -> tuple[Run, ...]:
+        """What is carried out besides the runs: each encoding once."""
+        return tuple({one.run_id: one for one in self.features_of.values()}.values())
+
+    @property
+    def on_chips(self) -> tuple[Run, ...]:
+        """What takes an accelerator on a cluster: encodings, and the runs that have no place without chips."""
+        if self.compute.probe is None:
+            return self.runs
+        return (*self.encodings, *(run for run in self.runs if needs_chips(run)))
 
 
 def locate_sweep(path: Path, base: Path | None = None) -> tuple[Sweep, str]:

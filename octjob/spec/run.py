@@ -51,6 +51,7 @@ class Run(Section):
     or something else in its place.
     folds: 0 trains on one split and scores another; else train and val are dealt to so many folds, `repeats` times,
     by `fold_seed`. seed_per_repeat: repeat r trains with the r-th seed alone, else with every seed.
+    encodes: of an encoding, which trains nothing, the runs whose features it makes; see `octjob.spec.encoding`.
     leave_out: each site, or device in each fold, of train and val is scored by what was trained on others; none with
     fewer than `min_participants`.
     shares: below 1, of the training participants that are trained on besides all of them, `draws` times.
@@ -63,6 +64,7 @@ class Run(Section):
     checkpoint_name: str
     checkpoint: Checkpoint
     control: ControlName | None = None
+    encodes: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
     config_name: str
     config: Experiment
     seeds: Annotated[tuple[int, ...], BeforeValidator(_as_tuple)]

@@ -1,4 +1,4 @@
-"""Put a plan into the store: the sweep as submitted and one spec per run; nothing else starts a run."""
+"""Put a plan into the store: the sweep as submitted, one spec per run and encoding; nothing else starts a run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from octjob.records.layout import finished_runs, write_spec, write_sweep
+from octjob.records.layout import finished_runs, write_encoding, write_spec, write_sweep
 from octjob.records.schema import RunEntry, SweepRecord
 from octjob.spec.expand import Plan
 from octjob.spec.run import Run
@@ -33,15 +33,14 @@ def record_of(plan: Plan) -> SweepRecord:
         baseline_config=plan.baseline_config,
         class_names=classes.names,
         class_short_names=classes.short,
-        runs=tuple(
-            RunEntry(
-                run_id=run.run_id,
-                checkpoint=run.checkpoint_name,
-                config=run.config_name,
-                control=run.control,
-            )
-            for run in plan.runs
-        ),
+        runs=tuple(map(_entry, plan.runs)),
+        encodings=tuple(map(_entry, plan.encodings)),
+    )
+
+
+def _entry(run: Run) -> RunEntry:
+    return RunEntry(
+        run_id=run.run_id, checkpoint=run.checkpoint_name, config=run.config_name, control=run.control
     )
 
 
@@ -61,4 +60,6 @@ def write_plan(
     with ThreadPoolExecutor(_NUM_WRITERS) as pool:
         for _ in pool.map(lambda run: write_spec(store, run), todo):
             pass
+    for encoding in plan.encodings:
+        write_encoding(store, encoding)
     return Submission(tuple(run for run in plan.runs if run.run_id in finished), todo)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from octjob.errors import SpecError
 from octjob.targets.kubernetes import jobset as jobset_api
 from octjob.targets.kubernetes import kueue
-from octjob.targets.kubernetes.documents.manifest import GRACE_PERIOD_S
+from octjob.targets.kubernetes.documents.manifest import FEATURES, GRACE_PERIOD_S
 from octjob.targets.kubernetes.phase import Handle, Phase, phase
 from octjob.targets.kubernetes.refusal import ClusterError, Refused
 from octjob.targets.kubernetes.resources import JOBSETS, WORKLOADS
@@ -111,9 +111,10 @@ def set_active(
     alive = [one for one in selection.jobsets if _movable(phase(one))]
     unqueued = [one for one in alive if not one["metadata"].get("labels", {}).get(kueue.QUEUE_LABEL)]
     if unqueued:
+        key = "compute.probe.queue" if FEATURES in unqueued[0]["metadata"]["annotations"] else "compute.queue"
         raise SpecError(
             f"run {annotation(unqueued[0], 'run')}: not queued by Kueue, so it cannot be {verb}",
-            f"Set compute.queue, {handle(cluster, unqueued[0]).command('cancel')} and submit again: the run continues"
+            f"Set {key}, {handle(cluster, unqueued[0]).command('cancel')} and submit again: the run continues"
             " where it was.",
         )
     workloads = by_jobset(cluster.list(WORKLOADS)) if alive else {}

@@ -10,7 +10,9 @@ labels that make a slice (accelerator, topology, machine type) are in `octjob.sp
 from __future__ import annotations
 
 from octjob.spec.accelerator import Accelerator
+from octjob.spec.cpu import Cores
 
+CPU = "cpu"
 # Each a resource, and the key of the taint on nodes that have it.
 TPU = "google.com/tpu"
 GPU = "nvidia.com/gpu"
@@ -32,6 +34,8 @@ QUEUED_LABEL = "cloud.google.com/gke-queued"
 COMPUTE_CLASS_LABEL = "cloud.google.com/compute-class"
 
 
-def resource_of(where: Accelerator) -> str:
+def resource_of(where: Accelerator | Cores) -> str:
     """What a pod asks for."""
+    if where.kind == "cpu":
+        return CPU
     return GPU if where.kind == "gpu" else TPU

@@ -17,6 +17,7 @@ from octjob.errors import SpecError
 from octjob.records.layout import RESULT, read_sweep, run_key
 from octjob.storage.base import ObjectNotFoundError, ObjectStore
 from octjob.targets.kubernetes import kueue
+from octjob.targets.kubernetes.again import begin_again
 from octjob.targets.kubernetes.control import (
     NUM_THREADS,
     OnRemaining,
@@ -29,7 +30,7 @@ from octjob.targets.kubernetes.control import (
 )
 from octjob.targets.kubernetes.phase import Handle, Phase, phase
 from octjob.targets.kubernetes.resources import JOBSETS
-from octjob.targets.kubernetes.select import Selection, annotation
+from octjob.targets.kubernetes.select import Selection, annotation, is_encoding
 from octjob.targets.kubernetes.workloads import by_jobset, list_workloads
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ def retry(
     wanted = {annotation(one, "run"): remake(one) for one in ended}
     _each(lambda run: store.put(run_key(run, RETRY), json.dumps(wanted[run]).encode()), list(wanted))
     wanted |= _kept(store, [annotation(one, "run") for one in going_already])
+    begin_again(store, [run for run, document in wanted.items() if is_encoding(document)])
     leaving = [*delete_all(cluster, ended), *going_already]
     for gone in going(cluster, leaving, listener):
         _create(cluster, store, {annotation(one, "run"): wanted[annotation(one, "run")] for one in gone})
@@ -102,9 +104,10 @@ def _superseded(selection: Selection, store: ObjectStore) -> set[str]:
     if not selection.entire:
         return set()
     try:
-        recorded = {one.run_id for one in read_sweep(store).runs}
+        sweep = read_sweep(store)
     except ObjectNotFoundError:
         return set()  # Applied by other means than `octjob submit`.
+    recorded = {one.run_id for one in (*sweep.runs, *sweep.encodings)}
     return {annotation(one, "run") for one in selection.jobsets} - recorded
 
 

@@ -17,6 +17,7 @@ from octjob.errors import AccessError, SpecError
 from octjob.records.find import matching_runs
 from octjob.records.schema import RunEntry
 from octjob.spec.file import is_sweep_file
+from octjob.targets.kubernetes.documents.manifest import ENCODES
 from octjob.targets.kubernetes.documents.names import label_value
 from octjob.targets.kubernetes.resources import JOBSETS
 
@@ -151,6 +152,11 @@ def annotation(document: Document, key: str) -> str:
     """The value of `octjob.dev/<key>`, in full; empty where there is none."""
     value: str = document["metadata"].get("annotations", {}).get(f"octjob.dev/{key}", "")
     return value
+
+
+def is_encoding(jobset: Document) -> bool:
+    """Whether it makes features for runs, and is none itself."""
+    return ENCODES in jobset["metadata"].get("labels", {})
 
 
 def not_found(target: Target, everything: Sequence[Document], namespace: str, context: str) -> NoSuchTarget:

@@ -59,6 +59,8 @@ def test_golden(accelerator: str, mode: str, request: pytest.FixtureRequest) -> 
 
 def test_there_is_no_golden_file_that_nothing_renders() -> None:
     expected = {f"{accelerator.replace(':', '-')}-{mode}.yaml" for accelerator, mode in GOLDENS}
+    # Those of `test_probe_jobsets`.
+    expected |= {"cores-probe.yaml", "v4-32-encoding.yaml"}
     assert {path.name for path in GOLDEN.iterdir()} == expected
 
 

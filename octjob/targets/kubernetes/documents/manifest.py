@@ -15,6 +15,8 @@ from octjob import env
 from octjob.records.layout import run_uri
 from octjob.spec import multislice, pod
 from octjob.spec.accelerator import Accelerator
+from octjob.spec.cpu import Cores
+from octjob.spec.encoding import reads_features
 from octjob.spec.pod import holds, mount_paths
 from octjob.spec.run import Run
 from octjob.targets.kubernetes import gke, kueue
@@ -33,6 +35,10 @@ GRACE_PERIOD_S = pod.GRACE_PERIOD_S
 SHM_SIZE = "16Gi"
 SPEC_HASH = "octjob.dev/spec-hash"
 OUTPUT = "octjob.dev/output"
+# The encoding that a run waits for.
+FEATURES = "octjob.dev/features"
+# On all that belongs to an encoding.
+ENCODES = "octjob.dev/encoding"
 
 # libyaml parses twenty times faster; both read the same.
 _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -41,7 +47,9 @@ _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 def run_labels(run: Run) -> dict[str, str]:
     """The labels of a run's JobSet, Job and pods; what is too long for a label is its digest there."""
     texts = {key: label_value(value) for key, value in run_annotations(run).items()}
-    return {"app.kubernetes.io/name": "octjob", "app.kubernetes.io/component": "run", **texts}
+    # A component of its own it is not: rules for the pods of runs are for it as well.
+    encoding = {ENCODES: "true"} if run.encodes else {}
+    return {"app.kubernetes.io/name": "octjob", "app.kubernetes.io/component": "run", **texts, **encoding}
 
 
 def run_annotations(run: Run) -> dict[str, str]:
@@ -63,6 +71,8 @@ def render_jobset(
     `octjob.targets.kubernetes.documents.policy` for what is lost without. required_topology: whether the queue's
     flavors let Kueue keep a run in one node pool; with `compute.topology: required` it is rendered so in any case.
     """
+    settings = settings.of(run)
+    required_topology &= settings.cores is None
     asked = settings.compute.topology == "required"
     required_topology |= asked
     document = _render(run, settings, message_patterns, required_topology)
@@ -108,19 +118,21 @@ def jobset_containers(document: Manifest) -> list[dict[str, Any]]:
 
 def _render(run: Run, settings: Settings, message_patterns: bool, required_topology: bool) -> Manifest:
     name = jobset_name(run.sweep, run.run_id)
+    features = _features(run, settings)
+    annotations = run_annotations(run) | ({FEATURES: features} if features else {})
     text = _template("jobset.yaml.j2").render(
         name=name,
-        leader=pod_hostname(name, 0) if settings.slice.hosts > 1 else "localhost",
+        leader=pod_hostname(name, 0) if settings.shape.hosts > 1 else "localhost",
         coordinator_port=COORDINATOR_PORT,
         labels=run_labels(run),
-        annotations=run_annotations(run),
-        pod_annotations=run_annotations(run) | (_one_pool(settings.slice) if required_topology else {}),
+        annotations=annotations,
+        pod_annotations=annotations | (_one_pool(settings.shape) if required_topology else {}),
         required_topology=required_topology,
         output=run.output,
-        run_uri=run_uri(run.output, run.run_id),
+        command=_command(run, features),
         settings=settings,
         compute=settings.compute,
-        slice=settings.slice,
+        slice=settings.shape,
         multislice=multislice,
         env=env,
         gke=gke,
@@ -141,11 +153,22 @@ def _render(run: Run, settings: Settings, message_patterns: bool, required_topol
     return document
 
 
-def _one_pool(where: Accelerator) -> dict[str, str]:
+def _one_pool(where: Accelerator | Cores) -> dict[str, str]:
     """What asks Kueue for one node pool for each slice."""
     if where.slices == 1:
         return {kueue.REQUIRED_TOPOLOGY: gke.NODE_POOL_LABEL}
     return {kueue.SLICE_REQUIRED_TOPOLOGY: gke.NODE_POOL_LABEL, kueue.SLICE_SIZE: str(where.hosts)}
+
+
+def _features(run: Run, settings: Settings) -> str:
+    """The id of the encoding that makes a run's features; empty where it makes them itself, or reads none."""
+    return settings.features_of[run.run_id] if settings.cores is not None and reads_features(run) else ""
+
+
+def _command(run: Run, features: str) -> list[str]:
+    """The run's URI last: it alone differs among runs of one shape."""
+    waits = ["--features", features] if features else []
+    return ["octjob", "train", *waits, "--run", run_uri(run.output, run.run_id)]
 
 
 def _mounts(run: Run, settings: Settings) -> list[dict[str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +27,7 @@ Files = dict[str, str]
 # Says that a directory is ours to write again, and which files in it are.
 MARKER = ".octjob-render.json"
 _VALUES = ("image", "queue", "priority", "namespace")
+_VALUES_OF_SLICES = tuple(f".Values.{name}" for name in _VALUES)
 
 
 def render_files(plan: Plan, settings: Settings, format_: Format) -> Files:
@@ -37,9 +38,10 @@ def render_files(plan: Plan, settings: Settings, format_: Format) -> Files:
 
 
 def yaml_files(plan: Plan, settings: Settings) -> Files:
-    """One file per run below `runs/`, and a kustomization of them."""
+    """One file per run and encoding below `runs/`, and a kustomization of them."""
     files = {}
-    for run in plan.runs:
+    settings = settings.for_plan(plan)
+    for run in (*plan.encodings, *plan.runs):
         document = render_jobset(run, settings)
         files[f"runs/{document['metadata']['name']}.yaml"] = to_yaml(document)
     kustomization = {
@@ -68,12 +70,12 @@ def chart_files(plan: Plan, settings: Settings) -> Files:
         "version": "0.1.0",
         "appVersion": __version__,
     }
-    open_settings = settings.with_values(**{name: _placeholder(name) for name in _VALUES})
+    open_settings = settings.with_values(**{name: _placeholder(name) for name in _VALUES}).for_plan(plan)
     templates = {
         f"templates/{jobset_name(run.sweep, run.run_id)}.yaml": _chart_template(
-            render_jobset(run, open_settings), open_settings
+            render_jobset(run, open_settings), open_settings.of(run)
         )
-        for run in plan.runs
+        for run in (*plan.encodings, *plan.runs)
     }
     return {
         "Chart.yaml": to_yaml(chart),
@@ -117,15 +119,24 @@ def _chart_template(document: dict[str, Any], settings: Settings) -> str:
     """A JobSet rendered with placeholders, as a Helm template."""
     base = base_hash(document, settings)
     text = to_yaml(document).replace("{{", '{{ "{{" }}')
+    hashed = _VALUES_OF_SLICES
+    if settings.cores is not None:
+        # Its queue is `compute.probe.queue`, as the sweep says.
+        hashed = (".Values.image", json.dumps(settings.compute.queue or ""), '""', ".Values.namespace")
     lines: list[str] = []
     for line in text.removesuffix("\n").split("\n"):
         found = re.search(r"[^\s:]+(?=: )", line)
         indent, key = (line[: found.start()], found[0]) if found else ("", "")
-        lines += _template_lines(line, indent, key, base)
+        if settings.cores is not None and key in (kueue.QUEUE_LABEL, kueue.MAX_EXEC_LABEL):
+            lines.append(line)
+        else:
+            lines += _template_lines(line, indent, key, base, hashed)
     return "\n".join(lines) + "\n"
 
 
-def _template_lines(line: str, indent: str, key: str, base: str) -> Iterable[str]:
+def _template_lines(
+    line: str, indent: str, key: str, base: str, hashed_values: Sequence[str]
+) -> Iterable[str]:
     """What a line of the placeholder document is in the chart."""
     if line.endswith(_placeholder("image")):
         return [f"{indent}{key}: {{{{ .Values.image | quote }}}}"]
@@ -138,7 +149,7 @@ def _template_lines(line: str, indent: str, key: str, base: str) -> Iterable[str
     if key == kueue.MAX_EXEC_LABEL:
         return [line, f"{indent}{{{{- end }}}}"]
     if key == SPEC_HASH:
-        values = " ".join(f".Values.{name}" for name in _VALUES)
+        values = " ".join(hashed_values)
         hashed = f'printf "%s\\n%s\\n%s\\n%s\\n%s" "{base}" {values} | sha256sum | trunc 16 | quote'
         return [f"{indent}{key}: {{{{ {hashed} }}}}"]
     return [line]

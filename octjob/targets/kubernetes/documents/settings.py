@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from octjob.env import DEVICE, SET_BY_MANIFEST
 from octjob.errors import SpecError
 from octjob.spec.accelerator import Accelerator, accelerator_of
 from octjob.spec.capacity import check_capacity
 from octjob.spec.compute import Compute
+from octjob.spec.cpu import Cores
+from octjob.spec.effects import probe_notes
+from octjob.spec.encoding import needs_chips
 from octjob.spec.expand import Plan
 from octjob.spec.pod import check_pod
+from octjob.spec.run import Run
 from octjob.spec.yaml import Document
 from octjob.targets.kubernetes import capacity, gke
 
@@ -20,11 +25,43 @@ _DIGEST = re.compile(r".+@sha256:[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Settings:
-    """Where and how runs are carried out: the same for all runs of a sweep."""
+    """Where and how runs are carried out: the same for all runs of a sweep, but for those that `of` sends elsewhere.
+
+    cores: where these compute, in place of the slice. features_of: the id of the encoding whose features a run trains
+    on, by the run's id.
+    """
 
     slice: Accelerator
     image: str
     compute: Compute
+    cores: Cores | None = None
+    features_of: Mapping[str, str] = field(default_factory=dict)
+
+    def for_plan(self, plan: Plan) -> Settings:
+        """The same, knowing which run trains on which features."""
+        return replace(self, features_of={run: one.run_id for run, one in plan.features_of.items()})
+
+    def of(self, run: Run) -> Settings:
+        """Those of one run: with `compute.probe` a run that needs no chips gets cores, on nodes of their own."""
+        probe = self.compute.probe
+        if probe is None or needs_chips(run):
+            return self
+        changed = {
+            "queue": probe.queue,
+            "memory": probe.memory,
+            "spot": probe.spot,
+            "capacity": None,
+            "priority": None,
+            "reservation": None,
+            "topology": "exclusive",
+            "privileged": False,
+        }
+        return replace(self, compute=self.compute.model_copy(update=changed), cores=Cores(probe))
+
+    @property
+    def shape(self) -> Accelerator | Cores:
+        """What each pod computes on."""
+        return self.cores or self.slice
 
     def with_values(self, image: str, queue: str, priority: str, namespace: str) -> Settings:
         """The same with the four values that a chart leaves open."""
@@ -39,6 +76,10 @@ class Settings:
     @property
     def env(self) -> dict[str, str]:
         """The plain environment of the container; the sweep's own values win."""
+        if self.cores is not None:
+            # Torch counts the cores of the node, not those of the pod.
+            threads = {"OMP_NUM_THREADS": str(self.cores.chips_per_host)}
+            return {**threads, "HOME": "/tmp", **self.compute.env, DEVICE: "cpu"}
         if self.slice.kind == "gpu":
             device = {DEVICE: "cuda", "LD_LIBRARY_PATH": gke.DRIVER_LIBRARIES}
         else:
@@ -48,7 +89,7 @@ class Settings:
     @property
     def resource(self) -> str:
         """What each pod asks for, and the key of the taint on nodes that have it."""
-        return gke.resource_of(self.slice)
+        return gke.resource_of(self.shape)
 
     @property
     def secrets(self) -> list[tuple[str, str]]:
@@ -58,13 +99,13 @@ class Settings:
     @property
     def node_selector(self) -> dict[str, str]:
         """Labels of the nodes a run may use."""
-        return {**self.slice.node_selector, **capacity.node_selector(self.compute)}
+        return {**self.shape.node_selector, **capacity.node_selector(self.compute)}
 
     @property
     def tolerations(self) -> list[dict[str, str]]:
         """Of the taints that such nodes have."""
         chips = {"key": self.resource, "operator": "Equal", "value": "present", "effect": "NoSchedule"}
-        return [chips, *capacity.tolerations(self.compute)]
+        return [*([chips] if self.cores is None else []), *capacity.tolerations(self.compute)]
 
     @property
     def jobset_annotations(self) -> dict[str, str]:
@@ -110,6 +151,7 @@ def warnings(plan: Plan, settings: Settings) -> list[str]:
         )
     if (settings.compute.bundle or 1) > 1:
         found.append("compute.bundle: has no effect here: each run has pods of its own")
+    found += probe_notes(settings.compute, plan.runs)
     places = {"output": plan.output, "cache": plan.cache}
     for run in plan.runs:
         if run.control is None:

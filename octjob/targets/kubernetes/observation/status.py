@@ -24,6 +24,7 @@ from octjob.targets.kubernetes import jobset as jobset_api
 from octjob.targets.kubernetes.control import uid_of
 from octjob.targets.kubernetes.documents.names import job_name
 from octjob.targets.kubernetes.observation.conditions import last_sign
+from octjob.targets.kubernetes.observation.features import awaited, with_features
 from octjob.targets.kubernetes.observation.pools import absent, broken_pools, of_run
 from octjob.targets.kubernetes.observation.provisioning import asking_checks, waits_for_checks
 from octjob.targets.kubernetes.observation.seen import Seen, wants_events, wants_nodes
@@ -36,6 +37,7 @@ from octjob.targets.kubernetes.select import (
     Selection,
     annotation,
     entry_of,
+    is_encoding,
     parse_target,
     select,
 )
@@ -112,6 +114,7 @@ class SweepView:
             )
             for one in known
         ]
+        runs = with_features(runs, awaited(selection.jobsets), selection.sweep, self.cluster.flags)
         self._selection, self._before = selection, runs
         return Look(selection, runs)
 
@@ -195,7 +198,10 @@ class SweepView:
             if not on_cluster:
                 raise
         # Applied by other means than `octjob submit`: the JobSets are all there is.
-        return [RunStatus(one.run_id, one.checkpoint, one.config, "Pending") for one in also]
+        return [
+            RunStatus(one.run_id, one.checkpoint, one.config, "Pending", encoding=is_encoding(jobset))
+            for one, jobset in zip(also, on_cluster.values(), strict=True)
+        ]
 
 
 def _short_name(jobset: Document) -> str:

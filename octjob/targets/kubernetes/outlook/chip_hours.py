@@ -20,7 +20,8 @@ _HOUR_S = 3600.0
 
 @dataclass(frozen=True)
 class ChipHours:
-    """Chip-hours of the unfinished runs: `num_runs` of them, each on `chips` of what `unit` says.
+    """Chip-hours of the unfinished runs: `num_runs` of them, each on `chips` of what `unit` says; `num_encodings` of
+    these are encodings.
 
     at_most: if each took the longest time allowed; None where no limit is enforced (no Kueue queue).
     estimate: from the median duration of finished runs of the same config, for `num_estimated` of the runs;
@@ -34,11 +35,12 @@ class ChipHours:
     estimate: float | None
     num_estimated: int
     unit: Literal["chip", "GPU"] = "chip"
+    num_encodings: int = 0
 
     def __str__(self) -> str:
         if self.num_runs == 0:
             return "nothing left to run"
-        product = f"{self.num_runs} runs x {self.chips} {self.unit}s"
+        product = f"{self._who} x {self.chips} {self.unit}s"
         bound = f"no upper bound without compute.queue: {product} x as long as they take"
         if self.at_most is not None:
             bound = f"at most {self.at_most:,.0f} ({product} x compute.max_runtime_hours {self.max_hours:g})"
@@ -48,6 +50,14 @@ class ChipHours:
             return f"{bound}; no estimate before a run has finished"
         covered = "" if self.num_estimated == self.num_runs else f" for {self.num_estimated} of them"
         return f"{bound}; estimate {self.estimate:,.1f}{covered}, by the median duration of finished runs per config"
+
+    @property
+    def _who(self) -> str:
+        runs = self.num_runs - self.num_encodings
+        if not self.num_encodings:
+            return f"{runs} runs"
+        encodings = f"{self.num_encodings} encoding{'' if self.num_encodings == 1 else 's'}"
+        return f"({encodings} + {runs} runs)" if runs else encodings
 
 
 def chip_hours(
@@ -62,13 +72,14 @@ def chip_hours(
     durations_s: config name to durations of finished runs, seconds from start to result, all attempts included; None:
     not looked at.
     """
+    encodings = sum(bool(run.encodes) for run in unfinished)
     at_most = None if max_hours is None else len(unfinished) * chips * max_hours
     if durations_s is None:
-        return ChipHours(len(unfinished), chips, max_hours, at_most, None, 0, unit)
+        return ChipHours(len(unfinished), chips, max_hours, at_most, None, 0, unit, encodings)
     typical_s = {config: median(values) for config, values in durations_s.items() if values}
     known = [typical_s[run.config_name] for run in unfinished if run.config_name in typical_s]
     estimate = sum(known) * chips / _HOUR_S
-    return ChipHours(len(unfinished), chips, max_hours, at_most, estimate, len(known), unit)
+    return ChipHours(len(unfinished), chips, max_hours, at_most, estimate, len(known), unit, encodings)
 
 
 def read_durations(store: ObjectStore, finished: Sequence[Run]) -> dict[str, list[float]]:

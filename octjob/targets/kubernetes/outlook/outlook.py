@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from octjob.records.state import RunState
 from octjob.spec.accelerator import accelerator_of
+from octjob.spec.compute import Probe
 from octjob.spec.expand import Plan
 from octjob.storage.base import ObjectStore
 from octjob.targets.kubernetes.gke import resource_of
@@ -58,7 +59,7 @@ def look(cluster: Cluster, plan: Plan) -> Outlook:
 
 
 def cost(plan: Plan, store: ObjectStore | None, finished: set[str]) -> ChipHours:
-    """Chip-hours of the runs that are not `finished`; without a store there is no estimate.
+    """Chip-hours of what is not `finished` and takes chips; without a store there is no estimate.
 
     Raises `SpecError` for an accelerator that there is none of.
     """
@@ -66,7 +67,23 @@ def cost(plan: Plan, store: ObjectStore | None, finished: set[str]) -> ChipHours
     where = accelerator_of(plan.compute)
     durations = None
     if store is not None:
-        durations = read_durations(store, [run for run in plan.runs if run.run_id in finished])
-    unfinished = [run for run in plan.runs if run.run_id not in finished]
+        durations = read_durations(store, [run for run in plan.on_chips if run.run_id in finished])
+    wanted = {one.run_id for run, one in plan.features_of.items() if run not in finished}
+    unfinished = [
+        run
+        for run in plan.on_chips
+        if run.run_id not in finished and (not run.encodes or run.run_id in wanted)
+    ]
     max_hours = compute.max_runtime_hours if compute.queue else None
     return chip_hours(unfinished, where.chips, max_hours, durations, where.unit)
+
+
+def cost_otherwise(plan: Plan, finished: set[str]) -> ChipHours | None:
+    """The same with `compute.probe` where the plan has none, and without where it has: the bound alone, since nothing
+    has run so. None where it is the same.
+    """
+    probe = Probe() if plan.compute.probe is None else None
+    other = replace(plan, compute=plan.compute.model_copy(update={"probe": probe}))
+    if {run.run_id for run in other.on_chips} == {run.run_id for run in plan.on_chips}:
+        return None
+    return cost(other, None, finished)

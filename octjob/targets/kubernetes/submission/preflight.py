@@ -40,6 +40,7 @@ from octjob.targets.kubernetes.submission.admission import (
     kubectl,
     readable,
 )
+from octjob.targets.kubernetes.submission.cpu_queue import check_cpu_queue
 
 if TYPE_CHECKING:
     from octjob.targets.kubernetes.api import Cluster, Document
@@ -77,6 +78,9 @@ def preflight(cluster: Cluster, settings: Settings, jobset: Manifest, num_runs: 
         *check_service_account(cluster, compute.service_account),
         *check_secrets(cluster, compute.secrets),
     ]
+    if settings.cores is not None:
+        found = check_cpu_queue(cluster, compute.queue, pod) if compute.queue else None
+        return Preflight(found, (*warnings, *(found.warnings if found else ())))
     admission = None
     if compute.queue:
         admission = check_admission(cluster, compute.queue, pod, settings.slice.chips)

@@ -6,7 +6,7 @@ there already is left alone. So after any interruption the same command continue
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from octjob.spec.expand import Plan
 from octjob.spec.run import Run
 from octjob.storage.base import ObjectStore
 from octjob.targets.estimate import check_fit
+from octjob.targets.kubernetes.again import begin_again
 from octjob.targets.kubernetes.control import delete_all
 from octjob.targets.kubernetes.documents.fields import knows_message_patterns
 from octjob.targets.kubernetes.documents.manifest import Manifest, render_jobset
@@ -23,7 +24,7 @@ from octjob.targets.kubernetes.documents.settings import Settings, warnings
 from octjob.targets.kubernetes.jobset import NEEDED_VERSION
 from octjob.targets.kubernetes.refusal import ClusterError, Forbidden
 from octjob.targets.kubernetes.resources import JOBSETS
-from octjob.targets.kubernetes.submission.admission import kubectl
+from octjob.targets.kubernetes.submission.admission import Admission, kubectl
 from octjob.targets.kubernetes.submission.batch import WAVE_S, OnBatch, in_parallel, in_waves
 from octjob.targets.kubernetes.submission.dryrun import dry_run, shape
 from octjob.targets.kubernetes.submission.existing import Existing, sort_out
@@ -44,7 +45,7 @@ _SAME_COMMAND = "The same command continues."
 
 @dataclass(frozen=True)
 class Submitted:
-    """Every run of the plan, in one of five groups.
+    """Every run of the plan, and every encoding that one of them still needs, in one of five groups.
 
     finished: has a result. there: on the cluster with these settings. ended: the same, but it ended without a result.
     kept: on the cluster with other settings, left as they are. created: now created (with only_check: would be).
@@ -93,10 +94,11 @@ def submit(
     """
     check_names(plan)
     check_fit(plan.runs, settings.slice)
+    settings = settings.for_plan(plan)
     stored = has_sweep(store, record_of(plan), update=update)
     jobsets, notes = render_plan(plan, cluster, settings)
     done = finished_runs(store)
-    runs = [run for run in plan.runs if run.run_id not in done]
+    runs = _left(plan, done)
     existing = sort_out(cluster, plan.name, runs, jobsets, settings, update=update, file=file)
     if existing.ended:
         # A run that ended between the two looks has its result by now.
@@ -111,6 +113,7 @@ def submit(
         if existing.todo or not stored:
             # Before any JobSet, whose pods read their specs; and for JobSets that kubectl or Helm created.
             write_plan(plan, store, update=update, finished=done)
+        begin_again(store, [run.run_id for run in existing.todo if run.encodes])
         if cancelled:
             # Not waited for: they save within their grace period, and the new runs queue behind them.
             delete_all(cluster, existing.superseded)
@@ -118,6 +121,14 @@ def submit(
         notes += _create_and_verify(cluster, plan.name, existing, jobsets, listener, wave_s)
     finished = tuple(run for run in plan.runs if run.run_id in done)
     return _submitted(cluster.namespace, finished, existing, cancelled=cancelled, notes=notes)
+
+
+def _left(plan: Plan, done: Collection[str]) -> list[Run]:
+    """What has no result: encodings that a run still waits for, before all runs, so that chips go to them first."""
+    left = [run for run in plan.runs if run.run_id not in done]
+    features_of = plan.features_of
+    wanted = {features_of[run.run_id].run_id for run in left if run.run_id in features_of}
+    return [one for one in plan.encodings if one.run_id in wanted - set(done)] + left
 
 
 def _submitted(
@@ -137,7 +148,7 @@ def _submitted(
 
 
 def render_plan(plan: Plan, cluster: Cluster, settings: Settings) -> tuple[dict[str, Manifest], list[str]]:
-    """The JobSet of every run, by run id, as the cluster's JobSet and the queue's flavors allow; and warnings.
+    """The JobSet of every run and encoding, by id, as the cluster's JobSet and the queue's flavors allow; warnings.
 
     The namespace is not part of the rendering's hash but where the sweep itself names it, so the same sweep has the
     same hash however it reaches the cluster.
@@ -148,13 +159,16 @@ def render_plan(plan: Plan, cluster: Cluster, settings: Settings) -> tuple[dict[
     except Forbidden:
         schema = None
     patterns = schema is None or knows_message_patterns(schema)
-    placement = choose_placement(cluster, settings, pod_spec(render_jobset(plan.runs[0], settings)))
-    notes += placement.warnings
+    settings = settings.for_plan(plan)
+    everything = (*plan.encodings, *plan.runs)
+    required = False
+    if (on_chips := next((run for run in everything if settings.of(run).cores is None), None)) is not None:
+        placement = choose_placement(cluster, settings, pod_spec(render_jobset(on_chips, settings)))
+        required = placement.required
+        notes += placement.warnings
     jobsets = {
-        run.run_id: render_jobset(
-            run, settings, message_patterns=patterns, required_topology=placement.required
-        )
-        for run in plan.runs
+        run.run_id: render_jobset(run, settings, message_patterns=patterns, required_topology=required)
+        for run in everything
     }
     for jobset in jobsets.values():
         jobset["metadata"]["namespace"] = cluster.namespace
@@ -171,12 +185,23 @@ def _check(
     cluster: Cluster, settings: Settings, todo: Sequence[tuple[Run, Manifest]], listener: OnBatch
 ) -> list[str]:
     """Preflight and dry runs of all runs; warnings. Nothing is created."""
-    found = preflight(cluster, settings, todo[0][1], len(todo))
-    notes = list(found.warnings)
+    notes: list[str] = []
+    admissions: dict[bool, Admission | None] = {}
+    for on_cores in (False, True):
+        same = [(run, jobset) for run, jobset in todo if (settings.of(run).cores is not None) == on_cores]
+        if same:
+            found = preflight(cluster, settings.of(same[0][0]), same[0][1], len(same))
+            admissions[on_cores] = found.admission
+            notes += found.warnings
     first = {shape(jobset): run.run_id for run, jobset in reversed(todo)}
     leaders = set(first.values())
     outcome = in_parallel(
-        lambda each: dry_run(cluster, found.admission, *each, children=each[0].run_id in leaders),
+        lambda each: dry_run(
+            cluster,
+            admissions[settings.of(each[0]).cores is not None],
+            *each,
+            children=each[0].run_id in leaders,
+        ),
         todo,
         "checked",
         listener,
