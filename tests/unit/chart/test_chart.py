@@ -15,7 +15,7 @@ import jsonschema
 import pytest
 import yaml
 
-from octjob import __version__
+from octjob import __version__, env
 from octjob.cli import cli
 from octjob.cli.collect import collect
 from tests.cluster.charts import (
@@ -32,6 +32,7 @@ from tests.cluster.charts import (
 pytestmark = pytest.mark.chart
 
 CASES = sorted((CHART / "ci").glob("*.yaml"))
+SWEEPS = 'collector.sweeps=[{"name": "a", "uri": "gs://bucket/a"}]'
 IMAGE = f"image=registry.example.org/octjob@sha256:{'0' * 64}"
 
 
@@ -140,7 +141,7 @@ OTHER = {"accelerator": "v5p-32", "slices": 1, "flavor": "v4-32"}
             "b: flavor v4-32 is another in an earlier queue; set `flavor` on one",
         ),
         (queues(V4, spot=True, reservation="r"), "octjob: reserved nodes are not Spot nodes"),
-        ('collector.sweeps=[{"name": "a", "uri": "gs://bucket/a"}]', "image: is needed by the collector"),
+        (SWEEPS, "image: is needed by the collector"),
         ("externalSecrets.enabled=true", "externalSecrets.store.name: is needed"),
         (
             'resourceQuota.hard={"requests.cpu": "10"}',
@@ -199,11 +200,36 @@ def test_the_collectors_command_is_octjobs(full: list[Document]) -> None:
         assert only["command"][2] in {"gs://bucket/octjob/phase3", "b2://bucket/octjob/nightly"}
 
 
+def collectors(documents: list[Document]) -> list[Document]:
+    """The one container of each CronJob."""
+    pods = [one["spec"]["jobTemplate"]["spec"]["template"] for one in of_kind(documents, "CronJob")]
+    return [pod["spec"]["containers"][0] for pod in pods]
+
+
+def test_the_collector_notifies_by_a_secret_and_only_if_asked(full: list[Document]) -> None:
+    source = {"name": "octjob-notify", "key": "url"}
+    for container in collectors(full):
+        variables = {one["name"]: one for one in container["env"]}
+        assert variables[env.NOTIFY_URL] == {
+            "name": env.NOTIFY_URL,
+            "valueFrom": {"secretKeyRef": source},
+        }
+        assert "--notify" not in container["command"]
+    (alone,) = collectors(rendered(IMAGE, SWEEPS))
+    assert env.NOTIFY_URL not in {one["name"] for one in alone["env"]}
+
+
+def test_the_collector_asks_the_cluster_where_it_may(full: list[Document]) -> None:
+    (alone,) = collectors(rendered(IMAGE, SWEEPS))
+    assert "--namespace" not in alone["command"]
+    for container in collectors(full):
+        assert container["command"][-2:] == ["--namespace", "oct"]
+
+
 def test_a_token_is_mounted_only_with_cluster_access(full: list[Document]) -> None:
-    sweeps = 'collector.sweeps=[{"name": "a", "uri": "gs://bucket/a"}]'
     tokens = {
         access: {pod["spec"]["automountServiceAccountToken"] for pod in pods_of(documents)}
-        for access, documents in (("no", rendered(IMAGE, sweeps)), ("yes", full))
+        for access, documents in (("no", rendered(IMAGE, SWEEPS)), ("yes", full))
     }
     assert tokens == {"no": {False}, "yes": {False, True}}
 
