@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from octjob.cli.cluster import cluster_options
+from octjob.cli.prices import cluster_table, plan_cost, prices_option, read_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from octjob.targets.idle import IdleChips
     from octjob.targets.kubernetes.outlook.chip_hours import ChipHours
     from octjob.targets.kubernetes.outlook.outlook import Outlook
+    from octjob.targets.prices import Cost
 
 MATRIX = click.option(
     "--matrix",
@@ -40,6 +42,7 @@ class _Known:
     outlook: Outlook | None = None
     cost: ChipHours | None = None
     problem: str = ""
+    money: Cost | None = None
 
     def state(self, run_id: str) -> str | None:
         """Where a run stands, None where that is unknown."""
@@ -56,13 +59,21 @@ class _Known:
 @MATRIX
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @click.option("--offline", is_flag=True, help="Ask neither store nor cluster where the runs stand.")
+@prices_option
 @cluster_options
-def plan(matrix: Path, output: str, offline: bool, context: str | None, namespace: str | None) -> None:
+def plan(
+    matrix: Path,
+    output: str,
+    offline: bool,
+    prices: Path | None,
+    context: str | None,
+    namespace: str | None,
+) -> None:
     """Expand a sweep into its runs, one per checkpoint and configuration and one per control, and submit nothing.
 
     Shows what is finished, and names every key that is set without any effect. For target kubernetes also what is
-    submitted, queued, running or failed there, the quota of its queue, chip-hours, and every batch size that leaves
-    chips idle, with the nearest that does not. Without an answer from the
+    submitted, queued, running or failed there, the quota of its queue, chip-hours, what they cost where a price table
+    says so, and every batch size that leaves chips idle, with the nearest that does not. Without an answer from the
     cluster the plan is shown all the same, with a warning and `?` for what is unknown.
 
     \b
@@ -72,12 +83,16 @@ def plan(matrix: Path, output: str, offline: bool, context: str | None, namespac
     """
     from octjob.spec.expand import plan_sweep
 
-    planned = plan_sweep(matrix)
+    planned, table = plan_sweep(matrix), read_table(prices)
     known = _ask(planned, matrix, offline, context, namespace)
+    table = table or (known.outlook.prices if known.outlook else None)
+    known = replace(known, money=plan_cost(planned.compute, known.cost, table))
     if output == "json":
         click.echo(json.dumps(_as_json(planned, known), indent=1))
-    else:
-        _print_table(planned, known)
+        return
+    _print_table(planned, known)
+    if prices is not None and known.cost is None:
+        click.echo("note: --prices has no effect: the sweep asks for no chips")
 
 
 def _ask(planned: Plan, matrix: Path, offline: bool, context: str | None, namespace: str | None) -> _Known:
@@ -109,7 +124,8 @@ def _look(planned: Plan, matrix: Path, context: str | None, namespace: str | Non
     from octjob.targets.kubernetes.outlook.outlook import look
     from octjob.targets.kubernetes.place import connect
 
-    return look(connect(context, namespace, matrix), planned)
+    cluster = connect(context, namespace, matrix)
+    return replace(look(cluster, planned), prices=cluster_table(cluster))
 
 
 def _cost(planned: Plan, finished: set[str] | None) -> ChipHours:
@@ -149,6 +165,8 @@ def _as_json(planned: Plan, known: _Known) -> dict[str, Any]:
         document["idle_chips"] = [asdict(one) for one in idle(planned)]
     if known.cost is not None:
         document["chip_hours"] = asdict(known.cost)
+    if known.money is not None:
+        document["cost"] = asdict(known.money)
     if known.outlook is not None:
         quota = known.outlook.quota
         document["cluster"] = {
@@ -258,6 +276,8 @@ def _print_cluster(planned: Plan, known: _Known) -> None:
         click.echo("cluster: ?")
     if known.cost is not None:
         click.echo(f"{known.cost.unit}-hours: {known.cost}")
+    if known.money is not None:
+        click.echo(f"cost: {known.money}")
 
 
 def _print_notes(planned: Plan) -> None:

@@ -1,9 +1,9 @@
 """What GKE promises of its nodes: labels, taints and the resources that chips are.
 
 From cloud.google.com/kubernetes-engine/docs: how-to/tpus, how-to/gpus, how-to/spot-vms,
-how-to/consuming-reservations; read in November 2026, since GKE gives them no version. The labels that make a slice
-(accelerator, topology, machine type) are in `octjob.spec.accelerator`, with the slices, and those of GPUs in
-`octjob.spec.gpu`.
+how-to/consuming-reservations, concepts/dws; read in November 2026, since GKE gives them no version. The labels that
+make a slice (accelerator, topology, machine type) are in `octjob.spec.accelerator`, with the slices, and those of
+GPUs in `octjob.spec.gpu`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ GPU = "nvidia.com/gpu"
 # (GoogleCloudPlatform/container-engine-accelerators cmd/nvidia_gpu).
 DRIVER_LIBRARIES = "/usr/local/nvidia/lib64"
 NODE_POOL_LABEL = "cloud.google.com/gke-nodepool"
-# Label and taint of Spot nodes, with the value `true`.
+# Label and taint of Spot nodes, with the value `true`; the label of flex-start nodes with the same value.
 SPOT_LABEL = "cloud.google.com/gke-spot"
+FLEX_START_LABEL = "cloud.google.com/gke-flex-start"
 RESERVATION_LABEL = "cloud.google.com/reservation-name"
 RESERVATION_PROJECT_LABEL = "cloud.google.com/reservation-project"
 

@@ -18,6 +18,8 @@ import yaml
 from octjob import __version__, env
 from octjob.cli import cli
 from octjob.cli.collect import collect
+from octjob.targets.kubernetes.pricelist import KEY, NAME
+from octjob.targets.prices import parse_prices
 from tests.cluster.charts import (
     CHART,
     Document,
@@ -25,6 +27,7 @@ from tests.cluster.charts import (
     helm,
     helm_template,
     kubeconform,
+    named,
     of_kind,
     rendered,
 )
@@ -107,6 +110,8 @@ def test_the_schema_knows_every_default_and_is_closed_everywhere() -> None:
         "secrets[0].name=octjob-b2,secrets[0].keys[0]=NOT-A-VARIABLE",
         "secrets[0].name=octjob-b2,secrets[0].keys[0]=A,secrets[0].value=hunter2",
         "kueue.apiVersion=v1",
+        'prices.chip_hours={"v4": {"on-demand": 2}}',
+        "prices.currency=euro",
     ],
 )
 def test_a_typo_is_refused(typo: str) -> None:
@@ -142,6 +147,7 @@ OTHER = {"accelerator": "v5p-32", "slices": 1, "flavor": "v4-32"}
         ),
         (queues(V4, spot=True, reservation="r"), "octjob: reserved nodes are not Spot nodes"),
         (SWEEPS, "image: is needed by the collector"),
+        ('prices.chip_hours={"v4": {"spot": 1}}', "prices: chip_hours need currency and date"),
         ("externalSecrets.enabled=true", "externalSecrets.store.name: is needed"),
         (
             'resourceQuota.hard={"requests.cpu": "10"}',
@@ -250,6 +256,16 @@ def test_helm_test_is_a_pod_of_the_runs_account(checkpoint: str, command: list[s
 
 def test_without_an_image_nothing_runs(default: list[Document]) -> None:
     assert pods_of(default) == []
+
+
+def test_prices_are_a_table_that_octjob_reads(full: list[Document], default: list[Document]) -> None:
+    table = parse_prices(named(full, "ConfigMap", NAME)["data"][KEY], "values").table
+    assert (table.currency, table.date) == ("EUR", "2026-12-01")
+    assert table.chip_hours["v4"].spot == 1
+    assert table.chip_hours["h100"].flex_start == 3.5
+    rules = named(full, "Role", "octjob-submitter")["rules"]
+    assert [rule["verbs"] for rule in rules if rule.get("resourceNames") == [NAME]] == [["get"]]
+    assert of_kind(default, "ConfigMap") == []
 
 
 def test_external_secrets_fill_the_secrets_that_runs_name(full: list[Document]) -> None:
