@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from octjob.cli.cluster import cluster_options
+from octjob.cli.complete import complete_target
 from octjob.cli.prices import prices_option, read_table
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ _FORMATS = ("table", "wide", "json")
 
 
 @click.command()
-@click.argument("target")
+@click.argument("target", shell_complete=complete_target)
 @click.option(
     "--watch", is_flag=True, help="Keep the table up to date until every run is finished or failed."
 )

@@ -12,7 +12,7 @@ from tests.cluster.build import tool
 
 @dataclass(frozen=True)
 class Answer:
-    """What an expression gives. metrics: those it asks for. values: by the values of its labels, sorted by their names."""
+    """What an expression gives. metrics: those it asks for. values: by its labels' values, sorted by their names."""
 
     error: str
     metrics: tuple[str, ...]

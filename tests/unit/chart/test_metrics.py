@@ -233,7 +233,7 @@ def test_the_dashboard_is_one_that_grafana_reads(panels: list[Document]) -> None
     exported = {**exported_by_config(), **exported_by_kueue()}
     for variable in document["templating"]["list"][1:]:
         metric, label = re.fullmatch(
-            r"label_values\((\w+)(?:\{.*\})?, (\w+)\)", variable["definition"]
+            r"label_values\((\w+)(?:\{.*\})?, (\w+)\)", variable["query"]["query"]
         ).groups()  # type: ignore[union-attr]
         assert label in exported[metric]
 

@@ -10,7 +10,9 @@ from octjob.targets.kubernetes.links import GkeCluster, gke_cluster
 
 
 def test_gclouds_names_are_taken_apart() -> None:
-    assert gke_cluster("gke_my-project_us-central2_octjob") == GkeCluster("my-project", "us-central2", "octjob")
+    assert gke_cluster("gke_my-project_us-central2_octjob") == GkeCluster(
+        "my-project", "us-central2", "octjob"
+    )
     assert gke_cluster("work", "gke_example.com:my-project_us-central2-b_a-1") == GkeCluster(
         "example.com:my-project", "us-central2-b", "a-1"
     )
