@@ -7,11 +7,22 @@ from typing import Any, TypeVar
 
 import click
 
+from octjob.cli.complete import complete_context, complete_namespace
+
 F = TypeVar("F", bound=Callable[..., Any])
 
-_CONTEXT = click.option("--context", metavar="NAME", help="Kubeconfig context; default the current one.")
+_CONTEXT = click.option(
+    "--context",
+    metavar="NAME",
+    shell_complete=complete_context,
+    help="Kubeconfig context; default the current one.",
+)
 _NAMESPACE = click.option(
-    "-n", "--namespace", metavar="NAME", help="Default: the sweep's compute.namespace, else the context's."
+    "-n",
+    "--namespace",
+    metavar="NAME",
+    shell_complete=complete_namespace,
+    help="Default: the sweep's compute.namespace, else the context's.",
 )
 
 

@@ -99,8 +99,29 @@ def _open(sweep: str, wait: bool, context: str | None, namespace: str | None) ->
         place: Place = StorePlace(open_sweep(sweep))
     else:
         place = open_place(sweep, context, namespace)
+        if context is not None or namespace is not None:
+            place = _there(place, sweep)
     place.require_sweep()
     return place
+
+
+def _there(place: Place, sweep: str) -> Place:
+    """A sweep given by its URI, and a cluster: the store alone once nothing of it is on the cluster any more."""
+    from octjob.records.find import open_sweep
+    from octjob.targets.kubernetes.select import NoSuchTarget, is_store
+    from octjob.targets.place import StorePlace
+
+    if not is_store(sweep):
+        return place
+    store = open_sweep(sweep)
+    try:
+        if place.store.root == store.root:
+            return place
+        said = f"the sweep of this name on the cluster has its results in {place.output}"
+    except NoSuchTarget as error:
+        said = error.message
+    click.echo(f"{said}; reading the store alone", err=True)
+    return StorePlace(store)
 
 
 def _wait(place: Place, told: Told | None, timeout_s: float) -> Standings:

@@ -1,4 +1,4 @@
-"""`octjob completion`: complete commands, options and files with Tab."""
+"""`octjob completion`: complete commands, options, files and what is on a cluster with Tab."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ _SHELLS = ("bash", "zsh", "fish")
 @click.command()
 @click.argument("shell", type=click.Choice(_SHELLS))
 def completion(shell: str) -> None:
-    """Print what makes SHELL complete octjob's commands, options and files.
+    """Print what makes SHELL complete octjob's commands, options, files and names.
+
+    Names are those of the kubeconfig's contexts, and of the sweeps, runs and namespaces on the cluster where it
+    answers within two seconds.
 
     \b
     Example:

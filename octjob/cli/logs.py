@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from octjob.cli.cluster import cluster_options
+from octjob.cli.complete import complete_target
 from octjob.errors import SpecError
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("run")
+@click.argument("run", shell_complete=complete_target)
 @click.option("--worker", type=click.IntRange(0), metavar="N", help="Only this host of the slice; 0 leads.")
 @click.option("-f", "--follow", is_flag=True, help="Go on until the run ends, through restarts.")
 @click.option("--attempt", type=click.IntRange(1), metavar="N", help="Of this attempt; default the latest.")

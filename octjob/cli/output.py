@@ -19,14 +19,22 @@ Schema = dict[str, Any]
 
 def status_schema() -> Schema:
     """The schema of `octjob status -o json`."""
+    from octjob.cli.footer import RunLinks, SweepLinks
     from octjob.records.status import RunStatus
+    from octjob.targets.kubernetes.observation.used import Used
 
     run = _schema_of(RunStatus)
-    return _document(
+    document = _document(
         STATUS_SCHEMA,
         "Where a sweep's runs stand",
         {"sweep": {"type": "string", "description": "URI of the sweep's results."}, "runs": _list(run)},
     )
+    links = _schema_of(SweepLinks)
+    links.pop("$defs")
+    links["properties"]["runs"] = {"type": "object", "additionalProperties": _schema_of(RunLinks)}
+    # What a cluster adds: one of GKE, and one where there is a price table.
+    document["properties"] |= {"links": links, "used": _list(_schema_of(Used))}
+    return document
 
 
 def plan_schema() -> Schema:
@@ -36,6 +44,7 @@ def plan_schema() -> Schema:
     from octjob.targets.idle import IdleChips
     from octjob.targets.kubernetes.outlook.chip_hours import ChipHours
     from octjob.targets.kubernetes.outlook.quota import Quota
+    from octjob.targets.prices import Cost
 
     run = _closed(Run.model_json_schema(mode="serialization"))
     definitions = run.pop("$defs", {})
@@ -79,6 +88,8 @@ def plan_schema() -> Schema:
         "chip_hours_with_probe": _schema_of(ChipHours),
         "chip_hours_without_probe": _schema_of(ChipHours),
         "cluster": {"anyOf": [answered, silent]},
+        # Only where there is a price table.
+        "cost": _schema_of(Cost),
         "idle_chips": _list(_schema_of(IdleChips)),
     }
     return {**document, "$defs": definitions}

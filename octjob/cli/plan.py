@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from octjob.cli.cluster import cluster_options
+from octjob.cli.prices import cluster_table, plan_cost, prices_option, read_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from octjob.targets.idle import IdleChips
     from octjob.targets.kubernetes.outlook.chip_hours import ChipHours
     from octjob.targets.kubernetes.outlook.outlook import Outlook
+    from octjob.targets.prices import Cost
 
 MATRIX = click.option(
     "--matrix",
@@ -42,6 +44,7 @@ class _Known:
     cost: ChipHours | None = None
     otherwise: ChipHours | None = None
     problem: str = ""
+    money: Cost | None = None
 
     def state(self, run_id: str) -> str | None:
         """Where a run stands, None where that is unknown."""
@@ -58,13 +61,21 @@ class _Known:
 @MATRIX
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @click.option("--offline", is_flag=True, help="Ask neither store nor cluster where the runs stand.")
+@prices_option
 @cluster_options
-def plan(matrix: Path, output: str, offline: bool, context: str | None, namespace: str | None) -> None:
+def plan(
+    matrix: Path,
+    output: str,
+    offline: bool,
+    prices: Path | None,
+    context: str | None,
+    namespace: str | None,
+) -> None:
     """Expand a sweep into its runs, one per checkpoint and configuration and one per control, and submit nothing.
 
     Shows what is finished, and names every key that is set without any effect. For target kubernetes also what is
-    submitted, queued, running or failed there, the quota of its queue, chip-hours, and every batch size that leaves
-    chips idle, with the nearest that does not. Without an answer from the
+    submitted, queued, running or failed there, the quota of its queue, chip-hours, what they cost where a price table
+    says so, and every batch size that leaves chips idle, with the nearest that does not. Without an answer from the
     cluster the plan is shown all the same, with a warning and `?` for what is unknown.
 
     \b
@@ -74,13 +85,17 @@ def plan(matrix: Path, output: str, offline: bool, context: str | None, namespac
     """
     from octjob.spec.expand import plan_sweep
 
-    planned = plan_sweep(matrix)
+    planned, table = plan_sweep(matrix), read_table(prices)
     _check_capacity(planned, matrix)
     known = _ask(planned, matrix, offline, context, namespace)
+    table = table or (known.outlook.prices if known.outlook else None)
+    known = replace(known, money=plan_cost(planned.compute, known.cost, table))
     if output == "json":
         click.echo(json.dumps(_as_json(planned, known), indent=1))
-    else:
-        _print_table(planned, known)
+        return
+    _print_table(planned, known)
+    if prices is not None and known.cost is None:
+        click.echo("note: --prices has no effect: the sweep asks for no chips")
 
 
 def _check_capacity(planned: Plan, matrix: Path) -> None:
@@ -122,7 +137,8 @@ def _look(planned: Plan, matrix: Path, context: str | None, namespace: str | Non
     from octjob.targets.kubernetes.outlook.outlook import look
     from octjob.targets.kubernetes.place import connect
 
-    return look(connect(context, namespace, matrix), planned)
+    cluster = connect(context, namespace, matrix)
+    return replace(look(cluster, planned), prices=cluster_table(cluster))
 
 
 def _costs(planned: Plan, finished: set[str] | None) -> dict[str, Any]:
@@ -168,6 +184,8 @@ def _as_json(planned: Plan, known: _Known) -> dict[str, Any]:
         document["chip_hours"] = asdict(known.cost)
     if known.otherwise is not None:
         document[f"chip_hours_{_way(planned)}_probe"] = asdict(known.otherwise)
+    if known.money is not None:
+        document["cost"] = asdict(known.money)
     if known.outlook is not None:
         quota = known.outlook.quota
         document["cluster"] = {
@@ -283,6 +301,8 @@ def _print_cluster(planned: Plan, known: _Known) -> None:
         click.echo(f"{known.cost.unit}-hours: {known.cost}")
     if known.otherwise is not None:
         click.echo(f"  {_way(planned)} compute.probe: {known.otherwise}")
+    if known.money is not None:
+        click.echo(f"cost: {known.money}")
 
 
 def _way(planned: Plan) -> str:

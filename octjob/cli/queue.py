@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from octjob.cli.cluster import cluster_options
+from octjob.cli.complete import complete_target
 
 if TYPE_CHECKING:
     from octjob.targets.kubernetes.observation.holders import Holder, Queue
@@ -22,7 +23,7 @@ _NUM_NAMED = 5
 
 
 @click.command()
-@click.argument("target")
+@click.argument("target", shell_complete=complete_target)
 @click.option(
     "-o", "--output", type=click.Choice(_FORMATS), default="table", show_default=True, help="What to print."
 )

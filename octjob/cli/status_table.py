@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from octjob.records.state import ENDED, RunState
@@ -57,9 +57,14 @@ def status_text(statuses: Sequence[RunStatus], *, wide: bool = False) -> str:
     return "\n".join(lines) + "\n"
 
 
-def status_json(sweep: str, statuses: Sequence[RunStatus]) -> str:
-    """`{"schema": STATUS_SCHEMA, "sweep": URI, "runs": [...]}`."""
-    document = {"schema": STATUS_SCHEMA, "sweep": sweep, "runs": [one.to_dict() for one in statuses]}
+def status_json(sweep: str, statuses: Sequence[RunStatus], more: Mapping[str, object] | None = None) -> str:
+    """`{"schema": STATUS_SCHEMA, "sweep": URI, "runs": [...]}`. more: what a cluster adds."""
+    document = {
+        "schema": STATUS_SCHEMA,
+        "sweep": sweep,
+        "runs": [one.to_dict() for one in statuses],
+        **(more or {}),
+    }
     return json.dumps(document, indent=1) + "\n"
 
 

@@ -62,6 +62,7 @@ TOOLS = {
     "etcd": Tool("etcd", "go.etcd.io/etcd/server/v3"),
     "helm": Tool("helm", "helm.sh/helm/v4/cmd/helm"),
     "kubeconform": Tool("kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform"),
+    "promql": Tool("promql", "."),
     "kubelet": Tool("kubernetes", "k8s.io/kubernetes/cmd/kubelet"),
     "containerd": Tool("containerd", f"{_CONTAINERD}/containerd", static=True),
     "containerd-shim-runc-v2": Tool("containerd", f"{_CONTAINERD}/containerd-shim-runc-v2", static=True),
@@ -72,7 +73,7 @@ TOOLS = {
 }
 
 # What tests/unit renders and checks charts with.
-OF_CHARTS = ("helm", "kubeconform")
+OF_CHARTS = ("helm", "kubeconform", "promql")
 # What only tests/pods needs.
 OF_PODS = ("kubelet", "containerd", "containerd-shim-runc-v2", "ctr", "coredns", "pause")
 # What `make workflows` reads .github with, besides what comes with .venv.

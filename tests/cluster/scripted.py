@@ -24,14 +24,16 @@ signal.pause()
 
 
 class Scripted:
-    """The sweep `demo` in one namespace, its store in a folder.
+    """The sweep `demo` in one namespace, its store in a folder, or at `output`.
 
     Every pod runs the Python `code` of its run, with JOB_COMPLETION_INDEX and OCTJOB_ATTEMPT in its environment.
     """
 
-    def __init__(self, cluster: ClusterAccess, namespace: str, folder: Path, names: tuple[str, ...]) -> None:
+    def __init__(
+        self, cluster: ClusterAccess, namespace: str, folder: Path, names: tuple[str, ...], output: str = ""
+    ) -> None:
         self.cluster, self.namespace = cluster, namespace
-        self.output = (folder / "out" / "demo").as_uri()
+        self.output = output or (folder / "out" / "demo").as_uri()
         self.store = open_store(self.output)
         self.entries = {name: entry(name) for name in names}
         submit(self.store, self.entries.values())

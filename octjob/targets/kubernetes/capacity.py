@@ -6,7 +6,8 @@ labels of the flavor that it admits the run to (pkg/podset, FromAssignment), and
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from octjob.spec.capacity import (
@@ -72,6 +73,15 @@ def capacity_of(labels: Mapping[str, str]) -> Capacity:
         if labels.get(_MARKS[one]) == "true":
             return one
     return "on_demand"
+
+
+def dearest(compute: Compute, rate: Callable[[Capacity], float | None]) -> Capacity:
+    """Of a run's capacities the one whose rate is highest, or one that has no rate: what its price is bounded by."""
+    wanted = capacities(compute)
+    if wanted == ("on_demand",):
+        # A partial pod may name the nodes.
+        return capacity_of((compute.pod.get("spec") or {}).get("nodeSelector") or {})
+    return max(wanted, key=lambda one: math.inf if (found := rate(one)) is None else found)
 
 
 def grows_from_none(selector: Mapping[str, str]) -> bool:

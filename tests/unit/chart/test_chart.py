@@ -15,9 +15,11 @@ import jsonschema
 import pytest
 import yaml
 
-from octjob import __version__
+from octjob import __version__, env
 from octjob.cli import cli
 from octjob.cli.collect import collect
+from octjob.targets.kubernetes.pricelist import KEY, NAME
+from octjob.targets.prices import parse_prices
 from tests.cluster.charts import (
     CHART,
     Document,
@@ -25,6 +27,7 @@ from tests.cluster.charts import (
     helm,
     helm_template,
     kubeconform,
+    named,
     of_kind,
     rendered,
 )
@@ -32,6 +35,7 @@ from tests.cluster.charts import (
 pytestmark = pytest.mark.chart
 
 CASES = sorted((CHART / "ci").glob("*.yaml"))
+SWEEPS = 'collector.sweeps=[{"name": "a", "uri": "gs://bucket/a"}]'
 IMAGE = f"image=registry.example.org/octjob@sha256:{'0' * 64}"
 
 
@@ -106,6 +110,8 @@ def test_the_schema_knows_every_default_and_is_closed_everywhere() -> None:
         "secrets[0].name=octjob-b2,secrets[0].keys[0]=NOT-A-VARIABLE",
         "secrets[0].name=octjob-b2,secrets[0].keys[0]=A,secrets[0].value=hunter2",
         "kueue.apiVersion=v1",
+        'prices.chip_hours={"v4": {"on-demand": 2}}',
+        "prices.currency=euro",
     ],
 )
 def test_a_typo_is_refused(typo: str) -> None:
@@ -140,7 +146,8 @@ OTHER = {"accelerator": "v5p-32", "slices": 1, "flavor": "v4-32"}
             "b: flavor v4-32 is another in an earlier queue; set `flavor` on one",
         ),
         (queues(V4, spot=True, reservation="r"), "octjob: reserved nodes are not Spot nodes"),
-        ('collector.sweeps=[{"name": "a", "uri": "gs://bucket/a"}]', "image: is needed by the collector"),
+        (SWEEPS, "image: is needed by the collector"),
+        ('prices.chip_hours={"v4": {"spot": 1}}', "prices: chip_hours need currency and date"),
         ("externalSecrets.enabled=true", "externalSecrets.store.name: is needed"),
         (
             'resourceQuota.hard={"requests.cpu": "10"}',
@@ -199,11 +206,36 @@ def test_the_collectors_command_is_octjobs(full: list[Document]) -> None:
         assert only["command"][2] in {"gs://bucket/octjob/phase3", "b2://bucket/octjob/nightly"}
 
 
+def collectors(documents: list[Document]) -> list[Document]:
+    """The one container of each CronJob."""
+    pods = [one["spec"]["jobTemplate"]["spec"]["template"] for one in of_kind(documents, "CronJob")]
+    return [pod["spec"]["containers"][0] for pod in pods]
+
+
+def test_the_collector_notifies_by_a_secret_and_only_if_asked(full: list[Document]) -> None:
+    source = {"name": "octjob-notify", "key": "url"}
+    for container in collectors(full):
+        variables = {one["name"]: one for one in container["env"]}
+        assert variables[env.NOTIFY_URL] == {
+            "name": env.NOTIFY_URL,
+            "valueFrom": {"secretKeyRef": source},
+        }
+        assert "--notify" not in container["command"]
+    (alone,) = collectors(rendered(IMAGE, SWEEPS))
+    assert env.NOTIFY_URL not in {one["name"] for one in alone["env"]}
+
+
+def test_the_collector_asks_the_cluster_where_it_may(full: list[Document]) -> None:
+    (alone,) = collectors(rendered(IMAGE, SWEEPS))
+    assert "--namespace" not in alone["command"]
+    for container in collectors(full):
+        assert container["command"][-2:] == ["--namespace", "oct"]
+
+
 def test_a_token_is_mounted_only_with_cluster_access(full: list[Document]) -> None:
-    sweeps = 'collector.sweeps=[{"name": "a", "uri": "gs://bucket/a"}]'
     tokens = {
         access: {pod["spec"]["automountServiceAccountToken"] for pod in pods_of(documents)}
-        for access, documents in (("no", rendered(IMAGE, sweeps)), ("yes", full))
+        for access, documents in (("no", rendered(IMAGE, SWEEPS)), ("yes", full))
     }
     assert tokens == {"no": {False}, "yes": {False, True}}
 
@@ -224,6 +256,16 @@ def test_helm_test_is_a_pod_of_the_runs_account(checkpoint: str, command: list[s
 
 def test_without_an_image_nothing_runs(default: list[Document]) -> None:
     assert pods_of(default) == []
+
+
+def test_prices_are_a_table_that_octjob_reads(full: list[Document], default: list[Document]) -> None:
+    table = parse_prices(named(full, "ConfigMap", NAME)["data"][KEY], "values").table
+    assert (table.currency, table.date) == ("EUR", "2026-12-01")
+    assert table.chip_hours["v4"].spot == 1
+    assert table.chip_hours["h100"].flex_start == 3.5
+    rules = named(full, "Role", "octjob-submitter")["rules"]
+    assert [rule["verbs"] for rule in rules if rule.get("resourceNames") == [NAME]] == [["get"]]
+    assert of_kind(default, "ConfigMap") == []
 
 
 def test_external_secrets_fill_the_secrets_that_runs_name(full: list[Document]) -> None:

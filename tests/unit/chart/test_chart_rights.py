@@ -80,6 +80,7 @@ def test_the_collector_may_only_list_and_only_if_asked(default: list[Document], 
     assert "octjob-collector" not in {role["metadata"]["name"] for role in of_kind(default, "Role")}
     assert rights(named(full, "Role", "octjob-collector")) == [
         "jobsets.jobset.x-k8s.io: list",
+        "events: list",
         "pods: list",
         "workloads.kueue.x-k8s.io: list",
     ]

@@ -21,16 +21,21 @@ from octjob.targets.kubernetes.workloads import by_jobset, list_workloads
 
 if TYPE_CHECKING:
     from octjob.targets.kubernetes.api import Cluster, Document
+    from octjob.targets.prices import Prices
 
 
 @dataclass(frozen=True)
 class Outlook:
-    """The cluster's side of a plan. states: of the runs that are on it, by run id. quota: None without a queue."""
+    """The cluster's side of a plan. states: of the runs that are on it, by run id. quota: None without a queue.
+
+    prices: of the namespace, where somebody has read them.
+    """
 
     context: str
     namespace: str
     states: dict[str, RunState]
     quota: Quota | None
+    prices: Prices | None = None
 
     def state(self, run_id: str, finished: set[str]) -> RunState:
         """Where a run stands: the store knows what is finished, the cluster the rest."""
