@@ -9,6 +9,7 @@ import pytest
 from octjob.errors import SpecError
 from octjob.records.status import RunStatus
 from octjob.spec.accelerator import parse_accelerator
+from octjob.spec.capacity import WORDS, Capacity
 from octjob.spec.compute import Compute
 from octjob.targets.kubernetes.capacity import dearest
 from octjob.targets.kubernetes.observation.used import used
@@ -37,10 +38,10 @@ def test_money_is_chip_hours_times_the_price_with_its_date() -> None:
 
 
 @pytest.mark.parametrize(("name", "capacity"), [("v4", "reservation"), ("v5e", "on_demand"), ("l4", "spot")])
-def test_without_a_price_there_is_no_money(name: str, capacity: Any) -> None:
+def test_without_a_price_there_is_no_money(name: str, capacity: Capacity) -> None:
     cost = cost_of(chip_hours(RUNS, 16, 72.0, {}), name, capacity, PRICES)
     assert (cost.per_chip_hour, cost.at_most, cost.estimate) == (None, None, None)
-    assert str(cost).startswith(f"no price for {name} {capacity.replace('_', ' ')} in prices.yaml")
+    assert str(cost).startswith(f"no price for {name} {WORDS[capacity]} in prices.yaml")
 
 
 def test_no_estimate_of_hours_is_none_of_money() -> None:
