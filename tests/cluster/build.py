@@ -62,6 +62,7 @@ TOOLS = {
     "etcd": Tool("etcd", "go.etcd.io/etcd/server/v3"),
     "helm": Tool("helm", "helm.sh/helm/v4/cmd/helm"),
     "kubeconform": Tool("kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform"),
+    "kube-score": Tool("kube-score", "github.com/zegl/kube-score/cmd/kube-score"),
     "kubelet": Tool("kubernetes", "k8s.io/kubernetes/cmd/kubelet"),
     "containerd": Tool("containerd", f"{_CONTAINERD}/containerd", static=True),
     "containerd-shim-runc-v2": Tool("containerd", f"{_CONTAINERD}/containerd-shim-runc-v2", static=True),
