@@ -4,6 +4,7 @@ VENV := .venv
 SITE_VENV := .venv-site
 TPU_VENV := .venv-tpu
 PEERS_VENV := .venv-peers
+CHECKOV_VENV := .venv-checkov
 PY := $(VENV)/bin/python
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 DEMO_DIR ?= demo-out
@@ -13,7 +14,7 @@ PYTHON ?= 3.11
 # Trust what the machine trusts: behind a company's proxy uv's own certificates do not reach anything.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: help setup demo pictures replay doctor-table test test-fast test-attack programs chart-programs test-cluster test-e2e test-tpu test-tpu-full image test-image sbom peers bench phase3 cluster cluster-down lint types imports check lock docs site base-check test-launcher release-check release-notes dist chart-package workflows clean
+.PHONY: help setup demo pictures replay doctor-table test test-fast test-attack programs chart-programs checkov test-cluster test-e2e test-tpu test-tpu-full image test-image sbom peers bench phase3 cluster cluster-down lint types imports check lock docs site base-check test-launcher release-check release-notes dist chart-package workflows clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s $$'\t'
@@ -61,9 +62,17 @@ programs: setup ## build the control plane's programs (needs Go; about 10 minute
 chart-programs: setup
 	$(PY) -m tests.cluster.build --charts
 
+# Read by tests/cluster/test_documents.py; its hundred packages are nobody else's.
+$(CHECKOV_VENV)/.installed: $(filter .uv/bin/uv,$(UV)) requirements/checkov.txt
+	test -x $(CHECKOV_VENV)/bin/python || $(UV) venv --quiet --python 3.11 $(CHECKOV_VENV)
+	$(UV) pip sync --quiet --python $(CHECKOV_VENV)/bin/python --require-hashes requirements/checkov.txt
+	touch $@
+
+checkov: $(CHECKOV_VENV)/.installed ## install checkov, which the tests let read the chart, in an environment of its own
+
 # Ten programs share two cores with the tests: what fails must fail twice.
 CLUSTER_TESTS := OMP_NUM_THREADS=1 $(PY) -m pytest tests/cluster --durations=10
-test-cluster: programs ## the tests on a real Kubernetes control plane, started for them on loopback (needs Go)
+test-cluster: programs checkov ## the tests on a real Kubernetes control plane, started for them on loopback (needs Go)
 	$(CLUSTER_TESTS) || { echo "Once more, what failed:"; $(CLUSTER_TESTS) --last-failed --last-failed-no-failures=none; }
 
 # Pods are containers here: see tests/cluster/README.md for what it needs.
@@ -173,6 +182,7 @@ lock: $(filter .uv/bin/uv,$(UV)) ## resolve the lock files anew
 	$(LOCK) --extra train --extra formats --constraints requirements/tpu.txt pyproject.toml -o requirements/gpu.txt
 	$(LOCK) --extra backbones --extra formats --constraints requirements/gpu.txt pyproject.toml -o requirements/backbones.txt
 	echo cyclonedx-bom | $(LOCK) - -o requirements/sbom.txt
+	echo checkov | $(LOCK) - -o requirements/checkov.txt
 	printf '%s\n' editables hatchling==1.27.0 | $(LOCK) - -o requirements/build.txt
 	$(LOCK_EVERYWHERE) --group build pyproject.toml -o requirements/base.txt
 	$(LOCK_EVERYWHERE) --constraints requirements/base.txt --group launcher-test pyproject.toml -o requirements/launcher-test.txt
@@ -213,4 +223,4 @@ chart-package: setup chart-programs ## the chart with IMAGE (by digest) in its v
 	$$($(PY) -m tests.cluster.build helm) package build/octjob --destination build
 
 clean: ## remove what the targets made
-	rm -rf .venv .venv-base .venv-peers .venv-site .venv-tpu .uv build dist site demo-out replay-out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-base .venv-checkov .venv-peers .venv-site .venv-tpu .uv build dist site demo-out replay-out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -63,6 +63,7 @@ TOOLS = {
     "helm": Tool("helm", "helm.sh/helm/v4/cmd/helm"),
     "kubeconform": Tool("kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform"),
     "promql": Tool("promql", "."),
+    "kube-score": Tool("kube-score", "github.com/zegl/kube-score/cmd/kube-score"),
     "kubelet": Tool("kubernetes", "k8s.io/kubernetes/cmd/kubelet"),
     "containerd": Tool("containerd", f"{_CONTAINERD}/containerd", static=True),
     "containerd-shim-runc-v2": Tool("containerd", f"{_CONTAINERD}/containerd-shim-runc-v2", static=True),
