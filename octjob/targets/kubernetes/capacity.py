@@ -31,7 +31,7 @@ _MARKS: dict[Capacity, str] = {
     "flex_start": gke.FLEX_START_LABEL,
     "queued_provisioning": gke.QUEUED_LABEL,
 }
-# For so long the nodes stay behind Kueue's limit, so that a run that is stopped can save on them.
+# For so long nodes outlast Kueue's limit, so that a run that is stopped can save on them.
 _MARGIN_S = 600
 # Nodes with one of these come by an autoscaler, from none.
 _GROWING = (gke.FLEX_START_LABEL, gke.QUEUED_LABEL, gke.COMPUTE_CLASS_LABEL)
@@ -119,6 +119,8 @@ def check_offer(compute: Compute, cluster_queue: Document, suiting: Sequence[Doc
         for one in found
         if one not in wanted
     ]
+    if "reservation" in wanted:
+        notes += _other_reservations(compute, name, suiting)
     order = [one for one in found if one in wanted]
     if order != [one for one in wanted if one in found]:
         notes.append(
@@ -126,6 +128,17 @@ def check_offer(compute: Compute, cluster_queue: Document, suiting: Sequence[Doc
             f" {', then '.join(WORDS[one] for one in order)}: the order of its flavors decides"
         )
     return notes
+
+
+def _other_reservations(compute: Compute, cluster_queue: str, suiting: Sequence[Document]) -> list[str]:
+    named = _reservation_labels(compute.reservation or "").items()
+    return [
+        f"compute.reservation: {compute.reservation}, but flavor {flavor['metadata']['name']} of ClusterQueue"
+        f" {cluster_queue}, which may be given to the runs, is of another"
+        for flavor in suiting
+        if capacity_of(labels := flavor["spec"].get("nodeLabels", {})) == "reservation"
+        and not named <= labels.items()
+    ]
 
 
 def _checked(cluster_queue: Document) -> frozenset[str] | None:

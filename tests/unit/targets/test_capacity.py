@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from octjob.targets.kubernetes.observation.provisioning import (
     waits_for_checks,
 )
 from octjob.targets.kubernetes.refusal import ClusterError
+from octjob.targets.kubernetes.submission.preflight import check_nodes
 
 SLICE = {"cloud.google.com/gke-tpu-accelerator", "cloud.google.com/gke-tpu-topology"}
 SPOT = {gke.SPOT_LABEL: "true"}
@@ -106,6 +108,11 @@ def test_a_queue_that_offers_something_else_is_named() -> None:
     assert "has no flavor of on demand" in lacks
     assert "may also give the runs reservation" in more
     assert check_offer(Compute.model_validate({"spot": True}), _queue(), [spot]) == []
+    reserved = Compute.model_validate({"capacity": ["reservation", "spot"], "reservation": "oct"})
+    ours, other = (_flavor(name, **{gke.RESERVATION_LABEL: name}) for name in ("oct", "theirs"))
+    assert check_offer(reserved, _queue(), [ours, spot]) == []
+    (wrong,) = check_offer(reserved, _queue(), [other, spot])
+    assert "compute.reservation: oct, but flavor theirs of ClusterQueue q" in wrong
 
 
 def test_somebody_must_ask_for_queued_nodes() -> None:
@@ -178,3 +185,15 @@ def test_no_node_of_a_kind_is_no_broken_pool() -> None:
     assert "asks no autoscaler" in absent([], pod, suspended=True)
     other = {**node, "spec": {"taints": [{"key": gke.QUEUED_LABEL, "value": "true", "effect": "NoSchedule"}]}}
     assert absent([other], pod, suspended=False)
+
+
+def test_nodes_that_an_autoscaler_makes_from_none_are_waited_for_not_refused() -> None:
+    ordinary = pod_spec(jobset(accelerator="v5litepod-16"))["nodeSelector"]
+    cluster: Any = SimpleNamespace(
+        list=lambda *_: [{"metadata": {"labels": ordinary}}], context="", namespace="oct"
+    )
+    selector = pod_spec(jobset(accelerator="v6e-16"))["nodeSelector"]
+    with pytest.raises(ClusterError, match="no node pool has tpu-v6e-slice 4x4; there are"):
+        check_nodes(cluster, selector, None)
+    (note,) = check_nodes(cluster, {**selector, gke.COMPUTE_CLASS_LABEL: "chips"}, None)
+    assert note.startswith("no node has tpu-v6e-slice 4x4 compute-class=chips now: runs wait until")
