@@ -6,6 +6,7 @@ Runs that train elsewhere (`compute.probe`) wait for that result, which says whe
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any, cast
 
 from octjob.data.quarantine import Quarantine, Quarantined
@@ -38,7 +39,7 @@ def make_features(session: Session, shared: Shared) -> Result:
     heartbeat.stage("data")
     everything_left_out = Quarantine()
     for run_id in encoding.encodes:
-        run = session.runtime.share(lambda run_id=run_id: read_spec(session.store, run_id))
+        run = session.runtime.share(partial(read_spec, session.store, run_id))
         loaded = load_encoder(run, shared, session.tick_alone)
         arrange_encoder(run, loaded, session.runtime)
         session.require_same("checkpoint weights", loaded.report.weights_digest)
