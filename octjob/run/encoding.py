@@ -28,8 +28,9 @@ from octjob.spec.run import Run
 # A look costs a request or two; the first features may be there already.
 _LEAST_WAIT_S, _MOST_WAIT_S = 0.25, 15.0
 _NAP_S = 0.25
-# JobSet starts an attempt that failed again within seconds, on the slice that it has; compiling may be silent.
-_SILENT_S = 3 * STALLED_AFTER_S
+# JobSet starts an attempt that failed again within seconds, on the slice that it has. One that was killed without a
+# word, as on a Spot slice, may have to wait for another slice; cores that wait cost less than a run that gave up.
+_SILENT_S = 7200.0
 _UNDER_WAY = ("starting", "data", "encoding")
 
 

@@ -89,7 +89,7 @@ def test_results_are_those_of_runs_that_encode_themselves(
 
 
 def test_volumes_that_cannot_be_read_are_left_out_alike(tmp_path: Path) -> None:
-    bucket = fill_bucket(tmp_path / "bucket")
+    bucket = fill_bucket(tmp_path / "bucket", train=6, val=3)
     bucket.write()
     damaged = next(path for path in sorted((tmp_path / "bucket").rglob("*.dcm")))
     damaged.write_bytes(b"no DICOM")
