@@ -61,9 +61,9 @@ def render_jobset(
 
     message_patterns: whether the cluster's JobSet knows `onJobFailureMessagePatterns` (0.10 and later); see
     `octjob.targets.kubernetes.documents.policy` for what is lost without. required_topology: whether the queue's
-    flavors let Kueue keep a run in one node pool; with `compute.topology: required` it is rendered so in any case.
+    flavors let Kueue keep a run in one node pool; where the sweep leaves no choice it is rendered so in any case.
     """
-    asked = settings.compute.topology == "required"
+    asked = settings.asks_kueue
     required_topology |= asked
     document = _render(run, settings, message_patterns, required_topology)
     # The hash describes what was asked for, so an upgrade of the cluster's JobSet or queue does not change it.
@@ -142,10 +142,11 @@ def _render(run: Run, settings: Settings, message_patterns: bool, required_topol
 
 
 def _one_pool(where: Accelerator) -> dict[str, str]:
-    """What asks Kueue for one node pool for each slice."""
+    """What asks Kueue for one node pool, or one part of one, for each slice."""
+    part = {} if where.pool is None else {gke.PART_ANNOTATION: where.topology}
     if where.slices == 1:
-        return {kueue.REQUIRED_TOPOLOGY: gke.NODE_POOL_LABEL}
-    return {kueue.SLICE_REQUIRED_TOPOLOGY: gke.NODE_POOL_LABEL, kueue.SLICE_SIZE: str(where.hosts)}
+        return part | {kueue.REQUIRED_TOPOLOGY: gke.level_of(where)}
+    return part | {kueue.SLICE_REQUIRED_TOPOLOGY: gke.level_of(where), kueue.SLICE_SIZE: str(where.hosts)}
 
 
 def _mounts(run: Run, settings: Settings) -> list[dict[str, str]]:
