@@ -32,7 +32,8 @@ class Generation:
     label: the value of `cloud.google.com/gke-tpu-accelerator` on its nodes.
     any_order: whether GKE accepts the axes of a topology in any order.
     memory_gib: of a chip, for programs: the limit that libtpu names when one does not fit. None: not seen yet.
-    peak_tflops: dense bfloat16 operations of a chip in a second, from cloud.google.com/tpu/docs.
+    peak_tflops: dense bfloat16 operations of a chip in a second, from cloud.google.com/tpu/docs. parts: topologies of
+    slices that may be parts of a larger one's node pool.
     """
 
     name: str
@@ -43,13 +44,14 @@ class Generation:
     any_order: bool = False
     memory_gib: float | None = None
     peak_tflops: float | None = None
+    parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Slice:
     """What one run occupies whole: a slice of `hosts` pods with `chips_per_host` chips each, or `slices` of them.
 
-    chips: of all slices.
+    chips: of all slices. pool: topology of the node pool that it is a part of; None where it is a pool of its own.
     """
 
     generation: Generation
@@ -59,6 +61,7 @@ class Slice:
     hosts: int
     machine_type: str
     slices: int = 1
+    pool: str | None = None
     kind: Literal["tpu"] = "tpu"
     unit: Literal["chip"] = "chip"
 
@@ -90,7 +93,7 @@ class Slice:
     @property
     def node_selector(self) -> dict[str, str]:
         """The node labels that make a pod land on such a slice; the machine type only where it decides."""
-        labels = {ACCELERATOR_LABEL: self.generation.label, TOPOLOGY_LABEL: self.topology}
+        labels = {ACCELERATOR_LABEL: self.generation.label, TOPOLOGY_LABEL: self.pool or self.topology}
         return {**labels, MACHINE_TYPE_LABEL: self.machine_type} if self.ambiguous else labels
 
 
@@ -105,7 +108,16 @@ V5E = Generation(
     "v5e", ("v5litepod", "v5e"), "tpu-v5-lite-podslice", 1, False, memory_gib=15.75, peak_tflops=197
 )  # xpk
 V5P = Generation("v5p", ("v5p",), "tpu-v5p-slice", 2, True, memory_gib=95.74, peak_tflops=459)  # xpk
-V6E = Generation("v6e", ("v6e",), "tpu-v6e-slice", 1, False, memory_gib=31.25, peak_tflops=918)  # xpk
+V6E = Generation(
+    "v6e",
+    ("v6e",),
+    "tpu-v6e-slice",
+    1,
+    False,
+    memory_gib=31.25,
+    peak_tflops=918,
+    parts=("2x4", "4x4", "4x8", "8x8", "8x16"),
+)  # xpk; parts: its SUB_SLICING_TOPOLOGIES
 V7X = Generation("7x", ("tpu7x", "7x"), "tpu7x", 2, True)  # xpk; axlearn names it 7x
 GENERATIONS = (V4, V5E, V5P, V6E, V7X)
 
@@ -159,11 +171,14 @@ def accelerator_of(compute: Compute, document: Document | None = None) -> Accele
 
     document: the sweep as written, for file and line in messages.
 
-    Raises `SpecError` as `parse_accelerator` and `with_slices` do.
+    Raises `SpecError` as `parse_accelerator`, `as_part` and `with_slices` do.
     """
     key = "accelerator"
     try:
         where = parse_accelerator(compute.accelerator or "", compute.machine_type)
+        key = "part_of"
+        if compute.part_of is not None:
+            where = as_part(where, compute.part_of)
         key = "slices"
         return with_slices(where, compute.slices)
     except SpecError as error:
@@ -202,6 +217,50 @@ def with_slices(where: Accelerator, slices: int) -> Accelerator:
             f"Choose a larger slice, e.g. accelerator: {larger.name}, or leave slices out.",
         )
     return replace(where, chips=where.chips * slices, slices=slices)
+
+
+def as_part(where: Accelerator, whole: str) -> Slice:
+    """The slice `where` as a part of node pools that are slices `whole`.
+
+    Raises `SpecError` for what GKE's nodes have no label for, and for a part that is no smaller than the whole.
+    """
+    if where.kind == "gpu" or not where.generation.parts:
+        what = (
+            f"{where.name} are GPUs" if where.kind == "gpu" else f"{where.name} is a {where.generation.name}"
+        )
+        able = " and ".join(one.name for one in GENERATIONS if one.parts)
+        raise SpecError(
+            f"compute.part_of: {what}, of whose node pools octjob knows no parts; it does of {able}",
+            "Leave part_of out, and name a slice that is a node pool.",
+        )
+    try:
+        pool = parse_slice(whole, where.machine_type)
+    except SpecError as error:
+        raise SpecError(error.message.replace("compute.accelerator", "compute.part_of"), error.hint) from None
+    shapes = [one for one in pool.generation.parts if _fits(one, pool.topology)]
+    if pool.generation != where.generation or where.topology not in shapes:
+        raise SpecError(
+            f"compute.part_of: {where.name} ({where.topology}) is no part of a {pool.name} ({pool.topology})",
+            _advice(pool, shapes),
+        )
+    return replace(where, pool=pool.topology)
+
+
+def _advice(pool: Slice, shapes: list[str]) -> str:
+    """The largest part of a pool, in words that can be typed."""
+    if not shapes:
+        return "Leave part_of out: it has no parts."
+    machine = pool.machine_type
+    rows = (row for row in _rows(pool.generation, shapes[-1]) if row.machine_type == machine)
+    largest = next(rows)
+    also = f" and machine_type: {machine}" if largest.ambiguous else ""
+    return f"Parts of it are {', '.join(shapes)}; write accelerator: {largest.name}{also}."
+
+
+def _fits(part: str, whole: str) -> bool:
+    """Whether a topology goes into a larger one a whole number of times along each axis."""
+    axes = [(int(small), int(large)) for small, large in zip(part.split("x"), whole.split("x"), strict=True)]
+    return part != whole and all(large % small == 0 for small, large in axes)
 
 
 def parse_slice(text: str, machine_type: str | None = None) -> Slice:

@@ -128,6 +128,11 @@ class Compute(Section):
         description="kubernetes: so many slices for each run, which shares its batches out over all of their chips. "
         "Not of GPUs, whose nodes stand in `accelerator`.",
     )
+    part_of: str | None = Field(
+        None,
+        description="kubernetes: the larger slice, e.g. v6e-64, that the node pools are; a run gets a part. Of "
+        "v6e only; needs `queue`.",
+    )
     queue: str | None = Field(
         None, description="kubernetes: Kueue LocalQueue; without it runs start at once."
     )

@@ -60,6 +60,10 @@ class GpuNodes:
         return 1
 
     @property
+    def pool(self) -> None:
+        """Nor are they parts of one."""
+
+    @property
     def chips(self) -> int:
         """GPUs in all."""
         return self.chips_per_host * self.hosts

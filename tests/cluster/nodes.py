@@ -15,6 +15,11 @@ TPU_LABELS = {
 }
 TPU_TAINT = {"key": "google.com/tpu", "value": "present", "effect": "NoSchedule"}
 GPU_LABELS = {"cloud.google.com/gke-accelerator": "nvidia-h100-80gb"}
+PARTED_LABELS = {
+    "cloud.google.com/gke-tpu-accelerator": "tpu-v6e-slice",
+    "cloud.google.com/gke-tpu-topology": "4x8",
+}
+PART_LABEL = "cloud.google.com/gke-tpu-slice-4x4-id"
 GPU_TAINT = {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}
 # The one that tests/pods runs.
 REAL_NODE = "octjob-node"
@@ -44,6 +49,18 @@ def gpu_pool() -> list[Document]:
     capacity = {"cpu": "208", "memory": "1872Gi", "nvidia.com/gpu": "8"}
     labels = {POOL_LABEL: "h100", **GPU_LABELS}
     return [_node(f"gke-h100-{index}", labels, capacity, [GPU_TAINT]) for index in range(2)]
+
+
+def parted_pool() -> list[Document]:
+    """The eight nodes of a v6e-32 slice, 4x8, each with the label of the half that it is in, as GKE's device plugin
+    makes them.
+    """
+    capacity = {"cpu": "180", "memory": "720Gi", "google.com/tpu": "4"}
+    labels = {POOL_LABEL: "v6e-32", **PARTED_LABELS}
+    return [
+        _node(f"gke-v6e-32-{index}", {**labels, PART_LABEL: f"half-{index // 4}"}, capacity, [TPU_TAINT])
+        for index in range(8)
+    ]
 
 
 def cpu_pool() -> list[Document]:

@@ -6,7 +6,7 @@ The chart in charts/octjob does the same for users; tests that are not about the
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,6 +19,7 @@ from .nodes import (
     TPU_TAINT,
     cpu_pool,
     gpu_pool,
+    parted_pool,
     tpu_pool,
 )
 
@@ -42,6 +43,12 @@ def make_nodes(cluster: ClusterAccess, pools: int = SLICES) -> None:
 def make_gpu_nodes(cluster: ClusterAccess) -> None:
     """The two nodes of `gpu_pool`, ready."""
     _make_ready(cluster, gpu_pool())
+
+
+def make_parted_nodes(cluster: ClusterAccess) -> list[str]:
+    """The nodes of `parted_pool`, ready; returns their names."""
+    _make_ready(cluster, parted_pool())
+    return [node["metadata"]["name"] for node in parted_pool()]
 
 
 def _make_ready(cluster: ClusterAccess, nodes: list[Document]) -> None:
@@ -74,12 +81,17 @@ def make_namespace(cluster: ClusterAccess, name: str) -> None:
     )
 
 
-def make_pooled_queue(cluster: ClusterAccess, namespace: str, levels: Sequence[str] = (POOL_LABEL,)) -> str:
-    """The LocalQueue `own` of 32 chips, whose flavor has a Topology of these labels and hosts; all cluster-wide
-    objects have the namespace's name.
+def make_pooled_queue(
+    cluster: ClusterAccess,
+    namespace: str,
+    levels: Sequence[str] = (POOL_LABEL,),
+    labels: Mapping[str, str] = TPU_LABELS,
+) -> str:
+    """The LocalQueue `own` of 32 chips, whose flavor has a Topology of these levels and hosts; all cluster-wide
+    objects have the namespace's name. labels: of the nodes.
     """
     nodes = [{"nodeLabel": label} for label in (*levels, "kubernetes.io/hostname")]
-    flavor = {"nodeLabels": TPU_LABELS, "nodeTaints": [TPU_TAINT], "topologyName": namespace}
+    flavor = {"nodeLabels": dict(labels), "nodeTaints": [TPU_TAINT], "topologyName": namespace}
     chips = [{"name": "google.com/tpu", "nominalQuota": str(SLICES * NODES_PER_POOL * CHIPS_PER_NODE)}]
     group = {"coveredResources": ["google.com/tpu"], "flavors": [{"name": namespace, "resources": chips}]}
     cluster.apply(

@@ -32,6 +32,14 @@ FLEX_START_LABEL = "cloud.google.com/gke-flex-start"
 QUEUED_LABEL = "cloud.google.com/gke-queued"
 # Label and taint of nodes that a ComputeClass made; the value is its name.
 COMPUTE_CLASS_LABEL = "cloud.google.com/compute-class"
+# Annotation of a pod: the shape of the part of its node pool that its libtpu is to see. GKE's device plugin goes by
+# it, and labels nodes of such pools with the part of each shape that they are in (tpu-device-plugin, pkg/util).
+PART_ANNOTATION = "cloud.google.com/gke-tpu-slice-topology"
+
+
+def level_of(where: Accelerator) -> str:
+    """The node label that tells slices of this kind apart: all hosts of one have the same value."""
+    return NODE_POOL_LABEL if where.pool is None else f"cloud.google.com/gke-tpu-slice-{where.topology}-id"
 
 
 def resource_of(where: Accelerator | Cores) -> str:

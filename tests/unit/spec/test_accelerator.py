@@ -7,7 +7,7 @@ import re
 import pytest
 
 from octjob.errors import SpecError
-from octjob.spec.accelerator import GENERATIONS, SLICES, Slice, topology_chips, with_slices
+from octjob.spec.accelerator import GENERATIONS, SLICES, Slice, as_part, topology_chips, with_slices
 from octjob.spec.accelerator import parse_accelerator as anything
 from octjob.spec.accelerator import parse_slice as parse_accelerator
 
@@ -135,3 +135,38 @@ def test_what_gke_does_not_put_together(accelerator: str, said: str, advice: str
     wanted = re.search(r"accelerator: (\S+?),? ", caught.value.hint + " ")
     assert wanted is not None
     anything(wanted[1])
+
+
+def test_a_part_is_selected_by_the_pool_it_is_in() -> None:
+    part = as_part(parse_accelerator("v6e-16"), "v6e-64")
+    assert (part.name, part.topology, part.pool, part.chips, part.hosts) == ("v6e-16", "4x4", "8x8", 16, 4)
+    assert part.node_selector["cloud.google.com/gke-tpu-topology"] == "8x8"
+    assert as_part(parse_accelerator("v6e-8", "ct6e-standard-4t"), "v6e-16").hosts == 2
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "whole", "said", "advice"),
+    [
+        (
+            "v4-32",
+            "v4-64",
+            "v4-32 is a v4, of whose node pools octjob knows no parts; it does of v6e",
+            "Leave",
+        ),
+        ("tpu7x-16", "tpu7x-128", "tpu7x-16 is a 7x, of whose node pools", "Leave"),
+        ("l4:1", "v6e-64", "l4:1 are GPUs, of whose node pools", "Leave"),
+        (
+            "v6e-64",
+            "v6e-16",
+            r"v6e-64 \(8x8\) is no part of a v6e-16 \(4x4\)",
+            "v6e-8 and machine_type: ct6e-standard-4t",
+        ),
+        ("v6e-64", "v6e-32", r"v6e-64 \(8x8\) is no part", "accelerator: v6e-16."),
+        ("v6e-4", "v6e-4", r"v6e-4 \(2x2\) is no part", "it has no parts"),
+        ("v6e-16", "v6e-17", "'v6e-17' is no TPU slice", "Did you mean"),
+    ],
+)
+def test_no_part_of_that(accelerator: str, whole: str, said: str, advice: str) -> None:
+    with pytest.raises(SpecError, match=f"^compute.part_of: {said}") as caught:
+        as_part(anything(accelerator), whole)
+    assert advice in caught.value.hint

@@ -52,6 +52,24 @@ def test_kueue_is_asked_for_a_pool_for_each_slice() -> None:
     assert annotations(slices=3)[0] == NODE_POOL_LABEL
 
 
+def test_a_part_of_a_pool_is_kueues_to_give() -> None:
+    settings = make_settings(accelerator="v6e-16", part_of="v6e-64", slices=2)
+    document = render_jobset(make_run(), settings)
+    assert document == render_jobset(make_run(), settings, required_topology=True)
+    asked = document["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["metadata"]["annotations"]
+    assert asked["cloud.google.com/gke-tpu-slice-topology"] == "4x4"
+    assert (asked[SLICE_REQUIRED_TOPOLOGY], asked[SLICE_SIZE]) == (
+        "cloud.google.com/gke-tpu-slice-4x4-id",
+        "4",
+    )
+    assert EXCLUSIVE_KEY not in document["metadata"]["annotations"]
+    assert offline_warnings(settings) == []
+    with pytest.raises(SpecError, match=r"compute\.topology: exclusive gives a run a whole node pool"):
+        make_settings(accelerator="v6e-16", part_of="v6e-64", topology="exclusive")
+    with pytest.raises(SpecError, match=r"compute\.part_of: has no effect without compute\.queue"):
+        make_settings(accelerator="v6e-16", part_of="v6e-64", queue=None)
+
+
 def test_flavors_by_the_levels_of_their_topology() -> None:
     flavors = [
         _named(name, topologyName=topology) for name, topology in (("a", "x"), ("b", "y"), ("c", None))

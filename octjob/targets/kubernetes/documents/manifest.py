@@ -15,7 +15,6 @@ from octjob import env
 from octjob.records.layout import run_uri
 from octjob.spec import multislice, pod
 from octjob.spec.accelerator import Accelerator
-from octjob.spec.cpu import Cores
 from octjob.spec.encoding import reads_features
 from octjob.spec.pod import holds, mount_paths
 from octjob.spec.run import Run
@@ -69,11 +68,11 @@ def render_jobset(
 
     message_patterns: whether the cluster's JobSet knows `onJobFailureMessagePatterns` (0.10 and later); see
     `octjob.targets.kubernetes.documents.policy` for what is lost without. required_topology: whether the queue's
-    flavors let Kueue keep a run in one node pool; with `compute.topology: required` it is rendered so in any case.
+    flavors let Kueue keep a run in one node pool; where the sweep leaves no choice it is rendered so in any case.
     """
     settings = settings.of(run)
     required_topology &= settings.cores is None
-    asked = settings.compute.topology == "required"
+    asked = settings.asks_kueue
     required_topology |= asked
     document = _render(run, settings, message_patterns, required_topology)
     # The hash describes what was asked for, so an upgrade of the cluster's JobSet or queue does not change it.
@@ -126,7 +125,7 @@ def _render(run: Run, settings: Settings, message_patterns: bool, required_topol
         coordinator_port=COORDINATOR_PORT,
         labels=run_labels(run),
         annotations=annotations,
-        pod_annotations=annotations | (_one_pool(settings.shape) if required_topology else {}),
+        pod_annotations=annotations | (_one_pool(settings.slice) if required_topology else {}),
         required_topology=required_topology,
         output=run.output,
         command=_command(run, features),
@@ -153,11 +152,12 @@ def _render(run: Run, settings: Settings, message_patterns: bool, required_topol
     return document
 
 
-def _one_pool(where: Accelerator | Cores) -> dict[str, str]:
-    """What asks Kueue for one node pool for each slice."""
+def _one_pool(where: Accelerator) -> dict[str, str]:
+    """What asks Kueue for one node pool, or one part of one, for each slice."""
+    part = {} if where.pool is None else {gke.PART_ANNOTATION: where.topology}
     if where.slices == 1:
-        return {kueue.REQUIRED_TOPOLOGY: gke.NODE_POOL_LABEL}
-    return {kueue.SLICE_REQUIRED_TOPOLOGY: gke.NODE_POOL_LABEL, kueue.SLICE_SIZE: str(where.hosts)}
+        return part | {kueue.REQUIRED_TOPOLOGY: gke.level_of(where)}
+    return part | {kueue.SLICE_REQUIRED_TOPOLOGY: gke.level_of(where), kueue.SLICE_SIZE: str(where.hosts)}
 
 
 def _features(run: Run, settings: Settings) -> str:

@@ -61,7 +61,7 @@ def pod_hostname(jobset: str, index: int) -> str:
     return f"{job_name(jobset)}-{index}.{jobset}"
 
 
-def derived_names(jobset: str, hosts: int, slices: int = 1) -> dict[str, str]:
+def derived_names(jobset: str, hosts: int, slices: int) -> dict[str, str]:
     """The longest name of each kind that JobSet and Kueue derive from a JobSet's, kind to name."""
     return {
         "Job": job_name(jobset, slices - 1),

@@ -74,6 +74,12 @@ class Settings:
         return max(1, round(self.compute.max_runtime_hours * 3600))
 
     @property
+    def asks_kueue(self) -> bool:
+        """Whether it must be Kueue who keeps a run in one node pool, or in one part of one."""
+        on_slice = self.compute.topology == "required" or self.slice.pool is not None
+        return on_slice and self.cores is None
+
+    @property
     def env(self) -> dict[str, str]:
         """The plain environment of the container; the sweep's own values win."""
         if self.cores is not None:
@@ -132,9 +138,12 @@ def resolve_settings(compute: Compute, document: Document | None = None) -> Sett
         if name in compute.env:
             raise _error(document, "env", f"{name} is set by octjob itself", "Remove it")
     if compute.queue is None:
-        for key in ("priority", "max_runtime_hours", "topology"):
+        for key in ("priority", "max_runtime_hours", "topology", "part_of"):
             if key in compute.model_fields_set and getattr(compute, key) is not None:
                 raise _error(document, key, "has no effect without compute.queue", "Set queue, or remove it")
+    if compute.part_of is not None and compute.topology == "exclusive":
+        said = "exclusive gives a run a whole node pool, compute.part_of a part of one"
+        raise _error(document, "topology", said, "Remove one of the two")
     check_pod(compute, document)
     where = accelerator_of(compute, document)
     check_capacity(compute, where, document)
@@ -170,7 +179,8 @@ def warnings(plan: Plan, settings: Settings) -> list[str]:
 def offline_warnings(settings: Settings) -> list[str]:
     """What a rendering that no cluster was asked for leaves open."""
     compute = settings.compute
-    if settings.slice.hosts == 1 or not compute.queue or compute.topology != "auto":
+    decided = settings.asks_kueue or compute.topology == "exclusive"
+    if settings.slice.hosts == 1 or not compute.queue or decided:
         return []
     return [
         "compute.topology: auto asks the cluster, and none was asked: rendered as exclusive; for a queue whose"

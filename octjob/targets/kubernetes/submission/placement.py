@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from octjob.targets.kubernetes import gke
 from octjob.targets.kubernetes.documents.settings import Settings
-from octjob.targets.kubernetes.gke import NODE_POOL_LABEL
 from octjob.targets.kubernetes.refusal import ClusterError, NotServed
 from octjob.targets.kubernetes.resources import CLUSTER_QUEUES, LOCAL_QUEUES, RESOURCE_FLAVORS, TOPOLOGIES
 from octjob.targets.kubernetes.submission.admission import readable, suiting_flavors
@@ -44,34 +44,44 @@ def choose_placement(cluster: Cluster, settings: Settings, pod: Mapping[str, Any
     Raises `ClusterError` where it must be Kueue and no flavor offers it. A queue that is not there is left to
     `check_admission`.
     """
-    compute = settings.compute
-    required = compute.topology == "required"
+    compute, level = settings.compute, gke.level_of(settings.slice)
+    required = settings.asks_kueue
+    topology = "required" if required else compute.topology
     if not compute.queue:
         return Placement(required)
-    offers = readable(lambda: _read_offer(cluster, compute.queue or "", pod))
+    offers = readable(lambda: _read_offer(cluster, compute.queue or "", pod, level))
     if offers is None:
-        return Placement(required, _unread(compute.topology))
+        return Placement(required, _unread(topology))
     if offers == Offer():
         return Placement(required)
     if required and not offers.pooled:
         there = ", ".join((*offers.unpooled, *offers.plain))
-        raise ClusterError(
-            f"compute.topology: required, but no flavor of queue {compute.queue} that suits the runs has a Topology"
-            f" with the level {NODE_POOL_LABEL} (there: {there}), so no run would ever be admitted",
-            "Set compute.topology: auto, or have such a Topology made: the chart octjob does with"
-            " kueue.cluster.topology=true.",
-        )
-    found = decide(offers, compute.topology)
+        raise _never_admitted(settings, there, level)
+    found = decide(offers, topology, settings.slice.pool is not None)
     return found if found.required or settings.slice.hosts > 1 else Placement(False)
 
 
-def decide(offers: Offer, topology: str) -> Placement:
-    """The placement of runs of several hosts for a value of `compute.topology`, where it is possible."""
+def _never_admitted(settings: Settings, there: str, level: str) -> ClusterError:
+    key = "topology: required" if settings.slice.pool is None else f"part_of: {settings.compute.part_of}"
+    chart = " the chart octjob does with kueue.cluster.topology=true."
+    return ClusterError(
+        f"compute.{key}, but no flavor of queue {settings.compute.queue} that suits the runs has a Topology"
+        f" with the level {level} (there: {there}), so no run would ever be admitted",
+        f"Set compute.topology: auto, or have such a Topology made:{chart}"
+        if settings.slice.pool is None
+        else "Remove compute.part_of, or have such a Topology made: docs/kubernetes.md shows one.",
+    )
+
+
+def decide(offers: Offer, topology: str, parts: bool = False) -> Placement:
+    """The placement of runs of several hosts for a value of `compute.topology`, where it is possible.
+
+    parts: whether a run is to have a part of a node pool.
+    """
     if offers.pooled and topology != "exclusive":
         passed = ", ".join((*offers.unpooled, *offers.plain))
-        note = (
-            f"runs ask Kueue for one node pool; flavors without a Topology of pools are passed over: {passed}"
-        )
+        what = "part of a node pool" if parts else "node pool"
+        note = f"runs ask Kueue for one {what}; flavors without a Topology of those are passed over: {passed}"
         return Placement(True, (note,) if passed else ())
     if offers.plain or not (offers.pooled or offers.unpooled):
         return Placement(False)
@@ -79,18 +89,20 @@ def decide(offers: Offer, topology: str) -> Placement:
     advice = (
         "set compute.topology: auto"
         if offers.pooled
-        else f"a Topology with the level {NODE_POOL_LABEL} mends it"
+        else f"a Topology with the level {gke.NODE_POOL_LABEL} mends it"
     )
     note = f"flavors {names} have a Topology, so Kueue may spread a run's hosts over several node pools; {advice}"
     return Placement(False, (note,))
 
 
-def offer(suiting: Sequence[Document], topologies: Sequence[Document]) -> Offer:
-    """What flavors offer. topologies: all of the cluster's."""
+def offer(
+    suiting: Sequence[Document], topologies: Sequence[Document], level: str = gke.NODE_POOL_LABEL
+) -> Offer:
+    """What flavors offer. topologies: all of the cluster's. level: the label that tells slices apart."""
     pools = {
         each["metadata"]["name"]
         for each in topologies
-        if any(level["nodeLabel"] == NODE_POOL_LABEL for level in each["spec"]["levels"])
+        if any(one["nodeLabel"] == level for one in each["spec"]["levels"])
     }
     named = {each["metadata"]["name"]: each["spec"].get("topologyName") for each in suiting}
     return Offer(
@@ -100,7 +112,7 @@ def offer(suiting: Sequence[Document], topologies: Sequence[Document]) -> Offer:
     )
 
 
-def _read_offer(cluster: Cluster, queue: str, pod: Mapping[str, Any]) -> Offer:
+def _read_offer(cluster: Cluster, queue: str, pod: Mapping[str, Any], level: str) -> Offer:
     """Empty where Kueue, the queue, its ClusterQueue or a suiting flavor is not there; raises `Forbidden`."""
     try:
         local = cluster.get(LOCAL_QUEUES, queue)
@@ -111,7 +123,7 @@ def _read_offer(cluster: Cluster, queue: str, pod: Mapping[str, Any]) -> Offer:
         return Offer()
     suiting = suiting_flavors(home, cluster.list(RESOURCE_FLAVORS), pod)
     aware = any(each["spec"].get("topologyName") for each in suiting)
-    return offer(suiting, cluster.list(TOPOLOGIES) if aware else [])
+    return offer(suiting, cluster.list(TOPOLOGIES) if aware else [], level)
 
 
 def _unread(topology: str) -> tuple[str, ...]:
