@@ -79,6 +79,31 @@ def test_the_first_object_comes_over_all_connections_at_once(small_ranges: None)
     downloads.close()
 
 
+def test_whatever_faults_there_are_used_memory_holds_the_object(
+    small_ranges: None, gcs_server: GcsServer, gcs_store: GcsStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objects = {f"{number}": CONTENT[number : 900_000 - number] for number in range(10)}
+    for key, content in objects.items():
+        gcs_store.put(key, content)
+    with FaultProxy(gcs_server.url) as proxy:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", proxy.url)
+        store = GcsStore(gcs_store.root, retry_s=60)
+        proxy.weather = Weather(5, 0.1, ("503", "truncate", "reset", "drop_reply", "short"))
+        downloads = Downloads(store, 8, 2 * len(CONTENT))
+        kept = downloads.fetch(Wanted(store.head("0"))).result()
+        used = []
+        for key, content in objects.items():
+            info = store.head(key)
+            with downloads.fetch(Wanted(info)).result() as file, verified(store, info, file) as whole:
+                assert whole is file
+                assert file.read() == content
+                used.append(file.descriptor)
+        assert len(set(used)) == 1
+        kept.close()
+        downloads.close()
+    assert any("alt=media" in path for _, _, path in proxy.struck)
+
+
 def until(reached: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 20
     while not reached():
