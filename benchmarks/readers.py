@@ -1,11 +1,13 @@
 """One way of reading volumes over a link, measured alone.
 
-    python -m benchmarks.readers octjob|plain|floor|decode CONNECTIONS VOLUMES FOLDER
+    python -m benchmarks.readers octjob|plain|floor|checked|decode CONNECTIONS VOLUMES FOLDER
 
 octjob: as a run reads them. plain: threads with `requests`, and processes that decode. floor: the least that there is
-to do, bytes from sockets into memory that is there already, and decoding. decode: that alone, with them in memory.
+to do, bytes from sockets into memory that is there already, and decoding. checked: the same, with the checksum that
+the store gives of each object. decode: decoding alone, with the bytes in memory.
 Prints one JSON line: volumes a second, seconds to the first, peak memory in MB, and CPU seconds a volume of this
-process and its children, without their start. See `benchmarks.streaming`.
+process and its children, without their start; rate and CPU seconds of the middle third of the volumes too. See
+`benchmarks.streaming`.
 """
 
 from __future__ import annotations
@@ -20,11 +22,13 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from urllib.parse import urlsplit
+
+import numpy as np
 
 from octjob.data.cohort import Volume
 from octjob.data.cores import num_cores
@@ -36,6 +40,7 @@ from octjob.data.prepared import Preparation, prepare_volume
 from octjob.data.quarantine import Quarantine
 from octjob.data.stream import Breadth, load_volumes
 from octjob.data.volumes import VolumeReader
+from octjob.storage.checksum import hasher_of
 from octjob.storage.gcs import GcsStore
 from octjob.storage.pieces import PIECE_BYTES
 
@@ -43,10 +48,11 @@ SHAPE = (128, 885, 512)
 SIZE = (64, 384, 384)
 _BUCKET = "volumes"
 _PREPARATION = Preparation("pretraining", SIZE)
+_SUMMED_BYTES = 1 << 20
 # Of each thread.
 _LOCAL = threading.local()
 # These begin to count when they have said so.
-_BEGIN_LATER = ("floor", "decode")
+_BEGIN_LATER = ("floor", "checked", "decode")
 
 
 def uid_of(index: int) -> str:
@@ -90,9 +96,11 @@ def decode(connections: int, indices: list[int]) -> Iterator[object]:
         yield from pool.map(one, indices)
 
 
-def floor(connections: int, indices: list[int]) -> Iterator[object]:
-    """Nothing is asked, checked, tried again or put in order: a thread for each connection fills memory, others
-    have it decoded."""
+def floor(
+    connections: int, indices: list[int], check: Callable[[mmap.mmap], object] = id
+) -> Iterator[object]:
+    """Nothing is asked, tried again or put in order, nor checked but by `check`: a thread for each connection fills
+    memory, others have it decoded."""
     size = Path(sys.argv[4], "0.dcm").stat().st_size
     empty: queue.SimpleQueue[mmap.mmap] = queue.SimpleQueue()
     full: queue.SimpleQueue[mmap.mmap] = queue.SimpleQueue()
@@ -117,6 +125,7 @@ def floor(connections: int, indices: list[int]) -> Iterator[object]:
 
         def one(_: int) -> object:
             room = full.get()
+            check(room)
             x_DHW = decoders.prepare(files[room], "file:///0", SHAPE, _PREPARATION).x_DHW
             empty.put(room)
             return x_DHW
@@ -127,6 +136,19 @@ def floor(connections: int, indices: list[int]) -> Iterator[object]:
         receiving = threads.map(receive, indices)
         yield from pool.map(one, indices)
         list(receiving)
+
+
+def checked(connections: int, indices: list[int]) -> Iterator[object]:
+    """As `floor`, with the CRC-32C of every file."""
+    return floor(connections, indices, _sum_up)
+
+
+def _sum_up(room: mmap.mmap) -> str:
+    hasher, file = hasher_of("crc32c:"), np.frombuffer(room, np.uint8)
+    assert hasher is not None
+    for place in range(0, len(file), _SUMMED_BYTES):
+        hasher.update(file[place : place + _SUMMED_BYTES])
+    return hasher.hexdigest()
 
 
 @contextlib.contextmanager
@@ -246,20 +268,27 @@ def main() -> None:
     memory.start()
     indices = [number % num_files for number in range(total)]
     began = time.monotonic()
-    kinds = {"octjob": octjob, "plain": plain, "floor": floor, "decode": decode}
+    kinds = {"octjob": octjob, "plain": plain, "floor": floor, "checked": checked, "decode": decode}
     reading = kinds[kind](connections, indices)
     next(reading)
     first_s, before_s, after_s = time.monotonic() - began, _spent_s(), 0.0
     first = number = int(kind not in _BEGIN_LATER)
     if not first:
         began = time.monotonic()
+    third = {total // 3: (0.0, 0.0), total - total // 3: (0.0, 0.0)}
     for _ in reading:
         number += 1
+        if number in third:
+            third[number] = time.monotonic(), _spent_s()
         if number == total:  # afterwards processes end
             after_s = _spent_s()
     assert number == total
+    (from_s, from_cpu_s), (to_s, to_cpu_s) = third.values()
+    in_third = total - 2 * (total // 3)
     found = {
         "rate": number / (time.monotonic() - began),
+        "middle_rate": in_third / (to_s - from_s),
+        "middle_cpu_s": (to_cpu_s - from_cpu_s) / in_third,
         "first_s": first_s,
         "memory_mb": memory.peak_kb / 1000,
         "cpu_s": (after_s - before_s) / (total - first),

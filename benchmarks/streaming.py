@@ -5,10 +5,12 @@
 The link is a server in another process that stands for Google Cloud Storage: 50 ms before each answer, 20 MB/s a
 connection, one request in a hundred answered with 503 or cut off. The volumes are 128 x 885 x 512 voxels of 8 bits,
 uncompressed, 58 MB each. What the cores allow is measured too, with the server on the same ones: bare sockets that
-receive into memory which is there already, and octjob's decoders. Beside it: as many threads with `requests`, each
-reading whole files and handing them to a pool of processes that decode and preprocess as octjob does; and webdataset,
-mosaicml-streaming and litdata in `.venv-peers`, which only bring the files here and decode nothing. Each is measured
-in a process of its own.
+receive into memory which is there already, and octjob's decoders; and the same with the checksum that the store gives
+of each object, which octjob must verify. Rates count from the start of reading to its end; where there are enough
+volumes, those of their middle third are told too, when neither has to begin or has nothing left to fetch. Beside it:
+as many threads with `requests`, each reading whole files and handing them to a pool of processes that decode and
+preprocess as octjob does; and webdataset, mosaicml-streaming and litdata in `.venv-peers`, which only bring the files
+here and decode nothing. Each is measured in a process of its own.
 """
 
 from __future__ import annotations
@@ -34,6 +36,8 @@ from octjob.data.cores import num_cores
 ROOT = Path(__file__).parents[1]
 PEERS = ("webdataset", "mosaicml-streaming", "litdata")
 _TIMEOUT_S = 240
+# Volumes of this size that are read ahead, however many connections there are.
+_MOST_AHEAD = 28
 
 
 def main() -> None:
@@ -80,21 +84,25 @@ def measure(
     total = max(6, min(96, round(8 * link / size_mb)))
     decoding = reader("decode", url, connections, 24, folder)["rate"] * size_mb
     floors = [reader("floor", url, connections, total, folder)]
+    checked = reader("checked", url, connections, total, folder)
     before_s = _server_cpu_s()
     ours = reader("octjob", url, connections, total, folder)
     server_s = (_server_cpu_s() - before_s) / total
     floors.append(reader("floor", url, connections, total, folder))
     plain = reader("plain", url, connections, max(6, total // 3), folder)
-    floor, floor_s = (float(np.mean([found[key] for found in floors])) for key in ("rate", "cpu_s"))
-    limit = min(link, floor * size_mb)
+    floor, floor_s, floor_amid = (
+        float(np.mean([found[key] for found in floors])) for key in ("rate", "cpu_s", "middle_rate")
+    )
+    limit, limit_amid = (min(link, rate * size_mb) for rate in (floor, floor_amid))
     name = f"{connections} connections"
+    why = "link" if limit == link else f"bare sockets and decoding on {num_cores()} cores"
     note = (
         f"{name}: the link has {link:.0f} MB/s, {num_cores()} cores decode {decoding:.0f} if they do nothing else, "
         f"and {floor * size_mb:.0f} if they also serve the files and receive them from bare sockets. octjob "
-        f"reached {100 * ours['rate'] * size_mb / limit:.0f} % of the lower of link and this. The server took "
-        f"{server_s:.3f} CPU seconds a volume."
+        f"reached {100 * ours['rate'] * size_mb / limit:.0f} % of the lower of link and this. With the checksums of "
+        f"what they receive, which octjob verifies, bare sockets reach {checked['rate'] * size_mb:.0f}, and take "
+        f"{checked['cpu_s']:.3f} CPU seconds a volume. The server took {server_s:.3f} CPU seconds a volume."
     )
-    why = "link" if limit == link else f"bare sockets and decoding on {num_cores()} cores"
     figures = [
         Figure(
             f"{name}, decoding",
@@ -129,6 +137,26 @@ def measure(
         ),
         Figure(f"{name}, peak memory", "MB", ours["memory_mb"], plain["memory_mb"], "requests"),
     ]
+    # In the middle third nothing is left to begin, and there is always more to fetch.
+    if total // 3 >= min(connections, _MOST_AHEAD):
+        checked_amid = min(link, checked["middle_rate"] * size_mb)
+        figures.append(
+            Figure(
+                f"{name}, decoding, once under way",
+                "MB/s",
+                ours["middle_rate"] * size_mb,
+                limit=limit_amid,
+                limit_name=why,
+                better="more",
+                wanted="as above",
+            )
+        )
+        note += (
+            f" Of the middle third of {total} volumes, octjob reads {ours['middle_rate'] * size_mb:.0f} MB/s, "
+            f"{100 * ours['middle_rate'] * size_mb / limit_amid:.0f} % of the lower of link and bare sockets there, "
+            f"{100 * ours['middle_rate'] * size_mb / checked_amid:.0f} % of the same with checksums; it takes "
+            f"{ours['middle_cpu_s']:.3f} CPU seconds a volume, they {checked['middle_cpu_s']:.3f} with checksums."
+        )
     return figures, note
 
 

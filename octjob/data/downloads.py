@@ -49,10 +49,10 @@ class Downloads:
         Raises `CancelledError` after `close`; the future raises what the store raises.
         """
         info, num_bytes = wanted.info, wanted.num_bytes
-        self._room.reserve(num_bytes)
+        taken = self._room.reserve(num_bytes)
         file = MemoryFile(info.size, wanted.held, self._room.take, partial(self._room.give, num_bytes))
         if wanted.spans is None:
-            ranges = split(info.size, self._connections.num_free)
+            ranges = split(info.size, self._connections.num_free, taken)
         else:
             ranges = [(start, end - start) for start, end in wanted.spans]
         whole = _Object(file, len(ranges))
@@ -68,26 +68,21 @@ class Downloads:
         self._connections.close()
 
     def _fetch(self, info: ObjectInfo, start: int, length: int, whole: _Object, head: bytes) -> None:
-        def require_wanted() -> None:
-            if whole.is_over or self._room.is_closed:
-                raise CancelledError
-
-        def write(at: int, piece: bytes | memoryview) -> None:
-            require_wanted()
-            whole.file.write(at, piece)
-
-        require_wanted()
+        part = _Part(whole, self._room)
+        part.require_wanted()
         if head:
             whole.file.write(0, head)
-        self._store.copy_range(info.key, start, length, write)
+        self._store.copy_range(info.key, start, length, part)
 
 
-def split(size: int, num_free: int) -> list[tuple[int, int]]:
+def split(size: int, num_free: int, taken: float) -> list[tuple[int, int]]:
     """(start, length) of the ranges that an object is fetched in, of nearly equal lengths.
 
-    num_free: connections that wait for something to do; an object is divided among them.
+    num_free: connections that wait for something to do; an object is divided among them. taken: the share of the room
+    that is taken already, 0 to 1; the more of it, the longer the ranges, since nobody waits for the object then.
     """
-    number = max(math.ceil(size / RANGE_BYTES), min(num_free, size // LEAST_RANGE_BYTES), 1)
+    least = max(LEAST_RANGE_BYTES, round(taken * RANGE_BYTES))
+    number = max(math.ceil(size / RANGE_BYTES), min(num_free, size // least), 1)
     bounds = [size * i // number for i in range(number + 1)]
     return [(start, end - start) for start, end in itertools.pairwise(bounds)]
 
@@ -142,6 +137,27 @@ class _Object:
             self.done.set_exception(self._error)
 
 
+class _Part:
+    """Takes bytes of an object that is under way. Raises `CancelledError` once they are not wanted any more."""
+
+    def __init__(self, whole: _Object, room: _Room) -> None:
+        self._whole = whole
+        self._room = room
+
+    def __call__(self, at: int, piece: bytes | memoryview) -> None:
+        self.require_wanted()
+        self._whole.file.write(at, piece)
+
+    def place(self, at: int, length: int) -> memoryview | None:
+        """Where in the file's memory bytes `[at, at + length)` belong."""
+        self.require_wanted()
+        return self._whole.file.place(at, length)
+
+    def require_wanted(self) -> None:
+        if self._whole.is_over or self._room.is_closed:
+            raise CancelledError
+
+
 class _Room:
     """At most so many bytes of memory, or one piece however large, reserved in the order asked for.
 
@@ -158,14 +174,19 @@ class _Room:
         self._change = threading.Condition()
         self.is_closed = False
 
-    def reserve(self, number: int) -> None:
-        """Wait until there is room for `number` bytes. Raises `CancelledError` after `close`."""
+    def reserve(self, number: int) -> float:
+        """Wait until there is room for `number` bytes; returns what share of it was taken just before.
+
+        Raises `CancelledError` after `close`.
+        """
         with self._change:
             while self._reserved and self._reserved + number > self._most and not self.is_closed:
                 self._change.wait()
             if self.is_closed:
                 raise CancelledError
+            taken = self._reserved / self._most
             self._reserved += number
+            return taken
 
     def take(self, number: int) -> Memory:
         """Memory for `number` bytes that are reserved."""

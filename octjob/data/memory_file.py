@@ -40,16 +40,24 @@ class Memory:
             self._mapped = mmap.mmap(self.descriptor, self.capacity, flags=flags)
 
     def write(self, place: int, data: bytes | memoryview) -> None:
-        """Put `data` at `place`; threads may write side by side. Raises `ValueError` where it has no room."""
+        """Put `data` at `place`, where it may lie already (`room`); threads may write side by side.
+
+        Raises `ValueError` where it has no room.
+        """
         rest = memoryview(data).cast("B")
         if place + len(rest) > self.capacity:
             raise ValueError(f"{len(rest)} bytes at {place} of {self.capacity}")
         if self._mapped is not None:
-            self._mapped[place : place + len(rest)] = rest
+            if rest.obj is not self._mapped:
+                self._mapped[place : place + len(rest)] = rest
             return
         while rest:
             number = os.pwrite(self.descriptor, rest, place)
             place, rest = place + number, rest[number:]
+
+    def room(self, place: int, length: int) -> memoryview | None:
+        """The memory itself, to be filled and then given to `write` for this very place; None where not mapped."""
+        return None if self._mapped is None else memoryview(self._mapped)[place : place + length]
 
     def read(self, place: int, length: int) -> NDArray[np.uint8]:
         """(n,) uint8 from `place` on: a copy, or the memory itself."""
@@ -121,11 +129,20 @@ class MemoryFile:
 
     def write(self, start: int, data: bytes | memoryview) -> None:
         """Put `data` at byte `start` of the file, within one span that is held; threads may write side by side."""
+        self._memory.write(self._place(start, len(data)), data)
+
+    def place(self, start: int, length: int) -> memoryview | None:
+        """Where `length` bytes from byte `start` on belong, to be filled and then given to `write`; None where they
+        can only be written."""
+        return self._memory.room(self._place(start, length), length)
+
+    def _place(self, start: int, length: int) -> int:
+        """Where in the memory byte `start` of the file lies, with `length` bytes behind it."""
         index = bisect_right(self._spans, start, key=itemgetter(0)) - 1
         first, end = self._spans[index] if index >= 0 else (0, 0)
-        if len(data) and not first <= start <= start + len(data) <= end:
-            raise ValueError(f"{len(data)} bytes at {start} are not among those that are held")
-        self._memory.write(self._starts[max(index, 0)] + start - first, data)
+        if length and not first <= start <= start + length <= end:
+            raise ValueError(f"{length} bytes at {start} are not among those that are held")
+        return self._starts[max(index, 0)] + start - first
 
     def pieces(self) -> Iterator[NDArray[np.uint8]]:
         """What is held, from front to back, to be looked at before the file is closed."""

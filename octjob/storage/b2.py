@@ -34,6 +34,7 @@ from octjob.storage.base import (
     VersionConflictError,
     Write,
 )
+from octjob.storage.connections import received
 from octjob.storage.patience import DamagedBytesError, counted, persist, verified
 from octjob.storage.perprocess import PerProcess
 from octjob.storage.pieces import PIECE_BYTES, Pieces
@@ -77,26 +78,23 @@ class B2Store:
         return self._verified(key, read)
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
-        pieces: builtins.list[bytes] = []
-
         def read() -> tuple[bytes, str]:
-            pieces.clear()
-            _, problem = self._read_range(key, start, length, pieces.append)
-            return b"".join(pieces), problem
+            found: builtins.list[bytes | memoryview] = []
+            pieces = Pieces(lambda at, piece: found.append(piece), start, length)
+            _, problem = self._read_range(key, start, length, pieces)
+            return b"".join(found), problem
 
         return self._verified(key, read)
 
     def copy_range(self, key: str, start: int, length: int, write: Write) -> None:
         def read() -> tuple[int, str]:
-            return self._read_range(key, start, length, Pieces(write, start, length).write)
+            return self._read_range(key, start, length, Pieces(write, start, length))
 
         with self._errors(key):
             persist(counted(read, self.uri(key)), pause_after, self._retry_s)
 
-    def _read_range(
-        self, key: str, start: int, length: int, take: Callable[[bytes], object]
-    ) -> tuple[int, str]:
-        """Hand the pieces of a range to `take`; returns how many bytes they are, and what is wrong with that."""
+    def _read_range(self, key: str, start: int, length: int, pieces: Pieces) -> tuple[int, str]:
+        """Write a range to `pieces`; returns how many bytes it has, and what is wrong with that."""
         end = start + length
         for _ in range(2):
             if end <= start:
@@ -107,11 +105,10 @@ class B2Store:
                 # Past the end B2 sends less than asked for, or refuses: ask for what there is.
                 end = min(start + length, self.head(key).size)
                 continue
-            number = 0
-            with file.response as response:
-                for piece in response.iter_content(PIECE_BYTES):
-                    take(piece)
-                    number += len(piece)
+            with file.response as response, received(pieces):
+                for piece in response.raw.stream(PIECE_BYTES, decode_content=False):
+                    pieces.write(piece)
+            number = pieces.number
             return number, "" if number == end - start else f"{number} of {end - start} bytes"
         return 0, f"the server sent another range than {start} to {end}"
 

@@ -28,7 +28,7 @@ from octjob.storage.base import (
     VersionConflictError,
     Write,
 )
-from octjob.storage.connections import keep_connections, read_in_large_pieces
+from octjob.storage.connections import keep_connections, read_in_large_pieces, received
 from octjob.storage.patience import (
     FIRST_PAUSE_S,
     MAX_PAUSE_S,
@@ -108,7 +108,8 @@ class GcsStore:
 
         def read() -> tuple[int, str]:
             blob, pieces = self._blob(key), Pieces(write, start, length)
-            self._download_to(pieces, blob, start, length)
+            with received(pieces):
+                self._download_to(pieces, blob, start, length)
             return pieces.number, self._problem(blob, pieces.number, start, length)
 
         with self._errors(key):

@@ -50,16 +50,20 @@ class Gate(MemoryStore):
             self.ended.release()
 
 
-@given(st.integers(0, 5 * RANGE_BYTES), st.integers(0, 40))
-def test_ranges_cover_an_object_once_and_are_neither_tiny_nor_huge(size: int, num_free: int) -> None:
-    ranges = split(size, num_free)
+@given(st.integers(0, 5 * RANGE_BYTES), st.integers(0, 40), st.floats(0, 1))
+def test_ranges_cover_an_object_once_and_are_neither_tiny_nor_huge(
+    size: int, num_free: int, taken: float
+) -> None:
+    ranges = split(size, num_free, taken)
     assert [start for start, _ in ranges] == [0, *(start + length for start, length in ranges)][:-1]
     assert sum(length for _, length in ranges) == size
     lengths = [length for _, length in ranges]
     assert max(lengths) <= RANGE_BYTES
     assert len(ranges) == 1 or min(lengths) >= LEAST_RANGE_BYTES
     assert max(lengths) - min(lengths) <= 1
-    if size >= num_free * LEAST_RANGE_BYTES:
+    least = max(LEAST_RANGE_BYTES, round(taken * RANGE_BYTES))
+    assert len(ranges) <= max(1, -(-size // RANGE_BYTES), size // least)
+    if size >= num_free * least:
         assert len(ranges) >= num_free
 
 
@@ -75,11 +79,56 @@ def test_the_first_object_comes_over_all_connections_at_once(small_ranges: None)
     downloads.close()
 
 
+def test_whatever_faults_there_are_used_memory_holds_the_object(
+    small_ranges: None, gcs_server: GcsServer, gcs_store: GcsStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objects = {f"{number}": CONTENT[number : 900_000 - number] for number in range(10)}
+    for key, content in objects.items():
+        gcs_store.put(key, content)
+    with FaultProxy(gcs_server.url) as proxy:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", proxy.url)
+        store = GcsStore(gcs_store.root, retry_s=60)
+        proxy.weather = Weather(5, 0.1, ("503", "truncate", "reset", "drop_reply", "short"))
+        downloads = Downloads(store, 8, 2 * len(CONTENT))
+        kept = downloads.fetch(Wanted(store.head("0"))).result()
+        used = []
+        for key, content in objects.items():
+            info = store.head(key)
+            with downloads.fetch(Wanted(info)).result() as file, verified(store, info, file) as whole:
+                assert whole is file
+                assert file.read() == content
+                used.append(file.descriptor)
+        assert len(set(used)) == 1
+        kept.close()
+        downloads.close()
+    assert any("alt=media" in path for _, _, path in proxy.struck)
+
+
 def until(reached: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 20
     while not reached():
         assert time.monotonic() < deadline
         time.sleep(0.001)
+
+
+def test_an_object_is_not_cut_up_while_others_wait_for_their_decoder(small_ranges: None) -> None:
+    store = Gate()
+    store.go.set()
+    for key in "abcd":
+        store.put(key, CONTENT[:200_000])
+    downloads = Downloads(store, 20, 800_000)
+    files, nums = [], []
+    for key in "abcd":
+        store.starts.clear()
+        files.append(downloads.fetch(Wanted(store.head(key))).result())
+        nums.append(len(store.starts))
+    # Some connections may not have come back from the object before.
+    assert nums[0] == 20
+    assert all(num <= most for num, most in zip(nums, [20, 8, 4, 2], strict=True))
+    for file in files:
+        assert file.read() == CONTENT[:200_000]
+        file.close()
+    downloads.close()
 
 
 def test_no_more_is_under_way_than_there_is_room_for(small_ranges: None) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from doubles.b2_server import B2Server
 from doubles.fault_proxy import Fault, FaultProxy
+from doubles.placed import Placed
 
 from octjob.errors import AccessError, DataError
 from octjob.storage import AlreadyExistsError, ObjectNotFoundError, VersionConflictError, download
@@ -161,6 +162,29 @@ def test_a_fault_in_a_copied_range_is_written_over(proxy: FaultProxy, kind: str)
     with pytest.raises(DataError, match="arrived damaged") as caught:
         store.copy_range("a", 1000, 900_000, write)
     assert store.uri("a") in caught.value.message
+
+
+@pytest.mark.parametrize("kind", [None, "truncate", "drop_reply", "short", "status"])
+def test_a_range_comes_where_it_belongs_without_a_copy(proxy: FaultProxy, kind: str | None) -> None:
+    store = new_store()
+    content = bytes(range(1, 251)) * 12_000
+    store.put("a", content)
+    if kind:
+        proxy.inject(Fault(kind, "GET", "/file/"))
+    placed = Placed(len(content))
+    store.copy_range("a", 1000, 2_900_000, placed)
+    assert placed.copy == bytes(1000) + content[1000:2_901_000] + bytes(len(content) - 2_901_000)
+    assert placed.num_in_place >= 2_900_000
+
+
+def test_what_a_server_says_of_a_fault_is_put_nowhere(proxy: FaultProxy) -> None:
+    store = new_store()
+    store.put("a", bytes(1000))
+    proxy.inject(Fault("status", "GET", "/file/", status=403, times=1000))
+    placed = Placed(1000)
+    with pytest.raises(AccessError):
+        store.copy_range("a", 0, 1000, placed)
+    assert placed.copy == bytes(1000)
 
 
 def test_connections_are_kept_for_more_threads_than_ten(proxy: FaultProxy) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from doubles.fault_proxy import Fault, FaultProxy
 from doubles.gcs import GcsServer
+from doubles.placed import Placed
 
 from octjob import env
 from octjob.errors import AccessError, DataError, UnavailableError
@@ -188,6 +189,29 @@ def test_a_range_comes_in_few_pieces(store: GcsStore) -> None:
     store.copy_range("a", 0, 1 << 20, lambda at, piece: lengths.append(len(piece)))
     assert sum(lengths) == 1 << 20
     assert len(lengths) <= 8
+
+
+@pytest.mark.parametrize("kind", [None, "truncate", "drop_reply", "short", "status"])
+def test_a_range_comes_where_it_belongs_without_a_copy(
+    store: GcsStore, proxy: FaultProxy, kind: str | None
+) -> None:
+    content = bytes(range(1, 251)) * 12_000
+    store.put("a", content)
+    if kind:
+        proxy.inject(Fault(kind, "GET", "alt=media"))
+    placed = Placed(len(content))
+    store.copy_range("a", 1000, 2_900_000, placed)
+    assert placed.copy == bytes(1000) + content[1000:2_901_000] + bytes(len(content) - 2_901_000)
+    assert placed.num_in_place >= 2_900_000
+
+
+def test_what_a_server_says_of_a_fault_is_put_nowhere(store: GcsStore, proxy: FaultProxy) -> None:
+    store.put("a", bytes(1000))
+    proxy.inject(Fault("status", "GET", "alt=media", status=403, times=1000))
+    placed = Placed(1000)
+    with pytest.raises(AccessError):
+        store.copy_range("a", 0, 1000, placed)
+    assert placed.copy == bytes(1000)
 
 
 def test_connections_are_kept_for_more_threads_than_ten(store: GcsStore, proxy: FaultProxy) -> None:
