@@ -96,7 +96,7 @@ def encoded(
     corrupt: Collection[int] = (),
 ) -> Features:
     """What a run gets that needs these volumes."""
-    encoder: Any = Encoder(None, EXPERIMENT, runtime or Single("cpu"), step)  # type: ignore[arg-type]
+    encoder: Any = Encoder(None, EXPERIMENT, runtime or Single("cpu"), step=step)  # type: ignore[arg-type]
     reader: Any = Reader(corrupt)
     volumes = [volume(number) for number in numbers]
     (identity,) = encode_volumes(
