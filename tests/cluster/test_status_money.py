@@ -32,7 +32,7 @@ def test_used_so_far_and_links(control_plane: ClusterAccess, namespace: str, tmp
     control_plane.apply(prices(namespace, TABLE))
     shown = octjob(control_plane, "status", "demo", "-n", namespace, kubeconfig=kubeconfig)
     assert shown.code == 0, shown.err
-    used = f"16.0 chip-hours of v4 on demand, 32.00 EUR (ConfigMap {namespace}/octjob-prices of 2026-12-01)"
+    used = f"at least 16.0 chip-hours of v4 on demand, 32.00 EUR (ConfigMap {namespace}/octjob-prices of 2026-12-01)"
     assert f"\nused so far: {used}\n" in shown.out
     page = f"/kubernetes/job/us-central2/octjob/{namespace}/{jobset}-w-0/details?project=my-project"
     assert f"console: https://console.cloud.google.com{page}\n" in shown.out

@@ -184,7 +184,7 @@ def test_the_schema_can_be_printed(what: str, capsys: pytest.CaptureFixture[str]
 
 
 def test_status_with_money_and_links(store: ObjectStore) -> None:
-    used = Used("v4", "on_demand", "chip", 1, 16.0, 2.0, 32.0, "EUR", "2026-12-01")
+    used = Used("v4", "on_demand", "chip", 1, 16.0, False, 2.0, 32.0, "EUR", "2026-12-01")
     links = SweepLinks("https://logs", {"a": RunLinks("https://console", "https://logs-of-a")})
     footer = Footer([used], "prices.yaml of 2026-12-01", links)
     document = json.loads(status_json(store.root, sweep_status(store, NOW), footer.as_json()))
