@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ def complete_target(
     from click.shell_completion import CompletionItem
 
     files = CompletionItem(incomplete, type="file")
-    if not _NAME.fullmatch(incomplete):
+    folder, slash, _ = incomplete.partition("/")
+    if not _NAME.fullmatch(incomplete) or (slash and Path(folder).is_dir()):
         return [files]
     return [files, *_items(_ask(context, _targets), incomplete)]
 

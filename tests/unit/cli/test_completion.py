@@ -88,7 +88,9 @@ def test_a_tab_waits_for_no_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert offered(complete.complete_target) == []
 
 
-@pytest.mark.parametrize("text", ["gs://bucket/", "./sweeps", "sweeps/phase3.yaml/a", "/tmp/x"])
-def test_no_cluster_is_asked_for_a_path(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("text", ["gs://bucket/", "./sweeps", "sweeps/", "sweeps/phase3.yaml/a", "/tmp/x"])
+def test_no_cluster_is_asked_for_a_path(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sweeps").mkdir()
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(complete, "_ask", lambda *_: pytest.fail("asked"))
     assert offered(complete.complete_target, text) == []

@@ -14,12 +14,14 @@ from doubles.sweep_results import beat, entry, finish, labels, skilled, submit
 from jsonschema import Draft202012Validator
 
 from octjob.cli import run as octjob
+from octjob.cli.footer import Footer, RunLinks, SweepLinks
 from octjob.cli.output import explain_schema, leaderboard_schema, plan_schema, status_schema
 from octjob.cli.status_table import status_json
 from octjob.records.status import RunStatus, sweep_status
 from octjob.storage import ObjectStore
 from octjob.targets.kubernetes.observation.seen import Seen
 from octjob.targets.kubernetes.observation.state import run_state
+from octjob.targets.kubernetes.observation.used import Used
 from octjob.targets.kubernetes.phase import Handle
 
 Schema = dict[str, Any]
@@ -124,6 +126,50 @@ def test_plan(
     assert bool(one["jobset"]) == (compute["target"] == "kubernetes")
 
 
+PRICES = "currency: EUR\ndate: 2026-12-01\nchip_hours:\n  v4: {on_demand: 2}\n"
+SLICE = {
+    "target": "kubernetes",
+    "accelerator": "v4-32",
+    "image": "x",
+    "queue": "tpu",
+    "max_runtime_hours": 1.0,
+}
+
+
+@pytest.mark.parametrize(("compute", "at_most"), [(SLICE, 32), ({**SLICE, "spot": True}, None)])
+def test_plan_in_money(
+    sweep_file: Callable[..., Path],
+    compute: dict[str, Any],
+    at_most: float | None,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    table = tmp_path / "prices.yaml"
+    table.write_text(PRICES)
+    command = ["plan", "-f", str(sweep_file(**compute)), "--offline", "--prices", str(table)]
+    assert octjob([*command, "-o", "json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert complaints(document, plan_schema()) == []
+    assert (document["cost"]["at_most"], document["cost"]["date"]) == (at_most, "2026-12-01")
+    assert octjob(command) == 0
+    expected = (
+        "cost: at most 32.00 EUR; 2 EUR a chip-hour of v4 on demand"
+        if at_most
+        else "cost: no price for v4 spot"
+    )
+    assert expected in capsys.readouterr().out
+
+
+def test_prices_of_a_local_sweep_are_said_to_do_nothing(
+    sweep_file: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "prices.yaml"
+    table.write_text(PRICES)
+    assert octjob(["plan", "-f", str(sweep_file(target="local")), "--prices", str(table)]) == 0
+    assert "note: --prices has no effect" in capsys.readouterr().out
+    assert octjob(["plan", "-f", str(sweep_file(target="local")), "--prices", str(tmp_path / "none")]) == 2
+
+
 def test_leaderboard(store: ObjectStore, capsys: pytest.CaptureFixture[str]) -> None:
     octjob(["collect", store.root, "-o", "json", "--no-publish"])
     document = json.loads(capsys.readouterr().out)
@@ -135,6 +181,22 @@ def test_leaderboard(store: ObjectStore, capsys: pytest.CaptureFixture[str]) -> 
 def test_the_schema_can_be_printed(what: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert octjob(["schema", what]) == 0
     assert json.loads(capsys.readouterr().out) == SCHEMAS[what]()
+
+
+def test_status_with_money_and_links(store: ObjectStore) -> None:
+    used = Used("v4", "on_demand", "chip", 1, 16.0, False, 2.0, 32.0, "EUR", "2026-12-01")
+    links = SweepLinks("https://logs", {"a": RunLinks("https://console", "https://logs-of-a")})
+    footer = Footer([used], "prices.yaml of 2026-12-01", links)
+    document = json.loads(status_json(store.root, sweep_status(store, NOW), footer.as_json()))
+    assert complaints(document, status_schema()) == []
+    assert footer.lines() == [
+        "",
+        "used so far: 16.0 chip-hours of v4 on demand, 32.00 EUR (prices.yaml of 2026-12-01)",
+        "console: https://console",
+        "logs: https://logs-of-a",
+    ]
+    assert Footer(links=SweepLinks("https://logs", {})).lines() == ["", "logs: https://logs"]
+    assert (Footer().lines(), Footer().as_json()) == ([], {})
 
 
 def test_a_key_more_or_less_is_noticed() -> None:

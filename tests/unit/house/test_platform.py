@@ -63,6 +63,8 @@ def test_kueue_is_configured_by_keys_that_it_knows() -> None:
     assert config["integrations"]["frameworks"] == ["batch/job", "jobset.x-k8s.io/jobset"]
     chart = yaml.safe_load((module_dir("sigs.k8s.io/kueue") / "charts/kueue/values.yaml").read_text())
     default = yaml.safe_load(chart["managerConfig"]["controllerManagerConfigYaml"])
+    # The dashboard asks for what each queue has and uses.
+    default["metrics"]["enableClusterQueueResources"] = True
     for key in ("apiVersion", "kind", "health", "metrics", "webhook", "leaderElection"):
         assert config[key] == default[key]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -111,3 +112,12 @@ def test_what_runs_have_used_is_their_time_times_their_chips() -> None:
     assert (unpriced.chip_hours, unpriced.cost, unpriced.per_chip_hour) == (16, None, None)
     assert str(unpriced) == "16.0 chip-hours of v4 on demand"
     assert used([first], [status(ids[0], None)], PRICES) == []
+
+
+def test_earlier_attempts_are_not_counted_and_said_not_to_be() -> None:
+    document = jobset()
+    document["metadata"]["annotations"]["octjob.dev/run"] = "a.one-00000001"
+    again = replace(status("a.one-00000001", 3600.0), attempt=3)
+    (found,) = used([document], [again], PRICES)
+    assert (found.chip_hours, found.at_least) == (16, True)
+    assert str(found) == "at least 16.0 chip-hours of v4 on demand, 32.00 EUR"

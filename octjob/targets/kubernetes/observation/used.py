@@ -27,9 +27,10 @@ _GPUS = {one.label: one.names[0] for one in GPUS}
 
 @dataclass(frozen=True)
 class Used:
-    """What runs on one kind of capacity have used: from each run's start to its last sign of life, times its chips.
+    """What runs on one kind of capacity have used: from their last attempt's start to its last sign of life.
 
-    num_runs: that have begun. The rest is of the price table, None where there is no price for it.
+    num_runs: that have begun. chip_hours: that time, times their chips. at_least: some run had earlier attempts, of
+    which the store keeps no times. The rest is of the price table, None where there is no price for it.
     """
 
     accelerator: str
@@ -37,6 +38,7 @@ class Used:
     unit: Literal["chip", "GPU"]
     num_runs: int
     chip_hours: float
+    at_least: bool
     per_chip_hour: float | None = None
     cost: float | None = None
     currency: str | None = None
@@ -44,6 +46,7 @@ class Used:
 
     def __str__(self) -> str:
         what = f"{self.chip_hours:,.1f} {self.unit}-hours of {self.accelerator} {WORDS[self.capacity]}"
+        what = f"at least {what}" if self.at_least else what
         return what if self.cost is None else f"{what}, {self.cost:,.2f} {self.currency}"
 
 
@@ -51,6 +54,7 @@ def used(jobsets: Iterable[Document], runs: Iterable[RunStatus], prices: Prices 
     """By accelerator and capacity, in the order of the runs; of runs on chips whose JobSet is there."""
     of_run = {annotation(one, "run"): one for one in jobsets}
     hours: dict[tuple[str, Capacity, Literal["chip", "GPU"]], list[float]] = {}
+    again: set[tuple[str, Capacity, Literal["chip", "GPU"]]] = set()
     for run in runs:
         jobset = of_run.get(run.run_id)
         if jobset is None or run.duration_s is None:
@@ -61,8 +65,11 @@ def used(jobsets: Iterable[Document], runs: Iterable[RunStatus], prices: Prices 
         chips = jobset_api.num_pods(jobset) * _chips(pod)
         if not chips:  # `compute.probe`: on cores
             continue
-        hours.setdefault((name, capacity_of(labels), unit), []).append(run.duration_s / _HOUR_S * chips)
-    return [_used(*key, values, prices) for key, values in hours.items()]
+        key = name, capacity_of(labels), unit
+        hours.setdefault(key, []).append(run.duration_s / _HOUR_S * chips)
+        if (run.attempt or 1) > 1:
+            again.add(key)
+    return [_used(*key, values, key in again, prices) for key, values in hours.items()]
 
 
 def _accelerator(labels: Mapping[str, str]) -> tuple[str, Literal["chip", "GPU"]]:
@@ -78,11 +85,18 @@ def _chips(pod: Document) -> int:
 
 
 def _used(
-    name: str, capacity: Capacity, unit: Literal["chip", "GPU"], hours: list[float], prices: Prices | None
+    name: str,
+    capacity: Capacity,
+    unit: Literal["chip", "GPU"],
+    hours: list[float],
+    at_least: bool,
+    prices: Prices | None,
 ) -> Used:
     rate = prices.rate(name, capacity) if prices is not None else None
     total = sum(hours)
     if prices is None or rate is None:
-        return Used(name, capacity, unit, len(hours), total)
+        return Used(name, capacity, unit, len(hours), total, at_least)
     money = prices.table
-    return Used(name, capacity, unit, len(hours), total, rate, total * rate, money.currency, money.date)
+    return Used(
+        name, capacity, unit, len(hours), total, at_least, rate, total * rate, money.currency, money.date
+    )
