@@ -130,6 +130,8 @@ def test_twelve_probes_wait_for_one_encoding(
         f"\nchip-hours: one encoding {spent.duration_s * 16 / 3600:.2f}; 12 runs with a slice each, as long as"
         f" here: {sum(each_h):.2f}"
     )
+    # The runs that encode themselves were planned by a file of the same name.
+    write_sweep(tmp_path, CONFIGS, HELD)
     again = run("submit", *place)
     assert "tiny: 12 runs: 12 finished" in again
     assert len(control_plane.list("jobsets", namespace)) == 13
