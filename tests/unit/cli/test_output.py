@@ -155,7 +155,7 @@ def test_plan_in_money(
     expected = (
         "cost: at most 32.00 EUR; 2 EUR a chip-hour of v4 on demand"
         if at_most
-        else "cost: no price for v4 spot"
+        else "cost: no price for v4 Spot"
     )
     assert expected in capsys.readouterr().out
 
