@@ -6,7 +6,7 @@ Shapes: D, H, W voxels; B batch, N tokens; E embedding; M pooling methods; T poo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +35,7 @@ class Encoding:
     loaded: LoadedEncoder
     experiment: Experiment
     runtime: Runtime
-    made_by: Backend | None = None
+    made_by: Backend | None = field(default=None, kw_only=True)
 
     @property
     def key(self) -> FeatureKey:

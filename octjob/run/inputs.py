@@ -171,7 +171,7 @@ def read_inputs(
     reader = make_reader(run, loaded, cache)
     data = run.config.data
     if made is not None:
-        read = Encoding(loaded, run.config, runtime, made.backend)
+        read = Encoding(loaded, run.config, runtime, made_by=made.backend)
         x_VN = read_made(read, made, cache, reader, cohort.volumes, augmented, quarantine)
         return without_unreadable(cohort, quarantine, run.config), torch.from_numpy(x_VN)
     if run.config.mode == "probe":
