@@ -64,6 +64,7 @@ TOOLS = {
     "kubeconform": Tool("kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform"),
     "promql": Tool("promql", "."),
     "kube-score": Tool("kube-score", "github.com/zegl/kube-score/cmd/kube-score"),
+    "argocd-compare": Tool("argocd", "."),
     "kubelet": Tool("kubernetes", "k8s.io/kubernetes/cmd/kubelet"),
     "containerd": Tool("containerd", f"{_CONTAINERD}/containerd", static=True),
     "containerd-shim-runc-v2": Tool("containerd", f"{_CONTAINERD}/containerd-shim-runc-v2", static=True),
@@ -79,7 +80,9 @@ OF_CHARTS = ("helm", "kubeconform", "promql")
 OF_PODS = ("kubelet", "containerd", "containerd-shim-runc-v2", "ctr", "coredns", "pause")
 # What `make workflows` reads .github with, besides what comes with .venv.
 OF_WORKFLOWS = ("actionlint",)
-OF_CONTROL_PLANE = tuple(name for name in TOOLS if name not in (*OF_PODS, *OF_WORKFLOWS))
+# What Argo CD makes of objects: a thousand packages, so a build of its own.
+OF_GITOPS = ("argocd-compare",)
+OF_CONTROL_PLANE = tuple(name for name in TOOLS if name not in (*OF_PODS, *OF_WORKFLOWS, *OF_GITOPS))
 # Modules whose files are read besides their code: charts, schemas, CRDs.
 SOURCES = ("k8s.io/kubernetes", "sigs.k8s.io/jobset", "sigs.k8s.io/kueue", "sigs.k8s.io/kwok")
 
@@ -92,7 +95,8 @@ def tool(name: str) -> Path:
     """
     target = _target(name)
     if not target.exists():
-        command = f"{sys.executable} -m tests.cluster.build {name}" if name in OF_PODS else "make programs"
+        own = name in (*OF_PODS, *OF_GITOPS)
+        command = f"{sys.executable} -m tests.cluster.build {name}" if own else "make programs"
         raise BuildError(f"{name} is not built; `{command}` builds it")
     return target
 

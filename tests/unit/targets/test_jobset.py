@@ -64,6 +64,16 @@ def test_there_is_no_golden_file_that_nothing_renders() -> None:
     assert {path.name for path in GOLDEN.iterdir()} == expected
 
 
+def test_cloud_storage_needs_no_key() -> None:
+    """Neither of a service account nor HMAC: the metadata server knows the pod's account."""
+    document = jobset(secrets=None, service_account="octjob-run")
+    variables = container(document)["env"]
+    assert not [one for one in variables if "secretKeyRef" in one.get("valueFrom", {})]
+    words = ("KEY", "CREDENTIAL", "SECRET", "HMAC", "AWS")
+    assert not [one["name"] for one in variables if any(word in one["name"] for word in words)]
+    assert {kind for one in pod_spec(document)["volumes"] for kind in one.keys() - {"name"}} == {"emptyDir"}
+
+
 # What Job controller and JobSet make of an ended pod: kubernetes pkg/controller/job/pod_failure_policy.go and jobset
 # pkg/controllers/failure_policy.go.
 
