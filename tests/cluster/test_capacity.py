@@ -17,6 +17,7 @@ from octjob.targets.kubernetes.observation.status import SweepView
 from tests.cluster.access import ClusterAccess, CommandError
 from tests.cluster.autoscaler import Autoscaler
 from tests.cluster.nodes import TPU_TAINT, _node, pool_name
+from tests.cluster.scripted import Scripted
 from tests.cluster.submission import connect, make_ready, octjob, submit_file, write_sweep
 from tests.cluster.tenancy import remove_namespace
 
@@ -94,29 +95,33 @@ def test_ordinary_nodes_once_spot_is_exhausted(
     keys = {"queue": "mixed", "capacity": ["spot", "on_demand"]}
     path = write_sweep(tmp_path, name="mixed", num_configs=1, namespace=installed, **keys)
     assert "capacity: Spot, else on demand" in octjob(control_plane, "plan", "-f", str(path)).out
-    submitted = submit_file(connect(control_plane, installed), path, ordered=True)
-    assert not any("compute.capacity" in one for one in submitted.warnings)
+    checked = octjob(control_plane, "submit", "-f", str(path), "--dry-run")
+    assert "compute.capacity" not in checked.out + checked.err
+    # Runs that stay, so that nobody's quota comes free.
+    runs = Scripted(control_plane, installed, tmp_path, ("a", "b", "c"))
+    for name in runs.entries:
+        runs.start(name, **keys)
 
     def placed() -> dict[str, set[tuple[str, str]]]:
         """Flavor to the pools and the added node label of the pods of the run that was admitted to it."""
         found: dict[str, set[tuple[str, str]]] = {}
-        flavors = {one.jobset: one.flavor for one in _look(control_plane, installed, "mixed")}
-        for pod in _bound(control_plane, installed, "mixed"):
+        flavors = {one.jobset: one.flavor for one in _look(control_plane, installed, "demo")}
+        for pod in _bound(control_plane, installed, "demo"):
             selector = pod["spec"]["nodeSelector"]
             flavor = flavors[pod["metadata"]["labels"]["jobset.sigs.k8s.io/jobset-name"]]
             added = "spot" if SPOT_LABEL in selector else selector.get(ORDINARY, "")
             found.setdefault(flavor, set()).add((pod["spec"]["nodeName"].rpartition("-")[0], added))
         return found
 
-    control_plane.wait_until(lambda: len(_bound(control_plane, installed, "mixed")) == 8, "8 pods have nodes")
+    control_plane.wait_until(lambda: len(_bound(control_plane, installed, "demo")) == 8, "8 pods have nodes")
     spot, ordinary = f"{installed}-spot", f"{installed}-on"
     assert placed() == {
         spot: {(f"gke-{pool_name(0)}", "spot")},
         ordinary: {(f"gke-{pool_name(1)}", "standard")},
     }
-    (waiting,) = (one for one in _look(control_plane, installed, "mixed") if not one.flavor)
+    (waiting,) = (one for one in _look(control_plane, installed, "demo") if not one.flavor)
     assert waiting.state == "Queued"
-    said = octjob(control_plane, "status", "mixed", "-n", installed).out
+    said = octjob(control_plane, "status", "demo", "-n", installed).out
     assert f"admitted to: {spot} (1), {ordinary} (1)" in said
 
 
