@@ -56,7 +56,7 @@ test-attack: setup ## hostile specs, files, checkpoints and networks: seeded, bo
 	OMP_NUM_THREADS=1 $(PY) -m pytest -s -n 2 --dist loadfile tests/attack
 
 # Kubernetes, JobSet and Kueue are built from source once and kept outside the checkout. An existing cluster needs none.
-programs: setup ## build the control plane's programs (needs Go; about 10 minutes the first time)
+programs: setup ## build the control plane's programs (needs Go; about a quarter of an hour the first time)
 	$(if $(OCTJOB_TEST_KUBECONFIG),,$(PY) -m tests.cluster.build)
 
 chart-programs: setup

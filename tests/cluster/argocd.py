@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from tests.cluster.access import ClusterAccess
-from tests.cluster.build import BuildError, tool
+from tests.cluster.build import tool
 
 Document = dict[str, Any]
 # Who Argo CD is when it applies, and the annotation by which it knows what is its own: common/common.go.
@@ -52,10 +51,7 @@ def compare(
     cluster: ClusterAccess, app: Document, targets: list[Document], there: list[Document]
 ) -> list[Compared]:
     """Targets with the live objects of the same places."""
-    try:
-        program = tool("argocd-compare")
-    except BuildError as error:
-        pytest.skip(str(error))
+    program = tool("argocd-compare")
     openapi = cluster.data / "openapi.json"
     openapi.write_text(cluster.kubectl("get", "--raw", "/openapi/v2"))
     pairs = [{"target": one, "live": live} for one, live in zip(targets, there, strict=True)]

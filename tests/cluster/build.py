@@ -80,9 +80,7 @@ OF_CHARTS = ("helm", "kubeconform", "promql")
 OF_PODS = ("kubelet", "containerd", "containerd-shim-runc-v2", "ctr", "coredns", "pause")
 # What `make workflows` reads .github with, besides what comes with .venv.
 OF_WORKFLOWS = ("actionlint",)
-# What Argo CD makes of objects: a thousand packages, so a build of its own.
-OF_GITOPS = ("argocd-compare",)
-OF_CONTROL_PLANE = tuple(name for name in TOOLS if name not in (*OF_PODS, *OF_WORKFLOWS, *OF_GITOPS))
+OF_CONTROL_PLANE = tuple(name for name in TOOLS if name not in (*OF_PODS, *OF_WORKFLOWS))
 # Modules whose files are read besides their code: charts, schemas, CRDs.
 SOURCES = ("k8s.io/kubernetes", "sigs.k8s.io/jobset", "sigs.k8s.io/kueue", "sigs.k8s.io/kwok")
 
@@ -95,7 +93,7 @@ def tool(name: str) -> Path:
     """
     target = _target(name)
     if not target.exists():
-        own = name in (*OF_PODS, *OF_GITOPS)
+        own = name in OF_PODS
         command = f"{sys.executable} -m tests.cluster.build {name}" if own else "make programs"
         raise BuildError(f"{name} is not built; `{command}` builds it")
     return target
