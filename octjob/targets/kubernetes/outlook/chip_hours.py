@@ -69,7 +69,7 @@ def chip_hours(
 ) -> ChipHours:
     """What `unfinished` runs may cost.
 
-    durations_s: config name to durations of finished runs, seconds from start to result, all attempts included; None:
+    durations_s: config name to durations of finished runs, in seconds, of the attempt that finished; None:
     not looked at.
     """
     encodings = sum(bool(run.encodes) for run in unfinished)
