@@ -189,6 +189,7 @@ def read_inputs(
             others,
             memory,
         )
+        reader.report()
         return without_unreadable(cohort, quarantine, run.config), torch.from_numpy(x_VN)
     own = cohort.volumes[runtime.index :: runtime.num_processes]
     kept, done = KeptVolumes.in_free_memory(), 0
@@ -198,6 +199,7 @@ def read_inputs(
             kept.keep(volume.record.sop_instance_uid, x_DHW)
         done += len(chunk) * runtime.num_processes
         tick(min(done, len(cohort.volumes)), len(cohort.volumes))
+    reader.report()
     quarantine.merge(runtime.collect(quarantine.entries))
     readable = without_unreadable(cohort, quarantine, run.config)
     return readable, VolumeSource(reader, readable.volumes, run.config, kept)

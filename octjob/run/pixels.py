@@ -33,6 +33,7 @@ def read_pixels(session: Session, cohort: Cohort, quarantine: Quarantine) -> tup
             made[volume.record.sop_instance_uid] = downsampled(x_DHW)
         done += len(chunk) * runtime.num_processes
         session.tick(min(done, len(cohort.volumes)), len(cohort.volumes))
+    reader.report()
     quarantine.merge(runtime.collect(quarantine.entries))
     readable = without_unreadable(cohort, quarantine, run.config)
     everyone = {uid: x_F for part in runtime.collect(made) for uid, x_F in part.items()}
