@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from octjob.data.cohort import Cohort, find_cohort
@@ -10,7 +9,6 @@ from octjob.data.manifest import MANIFEST_KEY
 from octjob.data.sources import Sources
 from octjob.data.table_cohort import find_table_cohort
 from octjob.data.volumes import VolumeReader
-from octjob.env import CACHE_MOUNT
 from octjob.spec.experiment import Data, Experiment, Size3
 from octjob.storage.base import ObjectStore
 from octjob.storage.open import open_store
@@ -21,10 +19,9 @@ def open_source(data: Data) -> ObjectStore:
     return Sources(str(data.source)) if data.is_table else open_store(str(data.source))
 
 
-def open_reader(data: Data, size: Size3, cache: ObjectStore) -> VolumeReader:
+def open_reader(data: Data, size: Size3, cache: ObjectStore, mount: Path | None = None) -> VolumeReader:
     """Reads volumes as `size` (D, H, W) by the profile. cache: the sweep's, which keeps them where
-    `data.shared_cache` says so; they are read from the pod's mount of it where there is one."""
-    mount = os.environ.get(CACHE_MOUNT)
+    `data.shared_cache` says so. mount: a directory that stands for it where volumes are read."""
     return VolumeReader(
         open_source(data),
         data.profile,
@@ -33,7 +30,7 @@ def open_reader(data: Data, size: Size3, cache: ObjectStore) -> VolumeReader:
         cache_limit=None if data.cache_limit_gib is None else int(data.cache_limit_gib * 2**30),
         dtype=data.volume_dtype,
         shared=cache if data.shared_cache else None,
-        mount=Path(mount) if mount else None,
+        mount=mount,
     )
 
 

@@ -10,14 +10,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from doubles.cluster_runs import make_run
 
 from octjob.data.cohort import Volume
-from octjob.data.layouts import open_reader
 from octjob.data.manifest import MANIFEST_KEY, read_manifest
 from octjob.data.participants import Participant
 from octjob.data.volumes import VolumeReader
 from octjob.env import CACHE_MOUNT
-from octjob.spec.experiment import Data
+from octjob.run.inputs import make_reader_of_size
+from octjob.spec.experiment import Experiment
+from octjob.spec.run import Run
 from octjob.storage.file import FileStore
 from tests.doubles.aireadi_bucket import Bucket, speckle
 
@@ -64,6 +66,11 @@ def shared(tmp_path: Path) -> Watched:
     return store
 
 
+def run_of(tmp_path: Path, **data: Any) -> Run:
+    source = {"source": str(tmp_path / "bucket"), **data}
+    return make_run(config=Experiment.model_validate({"data": source}))
+
+
 def read_all(reader: VolumeReader, volumes: list[Volume]) -> np.ndarray:
     return np.stack([reader.read(volume) for volume in volumes])
 
@@ -72,13 +79,13 @@ def read_all(reader: VolumeReader, volumes: list[Volume]) -> np.ndarray:
 def reader(
     bucket: Bucket, shared: Watched, volumes: list[Volume], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> VolumeReader:
-    """Reads as a pod does whose mount has a copy of all that the cache has; the data set's files are gone."""
-    data = Data(source=str(tmp_path / "bucket"), shared_cache="float16")
-    read_all(open_reader(data, SIZE, shared), volumes)
+    """Reads as a pod does whose mount has a copy of all that the cache has."""
+    run = run_of(tmp_path, shared_cache="float16")
+    read_all(make_reader_of_size(run, SIZE, shared), volumes)
     shutil.copytree(tmp_path / "cache", tmp_path / "mount")
     monkeypatch.setenv(CACHE_MOUNT, str(tmp_path / "mount"))
     shared.calls.clear()
-    return open_reader(data, SIZE, shared)
+    return make_reader_of_size(run, SIZE, shared)
 
 
 @pytest.fixture
@@ -150,6 +157,6 @@ def test_without_a_shared_cache_there_is_no_mount(
     bucket: Bucket, volumes: list[Volume], shared: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(CACHE_MOUNT, str(tmp_path / "nowhere"))
-    reader = open_reader(Data(source=str(tmp_path / "bucket")), SIZE, shared)
+    reader = make_reader_of_size(run_of(tmp_path), SIZE, shared)
     assert read_all(reader, volumes).shape == (NUM_VOLUMES, *SIZE)
     assert shared.calls == {}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import posixpath
 from typing import Any
 
-from octjob.env import CACHE_MOUNT
+from octjob import env
 from octjob.spec.compute import Compute
 from octjob.spec.mounts import PATH, VOLUME, mounts_cache
 from octjob.spec.pod import RUN_CONTAINER
@@ -48,7 +48,7 @@ def _template(folder: str, source: dict[str, Any], annotations: dict[str, str]) 
     """folder: what stands for the sweep's `cache`. source: the volume's."""
     container = {
         "name": RUN_CONTAINER,
-        "env": [{"name": CACHE_MOUNT, "value": folder}],
+        "env": [{"name": env.CACHE_MOUNT, "value": folder}],
         "volumeMounts": [{"name": VOLUME, "mountPath": PATH, "readOnly": True}],
     }
     spec = {"containers": [container], "volumes": [{"name": VOLUME, **source}]}
