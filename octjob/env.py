@@ -19,7 +19,12 @@ TERMINATION_MESSAGE = "OCTJOB_TERMINATION_MESSAGE"
 COORDINATOR = "OCTJOB_COORDINATOR"
 # The image as the manifest names it, for the record of a result.
 IMAGE = "OCTJOB_IMAGE"
-SET_BY_MANIFEST = (RESTART, NODE, NUM_HOSTS, PROCESSES, COORDINATOR, POD, TERMINATION_MESSAGE, IMAGE)
+# The directory that stands for the sweep's `cache` where volumes are read; without it they come through its API.
+CACHE_MOUNT = "OCTJOB_CACHE_MOUNT"
+SET_BY_MANIFEST = (
+    *(RESTART, NODE, NUM_HOSTS, PROCESSES, COORDINATOR, POD, TERMINATION_MESSAGE, IMAGE),
+    CACHE_MOUNT,
+)
 
 # Set by the process that starts a host's others: which of them this is, from 0.
 LOCAL_INDEX = "OCTJOB_LOCAL_INDEX"

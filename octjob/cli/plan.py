@@ -311,7 +311,7 @@ def _way(planned: Plan) -> str:
 
 
 def _print_notes(planned: Plan) -> None:
-    from octjob.spec.effects import probe_notes
+    from octjob.spec.effects import compute_notes
     from octjob.spec.pod import NO_PODS
 
     notes: dict[str, list[str]] = {}
@@ -327,5 +327,5 @@ def _print_notes(planned: Plan) -> None:
         click.echo(line)
     if planned.compute.pod and planned.compute.target == "local":
         click.echo(f"note: {NO_PODS}")
-    for note in probe_notes(planned.compute, planned.runs):
+    for note in compute_notes(planned.compute, planned.runs):
         click.echo(f"note: {note}")

@@ -117,7 +117,7 @@ def submit_local(
     Raises `FailedRunsError` where runs failed, `Interrupted` after a signal.
     """
     from octjob.extras import require_trainer
-    from octjob.spec.effects import probe_notes
+    from octjob.spec.effects import compute_notes
     from octjob.spec.pod import NO_PODS
     from octjob.storage.open import open_store
     from octjob.targets.local import carry_out
@@ -132,7 +132,7 @@ def submit_local(
     )
     if not submission.todo:
         return
-    for note in (*([NO_PODS] if planned.compute.pod else []), *probe_notes(planned.compute, planned.runs)):
+    for note in (*([NO_PODS] if planned.compute.pod else []), *compute_notes(planned.compute, planned.runs)):
         click.echo(f"note: {note}", err=True)
     with _listener(store) as listener:
         carry_out(planned, submission.todo, concurrency, bundle, listener)

@@ -19,9 +19,9 @@ def open_source(data: Data) -> ObjectStore:
     return Sources(str(data.source)) if data.is_table else open_store(str(data.source))
 
 
-def open_reader(data: Data, size: Size3, cache: ObjectStore) -> VolumeReader:
+def open_reader(data: Data, size: Size3, cache: ObjectStore, mount: Path | None = None) -> VolumeReader:
     """Reads volumes as `size` (D, H, W) by the profile. cache: the sweep's, which keeps them where
-    `data.shared_cache` says so."""
+    `data.shared_cache` says so. mount: a directory that stands for it where volumes are read."""
     return VolumeReader(
         open_source(data),
         data.profile,
@@ -30,6 +30,7 @@ def open_reader(data: Data, size: Size3, cache: ObjectStore) -> VolumeReader:
         cache_limit=None if data.cache_limit_gib is None else int(data.cache_limit_gib * 2**30),
         dtype=data.volume_dtype,
         shared=cache if data.shared_cache else None,
+        mount=mount,
     )
 
 

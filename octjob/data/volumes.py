@@ -17,6 +17,7 @@ from octjob.data.decoders import Decoders
 from octjob.data.disk_cache import DiskCache
 from octjob.data.downloads import Downloads, verified
 from octjob.data.memory_file import MemoryFile
+from octjob.data.mounted_cache import MountedCache
 from octjob.data.prepared import Preparation, PreparedVolume
 from octjob.data.preprocess import Profile, touched_depth
 from octjob.data.quarantine import CorruptVolumeError
@@ -36,7 +37,8 @@ class VolumeReader:
 
     cache_dir: a local folder that keeps at most `cache_limit` bytes of them, see `octjob.data.disk_cache`.
     shared: a store that keeps them for all runs, see `octjob.data.shared_cache`. With either, what is damaged is made
-    again and what there is no room for is not kept; the numbers are the same with and without.
+    again and what there is no room for is not kept; the numbers are the same with and without. mount: a directory
+    that stands for `shared` where volumes are read.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class VolumeReader:
         cache_limit: int | None = None,
         dtype: VolumeDtype = "float32",
         shared: ObjectStore | None = None,
+        mount: Path | None = None,
     ) -> None:
         self._store = store
         self._decoders = Decoders()
@@ -57,6 +60,9 @@ class VolumeReader:
         places: list[Place] = []
         if cache_dir:
             places.append(DiskCache(cache_dir, self._format, cache_limit))
+        self._mounted = MountedCache(mount, self._format) if shared and mount else None
+        if self._mounted:
+            places.append(self._mounted)
         if shared:
             places.append(SharedCache(shared, self._format))
         self._cache = VolumeCache(self._format, SourceVersions(store), places) if places else None
@@ -101,6 +107,11 @@ class VolumeReader:
         """x_DHW from a file that came in ranges, and closes it. Raises as `read` does."""
         with file, self._naming(volume), verified(self._store, info, file) as whole:
             return self._made(volume, whole)
+
+    def report(self) -> None:
+        """Log how many volumes came from the mount so far; nothing where there is none."""
+        if self._mounted:
+            self._mounted.report()
 
     def start_one(self) -> None:
         """Have a decoding process ready for the next file."""

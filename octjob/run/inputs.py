@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Collection
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
+from octjob import env
 from octjob.data.cohort import Cohort, check_cohort, require, require_classes
 from octjob.data.coverage import Coverage
 from octjob.data.kept import KeptVolumes
@@ -27,7 +30,7 @@ from octjob.models.arrange import Arrangement, arrange
 from octjob.models.checkpoint import LoadedEncoder
 from octjob.run.shared import Shared
 from octjob.runtime.base import Runtime
-from octjob.spec.experiment import OPEN_TEST_HINT, Experiment
+from octjob.spec.experiment import OPEN_TEST_HINT, Experiment, Size3
 from octjob.spec.run import Run
 from octjob.storage.base import ObjectStore
 from octjob.tick import Tick
@@ -142,7 +145,13 @@ def make_reader(run: Run, loaded: LoadedEncoder, cache: ObjectStore) -> VolumeRe
 
     cache: the sweep's, which keeps them where `data.shared_cache` says so.
     """
-    return open_reader(run.config.data, loaded.encoder.geometry.volume_size, cache)
+    return make_reader_of_size(run, loaded.encoder.geometry.volume_size, cache)
+
+
+def make_reader_of_size(run: Run, size: Size3, cache: ObjectStore) -> VolumeReader:
+    """The same for volumes of `size` (D, H, W); it reads from the pod's mount of the cache where there is one."""
+    mount = os.environ.get(env.CACHE_MOUNT)
+    return open_reader(run.config.data, size, cache, Path(mount) if mount else None)
 
 
 def read_inputs(
@@ -189,6 +198,7 @@ def read_inputs(
             others,
             memory,
         )
+        reader.report()
         return without_unreadable(cohort, quarantine, run.config), torch.from_numpy(x_VN)
     own = cohort.volumes[runtime.index :: runtime.num_processes]
     kept, done = KeptVolumes.in_free_memory(), 0
@@ -198,6 +208,7 @@ def read_inputs(
             kept.keep(volume.record.sop_instance_uid, x_DHW)
         done += len(chunk) * runtime.num_processes
         tick(min(done, len(cohort.volumes)), len(cohort.volumes))
+    reader.report()
     quarantine.merge(runtime.collect(quarantine.entries))
     readable = without_unreadable(cohort, quarantine, run.config)
     return readable, VolumeSource(reader, readable.volumes, run.config, kept)

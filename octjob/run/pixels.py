@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from octjob.data.cohort import Cohort
-from octjob.data.layouts import open_reader
 from octjob.data.quarantine import Quarantine
 from octjob.data.stream import Breadth, load_volumes
 from octjob.features.work import in_step
-from octjob.run.inputs import without_unreadable
+from octjob.run.inputs import make_reader_of_size, without_unreadable
 from octjob.run.session import Session
 from octjob.train.pixel_pca import Float32, downsampled
 
@@ -23,7 +22,7 @@ def read_pixels(session: Session, cohort: Cohort, quarantine: Quarantine) -> tup
     run, runtime = session.run, session.runtime
     size = run.checkpoint.volume_size
     assert size is not None, "the plan says the size of volumes that no encoder gets"
-    reader = open_reader(run.config.data, size, session.cache)
+    reader = make_reader_of_size(run, size, session.cache)
     own = cohort.volumes[runtime.index :: runtime.num_processes]
     breadth = Breadth.of(run.config.data.connections, run.config.data.num_workers)
     made: dict[str, Float32] = {}
@@ -33,6 +32,7 @@ def read_pixels(session: Session, cohort: Cohort, quarantine: Quarantine) -> tup
             made[volume.record.sop_instance_uid] = downsampled(x_DHW)
         done += len(chunk) * runtime.num_processes
         session.tick(min(done, len(cohort.volumes)), len(cohort.volumes))
+    reader.report()
     quarantine.merge(runtime.collect(quarantine.entries))
     readable = without_unreadable(cohort, quarantine, run.config)
     everyone = {uid: x_F for part in runtime.collect(made) for uid, x_F in part.items()}

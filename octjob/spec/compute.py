@@ -208,6 +208,16 @@ class Compute(Section):
         description="kubernetes: runs that do not train their encoder take a pod without chips each, and the encoder "
         "runs once for all of them, as a JobSet of its own on the accelerator. Default: every run has a slice.",
     )
+    cache_gcsfuse: bool = Field(
+        False,
+        description="kubernetes: runs read prepared volumes (`data.shared_cache`) from the sweep's `cache` in Cloud "
+        "Storage as a directory, by GKE's Cloud Storage FUSE driver; needs `service_account`.",
+    )
+    cache_disk: str | None = Field(
+        None,
+        description="kubernetes: PersistentVolumeClaim, ReadOnlyMany, with a copy of the cache's prepared volumes, "
+        "e.g. of Hyperdisk ML; runs look there first, then in the sweep's `cache`.",
+    )
     pod: dict[str, Any] = Field(
         default_factory=dict,
         description="kubernetes: a partial PodTemplateSpec (metadata.labels, metadata.annotations, spec) that the "
@@ -217,7 +227,7 @@ class Compute(Section):
         default_factory=dict, description="Environment variables of every run; no credentials: see `secrets`."
     )
 
-    @field_validator("queue", "priority", "namespace", "service_account")
+    @field_validator("queue", "priority", "namespace", "service_account", "cache_disk")
     @classmethod
     def _kubernetes_name(cls, value: str | None) -> str | None:
         return value if value is None else _named(value)

@@ -14,6 +14,7 @@ from octjob.errors import SpecError
 from octjob.spec.compute import Compute
 from octjob.spec.encoding import needs_chips, reads_features
 from octjob.spec.experiment import OPEN_TEST_HINT, Experiment
+from octjob.spec.mounts import mount_notes
 from octjob.spec.run import Run
 from octjob.spec.yaml import Document, KeyPath
 
@@ -267,6 +268,11 @@ def rounded_volumes(config: Experiment) -> str:
             " computes with 24; float32 keeps them all"
         )
     return ""
+
+
+def compute_notes(compute: Compute, runs: Sequence[Run]) -> list[str]:
+    """What keys of `compute` do not change, for the plan."""
+    return [*probe_notes(compute, runs), *mount_notes(compute, runs)]
 
 
 def probe_notes(compute: Compute, runs: Sequence[Run]) -> list[str]:

@@ -14,6 +14,7 @@ from octjob.spec.compute import Compute
 from octjob.spec.configs import Expansion, NamedConfig
 from octjob.spec.controls import ControlExpansion, ControlRun
 from octjob.spec.encoding import encodings, needs_chips
+from octjob.spec.mounts import check_mounts
 from octjob.spec.places import absolute_uri, located
 from octjob.spec.pod import check_pod
 from octjob.spec.protocol import Evaluate
@@ -99,6 +100,7 @@ def plan_sweep(path: Path, base: Path | None = None) -> Plan:
     output = _output(sweep, document, base)
     with located(document, ("cache",)):
         cache = absolute_uri(sweep.cache or join_uri(absolute_uri(sweep.output, base), "cache"), base)
+    check_mounts(sweep.compute, cache, document)
     checkpoints = {}
     for name, checkpoint in sweep.checkpoints.items():
         with located(document, ("checkpoints", name, "uri")):

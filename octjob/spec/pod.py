@@ -16,6 +16,7 @@ from typing import Any
 from octjob.env import DEVICE, SET_BY_MANIFEST
 from octjob.errors import SpecError
 from octjob.spec.compute import _FROM_THE_CLUSTER, Compute, _looks_secret
+from octjob.spec.mounts import PATH, VOLUME
 from octjob.spec.show import describe, elided, shown
 from octjob.spec.yaml import Document, KeyPath, dotted
 
@@ -25,8 +26,8 @@ RUN_CONTAINER = "train"
 # What octjob needs to save a run's state after SIGTERM.
 GRACE_PERIOD_S = 120
 # Volumes of octjob's own in every pod, and where they and the container's last words are.
-OWN_VOLUMES = ("shm", "tmp", "cache")
-OWN_PATHS = ("/dev/shm", "/tmp", "/dev/termination-log")
+OWN_VOLUMES = ("shm", "tmp", "cache", VOLUME)
+OWN_PATHS = ("/dev/shm", "/tmp", "/dev/termination-log", PATH)
 # Set in every pod; those that `compute.env` may set otherwise are set there.
 _BY_ENV = (DEVICE, "PJRT_DEVICE", "HOME")
 

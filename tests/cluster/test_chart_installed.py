@@ -76,6 +76,7 @@ def test_the_submitters_rights(control_plane: ClusterAccess, installed: str) -> 
             "jobsets.jobset.x-k8s.io: create delete get list patch watch",
             "localqueues.kueue.x-k8s.io: get list",
             "nodes: get list",
+            "persistentvolumeclaims: get",
             "pods/log: get",
             "pods: create get list watch",
             "resourceflavors.kueue.x-k8s.io: get list",

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+from doubles.cluster_runs import make_run, make_settings
 
+from octjob.spec.experiment import Experiment
+from octjob.targets.kubernetes.documents.manifest import render_jobset
 from octjob.targets.kubernetes.documents.yamltext import to_yaml
 from tests.cluster.access import ClusterAccess
 from tests.cluster.charts import kubeconform, rendered
@@ -14,6 +19,7 @@ from tests.cluster.linters import CHECKOV, Finding, Linter, argued, checkov, kub
 from tests.cluster.tenancy import RUN_ACCOUNT
 
 NAMESPACE = "oct"
+CLAIM = "PersistentVolumeClaim"
 
 
 @pytest.fixture(scope="module")
@@ -76,3 +82,30 @@ def test_the_server_takes_every_document(
     said = control_plane.kubectl("create", "--dry-run=server", "-f", "-", "-o", "name", stdin=text)
     assert len(set(said.splitlines())) == len(documents)
     assert control_plane.list("jobsets,jobs,pods", namespace) == []
+
+
+@pytest.mark.parametrize("mount", [{"cache_gcsfuse": True}, {"cache_disk": "volumes"}], ids=str)
+def test_the_server_takes_mounts_of_the_cache(
+    control_plane: ClusterAccess, namespace: str, mount: dict[str, Any]
+) -> None:
+    """In a namespace of the level restricted; what a CSI driver makes of its attributes is GKE's."""
+    config = Experiment.model_validate({"data": {"shared_cache": "float16"}})
+    jobset = render_jobset(make_run(config=config), make_settings(service_account=RUN_ACCOUNT, **mount))
+    documents = with_children(jobset, namespace)
+    assert kubeconform(documents) == []
+    text = "---\n".join(to_yaml(document) for document in documents)
+    said = control_plane.kubectl("create", "--dry-run=server", "-f", "-", "-o", "json", stdin=text)
+    assert said.count('"name": "octjob-cache"') == 2 * len(documents)
+
+
+def test_the_server_takes_the_class_and_the_claim_of_a_disk(control_plane: ClusterAccess) -> None:
+    """Of `k8s/hyperdisk-ml`; the two other kinds are GKE's."""
+    path = Path(__file__).parents[2] / "k8s/hyperdisk-ml/volumes.yaml"
+    documents = [
+        one for one in yaml.safe_load_all(path.read_text()) if one["kind"] in ("StorageClass", CLAIM)
+    ]
+    for one in documents:
+        one["metadata"].pop("namespace", None)
+    text = "---\n".join(map(yaml.safe_dump, documents))
+    said = control_plane.kubectl("create", "--dry-run=server", "-f", "-", "-o", "name", stdin=text)
+    assert len(said.splitlines()) == 2

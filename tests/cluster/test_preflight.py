@@ -143,6 +143,22 @@ def test_no_namespace(submit: Submit) -> None:
     refused(submit(in_namespace="nowhere"), "namespace nowhere is not there", "create namespace nowhere")
 
 
+def test_the_claim_of_a_disk_is_there_and_for_many(
+    control_plane: ClusterAccess, namespace: str, submit: Submit
+) -> None:
+    refused(submit(cache_disk="volumes"), "PersistentVolumeClaim volumes", "get pvc")
+    for mode in ("ReadWriteOnce", "ReadOnlyMany"):
+        spec = {"accessModes": [mode], "resources": {"requests": {"storage": "10Gi"}}}
+        meta = {"name": mode.lower(), "namespace": namespace}
+        control_plane.apply(
+            {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": meta, "spec": spec}
+        )
+    refused(submit(cache_disk="readwriteonce"), "is ReadWriteOnce, which nodes cannot share", "ReadOnlyMany")
+    ended = submit(cache_disk="readonlymany")
+    assert ended.code == 0, ended.err
+    assert "PersistentVolumeClaim readonlymany is Pending: runs wait until it is Bound" in ended.err
+
+
 def test_no_service_account(submit: Submit) -> None:
     refused(submit(service_account="nobody"), "no ServiceAccount nobody", "create serviceaccount nobody")
 

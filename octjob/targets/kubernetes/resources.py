@@ -42,6 +42,7 @@ EVENTS = Resource("v1", "events", "Event")
 CONFIG_MAPS = Resource("v1", "configmaps", "ConfigMap")
 SECRETS = Resource("v1", "secrets", "Secret")
 SERVICE_ACCOUNTS = Resource("v1", "serviceaccounts", "ServiceAccount")
+CLAIMS = Resource("v1", "persistentvolumeclaims", "PersistentVolumeClaim")
 NAMESPACES = Resource("v1", "namespaces", "Namespace", namespaced=False)
 NODES = Resource("v1", "nodes", "Node", namespaced=False)
 CRDS = Resource(

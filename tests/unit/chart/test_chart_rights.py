@@ -47,6 +47,7 @@ def test_the_submitter_may_do_this_and_nothing_else(default: list[Document]) -> 
         "pods/log: get",
         "events: list",
         "serviceaccounts: get",
+        "persistentvolumeclaims: get",
         "secrets octjob-b2,octjob-wandb: get",
         "workloads.kueue.x-k8s.io: get list patch watch",
         "localqueues.kueue.x-k8s.io: get list",

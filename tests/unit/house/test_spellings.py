@@ -84,5 +84,6 @@ def test_what_the_manifest_sets_is_read_by_somebody() -> None:
     readers = "\n".join(path.read_text() for room in rooms for path in room.glob("*.py"))
     names = {value: name for name, value in vars(env).items() if isinstance(value, str)}
     assert [one for one in env.SET_BY_MANIFEST if f"env.{names[one]}" not in readers] == []
-    template = (TEMPLATES / "jobset.yaml.j2").read_text()
-    assert set(re.findall(r"env\.([A-Z_]+)", template)) == {names[one] for one in env.SET_BY_MANIFEST}
+    writers = (TEMPLATES / "jobset.yaml.j2", TEMPLATES.parent / "cache_mount.py")
+    written = "\n".join(path.read_text() for path in writers)
+    assert set(re.findall(r"env\.([A-Z_]+)", written)) == {names[one] for one in env.SET_BY_MANIFEST}

@@ -61,6 +61,8 @@ def test_there_is_no_golden_file_that_nothing_renders() -> None:
     expected = {f"{accelerator.replace(':', '-')}-{mode}.yaml" for accelerator, mode in GOLDENS}
     # Those of `test_probe_jobsets`.
     expected |= {"cores-probe.yaml", "v4-32-encoding.yaml"}
+    # Those of `test_cache_mounts`.
+    expected |= {"v6e-8-cache-gcsfuse.yaml", "v6e-8-cache-disk.yaml"}
     assert {path.name for path in GOLDEN.iterdir()} == expected
 
 

@@ -20,6 +20,7 @@ from octjob.spec.pod import holds, mount_paths
 from octjob.spec.run import Run
 from octjob.targets.kubernetes import gke, kueue
 from octjob.targets.kubernetes import jobset as jobset_api
+from octjob.targets.kubernetes.documents.cache_mount import cache_mount
 from octjob.targets.kubernetes.documents.names import REPLICATED_JOB, jobset_name, label_value, pod_hostname
 from octjob.targets.kubernetes.documents.pod import with_pod
 from octjob.targets.kubernetes.documents.policy import jobset_rules, pod_rules
@@ -148,7 +149,8 @@ def _render(run: Run, settings: Settings, message_patterns: bool, required_topol
     document: Manifest = yaml.load(text, Loader=_SafeLoader)
     job = document["spec"]["replicatedJobs"][0]["template"]["spec"]
     compute = settings.compute
-    job["template"] = with_pod(job["template"], compute.pod, privileged=compute.privileged)
+    for added in (cache_mount(run, compute), compute.pod):
+        job["template"] = with_pod(job["template"], added, privileged=compute.privileged)
     return document
 
 

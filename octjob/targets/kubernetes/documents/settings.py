@@ -12,7 +12,7 @@ from octjob.spec.accelerator import Accelerator, accelerator_of
 from octjob.spec.capacity import check_capacity
 from octjob.spec.compute import Compute
 from octjob.spec.cpu import Cores
-from octjob.spec.effects import probe_notes
+from octjob.spec.effects import compute_notes
 from octjob.spec.encoding import needs_chips
 from octjob.spec.expand import Plan
 from octjob.spec.pod import check_pod
@@ -55,6 +55,8 @@ class Settings:
             "reservation": None,
             "topology": "exclusive",
             "privileged": False,
+            "cache_gcsfuse": False,
+            "cache_disk": None,
         }
         return replace(self, compute=self.compute.model_copy(update=changed), cores=Cores(probe))
 
@@ -160,7 +162,7 @@ def warnings(plan: Plan, settings: Settings) -> list[str]:
         )
     if (settings.compute.bundle or 1) > 1:
         found.append("compute.bundle: has no effect here: each run has pods of its own")
-    found += probe_notes(settings.compute, plan.runs)
+    found += compute_notes(settings.compute, plan.runs)
     places = {"output": plan.output, "cache": plan.cache}
     for run in plan.runs:
         if run.control is None:

@@ -40,6 +40,7 @@ from octjob.targets.kubernetes.submission.admission import (
     kubectl,
     readable,
 )
+from octjob.targets.kubernetes.submission.claim import check_claim
 from octjob.targets.kubernetes.submission.cpu_queue import check_cpu_queue
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ def preflight(cluster: Cluster, settings: Settings, jobset: Manifest, num_runs: 
         *check_rights(cluster),
         *check_service_account(cluster, compute.service_account),
         *check_secrets(cluster, compute.secrets),
+        *check_claim(cluster, compute.cache_disk),
     ]
     if settings.cores is not None:
         found = check_cpu_queue(cluster, compute.queue, pod) if compute.queue else None
