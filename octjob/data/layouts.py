@@ -9,7 +9,8 @@ from octjob.data.manifest import MANIFEST_KEY
 from octjob.data.sources import Sources
 from octjob.data.table_cohort import find_table_cohort
 from octjob.data.volumes import VolumeReader
-from octjob.spec.experiment import Data, Experiment, Size3
+from octjob.spec.experiment import Data, Experiment
+from octjob.spec.section import Size3
 from octjob.storage.base import ObjectStore
 from octjob.storage.open import open_store
 

@@ -30,8 +30,9 @@ from octjob.models.arrange import Arrangement, arrange
 from octjob.models.checkpoint import LoadedEncoder
 from octjob.run.shared import Shared
 from octjob.runtime.base import Runtime
-from octjob.spec.experiment import OPEN_TEST_HINT, Experiment, Size3
+from octjob.spec.experiment import OPEN_TEST_HINT, Experiment
 from octjob.spec.run import Run
+from octjob.spec.section import Size3
 from octjob.storage.base import ObjectStore
 from octjob.tick import Tick
 from octjob.train.source import VolumeSource

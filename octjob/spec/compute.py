@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from octjob.spec.capacity import Capacities, parse_reservation
-from octjob.spec.experiment import Count, Section, _as_tuple
+from octjob.spec.section import Count, Section, as_tuple
 
 # Secrets whose keys need not be listed: what octjob itself reads, under the names its documentation uses.
 KNOWN_SECRETS = {
@@ -33,7 +33,7 @@ def _secret_keys(value: Any) -> Any:
             )
         return {name: KNOWN_SECRETS[name] for name in value}
     if isinstance(value, Mapping):
-        return {name: _as_tuple(keys) for name, keys in value.items()}
+        return {name: as_tuple(keys) for name, keys in value.items()}
     return value
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from octjob.spec.experiment import MAX_LENGTH, Names, Section, _as_tuple
+from octjob.spec.section import MAX_LENGTH, Names, Section, as_tuple
 
 ControlName = Literal[
     "prior", "clinical", "site_device", "pixel_pca", "random_init", "target_encoder", "shuffled_labels"
@@ -93,4 +93,4 @@ class Controls(Section):
         return tuple(name for name in type(self).model_fields if getattr(self, name) is not None)  # type: ignore[misc]
 
 
-ControlNames = Annotated[tuple[ControlName, ...], BeforeValidator(_as_tuple)]
+ControlNames = Annotated[tuple[ControlName, ...], BeforeValidator(as_tuple)]

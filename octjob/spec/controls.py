@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from octjob.errors import SpecError
 from octjob.spec.configs import MAX_RUNS, SPLIT, NamedConfig
 from octjob.spec.control_options import ENOUGH_SEEDS, ControlName
-from octjob.spec.experiment import Data, Experiment, Paths, Size3, Train
+from octjob.spec.experiment import Data, Experiment, Paths, Train
+from octjob.spec.section import Size3
 from octjob.spec.selection import SELECTION
 from octjob.spec.show import elided, shown
 from octjob.spec.sweep import Checkpoint, Sweep

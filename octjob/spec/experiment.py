@@ -9,10 +9,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from octjob.catalog import PER_EPOCH, SampleUnit
 from octjob.spec.names import CLASS, SHORT, check_name
+from octjob.spec.section import (
+    MAX_LENGTH,
+    Connections,
+    Count,
+    Fraction,
+    Names,
+    NonNegative,
+    Positive,
+    Section,
+    Seed,
+    Size3,
+    Workers,
+    as_tuple,
+)
 
 CLASS_NAMES = (
     "healthy",
@@ -36,33 +50,6 @@ else:  # What early stopping watches; mypy cannot follow a list.
 OPEN_TEST_HINT = (
     "Remove it; `octjob open-test SWEEP RUN` scores a finished run there, and records that it did."
 )
-
-
-def _as_tuple(value: Any) -> Any:
-    """YAML and JSON write sequences as lists; strict pydantic wants a tuple."""
-    return tuple(value) if isinstance(value, list) else value
-
-
-# The upper ends are far beyond use: what lies above them is a slip of the keyboard, and would cost hours or memory.
-MAX_LENGTH = 1000
-Length = Annotated[int, Field(ge=1, le=4096)]
-Size3 = Annotated[tuple[Length, Length, Length], BeforeValidator(_as_tuple)]
-Names = Annotated[tuple[str, ...], Field(max_length=MAX_LENGTH), BeforeValidator(_as_tuple)]
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-Positive = Annotated[float, Field(gt=0.0, le=1e6)]
-NonNegative = Annotated[float, Field(ge=0.0, le=1e6)]
-Count = Annotated[int, Field(ge=1, le=100_000)]
-Workers = Annotated[int, Field(ge=0, le=1024)]
-# requests keeps so many open, see `octjob.storage.connections`.
-MOST_CONNECTIONS = 128
-Connections = Annotated[int, Field(ge=1, le=MOST_CONNECTIONS)]
-Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]  # others count up from it; generators take 32 bits
-
-
-class Section(BaseModel):
-    """A frozen part of a config: unknown keys and loosely typed values are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Paths(Section):
@@ -337,7 +324,7 @@ class Train(Section):
     warmup_epochs: int = Field(0, ge=0, le=100_000)
     class_weights: (
         Literal["auto", "none"]
-        | Annotated[tuple[Positive, ...], Field(max_length=MAX_LENGTH), BeforeValidator(_as_tuple)]
+        | Annotated[tuple[Positive, ...], Field(max_length=MAX_LENGTH), BeforeValidator(as_tuple)]
     ) = Field(
         "none",
         description="auto: scikit-learn's `balanced` on the training labels really used. Numbers are "

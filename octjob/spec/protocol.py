@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
-from octjob.spec.experiment import MAX_LENGTH, Count, Section, Seed, _as_tuple
+from octjob.spec.section import MAX_LENGTH, Count, Section, Seed, as_tuple
 
 MAX_FOLDS = 1000
 Protocol = Literal["split", "folds", "leave_one_out", "label_efficiency"]
@@ -56,7 +56,7 @@ class Evaluate(Section):
     min_participants: Count = Field(
         20, le=100_000, description="leave_one_out: refuse a site or device with fewer participants."
     )
-    shares: Annotated[tuple[Share, ...], Field(min_length=1, max_length=20), BeforeValidator(_as_tuple)] = (
+    shares: Annotated[tuple[Share, ...], Field(min_length=1, max_length=20), BeforeValidator(as_tuple)] = (
         Field(
             (0.1, 0.25, 0.5, 1.0),
             description="label_efficiency: shares of the training participants of each class, at least 5 of each; "

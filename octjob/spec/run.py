@@ -10,8 +10,9 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator
 
 from octjob.spec.control_options import BLIND, WITHOUT_ENCODER, ControlName
-from octjob.spec.experiment import Count, Experiment, Section, _as_tuple
+from octjob.spec.experiment import Experiment
 from octjob.spec.protocol import LeftOut
+from octjob.spec.section import Count, Section, as_tuple
 from octjob.spec.sweep import Checkpoint
 
 # Raise it when a change of code changes results: old results then no longer count as the same run.
@@ -64,21 +65,21 @@ class Run(Section):
     checkpoint_name: str
     checkpoint: Checkpoint
     control: ControlName | None = None
-    encodes: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
+    encodes: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = ()
     config_name: str
     config: Experiment
-    seeds: Annotated[tuple[int, ...], BeforeValidator(_as_tuple)]
+    seeds: Annotated[tuple[int, ...], BeforeValidator(as_tuple)]
     folds: int
     repeats: Count = 1
     fold_seed: int = 0
     seed_per_repeat: bool = False
     leave_out: LeftOut | None = None
     min_participants: Count = 1
-    shares: Annotated[tuple[float, ...], BeforeValidator(_as_tuple)] = ()
+    shares: Annotated[tuple[float, ...], BeforeValidator(as_tuple)] = ()
     draws: int = 0
     output: str
     cache: str
-    notes: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
+    notes: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = ()
 
     @property
     def has_encoder(self) -> bool:

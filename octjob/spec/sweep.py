@@ -9,9 +9,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, fie
 
 from octjob.spec.compute import Compute
 from octjob.spec.control_options import ControlName, ControlNames, Controls
-from octjob.spec.experiment import MAX_LENGTH, Count, Section, Seed, Size3, _as_tuple
 from octjob.spec.names import check_name
 from octjob.spec.protocol import MAX_FOLDS, Evaluate, refuse_one_fold
+from octjob.spec.section import MAX_LENGTH, Count, Section, Seed, Size3, as_tuple
 
 
 class CheckpointEntry(Section):
@@ -70,7 +70,7 @@ class Pair(Section):
         return value if value is None else check_name(value)
 
 
-Pairs = Annotated[tuple[Pair, ...], Field(max_length=200), BeforeValidator(_as_tuple)]
+Pairs = Annotated[tuple[Pair, ...], Field(max_length=200), BeforeValidator(as_tuple)]
 
 
 class Sweep(Section):
@@ -83,12 +83,12 @@ class Sweep(Section):
     )
     checkpoints: dict[str, CheckpointEntry] = Field(min_length=1, max_length=MAX_LENGTH)
     configs: dict[str, ConfigEntry] = Field(min_length=1, max_length=MAX_LENGTH)
-    grid: dict[str, Annotated[tuple[Any, ...], Field(min_length=1), BeforeValidator(_as_tuple)]] = Field(
+    grid: dict[str, Annotated[tuple[Any, ...], Field(min_length=1), BeforeValidator(as_tuple)]] = Field(
         default_factory=dict
     )
     include: Pairs = ()
     exclude: Pairs = ()
-    seeds: Annotated[tuple[Seed, ...], Field(max_length=MAX_LENGTH), BeforeValidator(_as_tuple)] = Field(
+    seeds: Annotated[tuple[Seed, ...], Field(max_length=MAX_LENGTH), BeforeValidator(as_tuple)] = Field(
         (),
         description="Training seeds inside each run; default five from the config's own for a probe trained by AdamW "
         "or SGD, one otherwise, and one for each repeat of folds.",

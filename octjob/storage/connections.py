@@ -13,7 +13,7 @@ import requests
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from octjob.spec.experiment import MOST_CONNECTIONS
+from octjob.spec.section import MOST_CONNECTIONS
 from octjob.storage.pieces import PIECE_BYTES, Pieces
 
 # Whose bytes this thread receives.

@@ -20,8 +20,8 @@ from pydantic import Field
 from octjob.errors import SpecError
 from octjob.spec.accelerator import GENERATIONS
 from octjob.spec.capacity import WORDS, Capacity
-from octjob.spec.experiment import NonNegative, Section
 from octjob.spec.gpu import GPUS
+from octjob.spec.section import NonNegative, Section
 from octjob.spec.validate import validate
 from octjob.spec.yaml import Document, load, loads
 
