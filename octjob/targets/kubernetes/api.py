@@ -28,6 +28,7 @@ from octjob.targets.kubernetes.refusal import (
     NotServed,
     Request,
     Unauthorized,
+    innermost_cause,
     refusal,
     unreachable,
 )
@@ -262,7 +263,7 @@ class Cluster:
                     yield rest
                     rest = b""
         except HTTPError as error:
-            raise unreachable(self.context, self.server, _reason(error)) from None
+            raise unreachable(self.context, self.server, innermost_cause(error)) from None
         finally:
             response.release_conn()
         if rest:
@@ -333,7 +334,7 @@ class Cluster:
             try:
                 response = self._once(method, path, data, headers, stream)
             except HTTPError as error:
-                problem: ClusterError = unreachable(self.context, self.server, _reason(error))
+                problem: ClusterError = unreachable(self.context, self.server, innermost_cause(error))
             else:
                 if 200 <= response.status < 300:
                     return response
@@ -389,15 +390,3 @@ def _retry_s() -> float:
         raise SpecError(
             f"{env.CLUSTER_RETRY_S}={text!r} is not a number of seconds", f"Set {env.CLUSTER_RETRY_S}=60."
         ) from None
-
-
-def _reason(error: Exception) -> str:
-    """The innermost cause, without addresses of objects."""
-    cause: BaseException = error
-    while True:
-        inner = getattr(cause, "reason", None) or cause.__cause__
-        if not isinstance(inner, BaseException):
-            break
-        cause = inner
-    text = str(cause)
-    return text.rpartition(">: ")[2] if ">: " in text else text

@@ -166,3 +166,15 @@ def unreachable(context: str, server: str, cause: str) -> Unreachable:
 
 def _cause(answer: Answer) -> str:
     return answer.message.rpartition(": ")[2] or answer.message
+
+
+def innermost_cause(error: Exception) -> str:
+    """What is behind a chain of exceptions, in its words without addresses of objects."""
+    cause: BaseException = error
+    while True:
+        inner = getattr(cause, "reason", None) or cause.__cause__
+        if not isinstance(inner, BaseException):
+            break
+        cause = inner
+    text = str(cause)
+    return text.rpartition(">: ")[2] if ">: " in text else text
