@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 import yaml
 
+from octjob.targets.kubernetes.documents.yamltext import to_yaml
+
 from .kubeconfig import by_token, server_and_ca, write_kubeconfig
 
 Document = dict[str, Any]
@@ -71,7 +73,7 @@ class ClusterAccess:
 
     def apply(self, *documents: Document) -> None:
         """Server-side apply, so that large CRDs fit."""
-        text = yaml.safe_dump_all(documents, sort_keys=False)
+        text = "---\n".join(map(to_yaml, documents))
         self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=text)
 
     def get(self, kind: str, name: str, namespace: str | None = None) -> Document | None:

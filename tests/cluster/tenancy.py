@@ -100,7 +100,13 @@ def make_pooled_queue(
         _object(_KUEUE, "ClusterQueue", namespace, spec={"namespaceSelector": {}, "resourceGroups": [group]}),
         _object(_KUEUE, "LocalQueue", OWN_QUEUE, namespace, spec={"clusterQueue": namespace}),
     )
+    wait_for_queue(cluster, namespace)
     return OWN_QUEUE
+
+
+def wait_for_queue(cluster: ClusterAccess, name: str) -> None:
+    """Return once Kueue knows all that a ClusterQueue names."""
+    cluster.kubectl("wait", "--for=condition=Active", f"clusterqueue/{name}", "--timeout=120s")
 
 
 def remove_pooled_queue(cluster: ClusterAccess, namespace: str) -> None:

@@ -19,7 +19,7 @@ from tests.cluster.autoscaler import Autoscaler
 from tests.cluster.nodes import TPU_TAINT, _node, pool_name
 from tests.cluster.scripted import Scripted
 from tests.cluster.submission import connect, make_ready, octjob, submit_file, write_sweep
-from tests.cluster.tenancy import remove_namespace
+from tests.cluster.tenancy import remove_namespace, wait_for_queue
 
 V6E = "v6e-16"
 HOSTS = 4
@@ -49,9 +49,7 @@ def installed(control_plane: ClusterAccess) -> Iterator[str]:
     control_plane.install_chart(name, values)
     make_ready(control_plane, name)
     for queue in queues:
-        control_plane.kubectl(
-            "wait", "--for=condition=Active", f"clusterqueue/{queue['name']}", "--timeout=60s"
-        )
+        wait_for_queue(control_plane, queue["name"])
     yield name
     control_plane.helm("uninstall", "octjob", "--namespace", name, "--ignore-not-found")
     remove_namespace(control_plane, name)

@@ -14,7 +14,7 @@ from octjob.targets.kubernetes.kueue import REQUIRED_TOPOLOGY
 from tests.cluster.access import ClusterAccess
 from tests.cluster.nodes import pool_name
 from tests.cluster.submission import make_ready, octjob, write_sweep
-from tests.cluster.tenancy import make_gpu_nodes, make_nodes, remove_namespace
+from tests.cluster.tenancy import make_gpu_nodes, make_nodes, remove_namespace, wait_for_queue
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +44,8 @@ def installed(control_plane: ClusterAccess) -> Iterator[str]:
     }
     control_plane.install_chart(name, values)
     make_ready(control_plane, name)
+    for queue in queues:
+        wait_for_queue(control_plane, queue["name"])
     yield name
     control_plane.kubectl("delete", "jobsets", "--all", "--namespace", name)
     control_plane.helm("uninstall", "octjob", "--namespace", name, "--ignore-not-found")

@@ -17,7 +17,7 @@ from tests.cluster.charts import helm_template
 from tests.cluster.nodes import TPU_LABELS, TPU_TAINT
 from tests.cluster.scripted import SLEEP, container
 from tests.cluster.submission import octjob, write_sweep
-from tests.cluster.tenancy import _KUEUE, _object
+from tests.cluster.tenancy import _KUEUE, _object, wait_for_queue
 
 Document = dict[str, Any]
 ROOT = Path(__file__).parents[2]
@@ -143,7 +143,7 @@ def test_the_chart_stays_in_sync(control_plane: ClusterAccess, namespace: str) -
     )
     wanted = [argocd.tracked(one, "octjob") for one in documents]
     apply(control_plane, wanted, argocd.MANAGER)
-    control_plane.kubectl("wait", "--for=condition=Active", f"clusterqueue/{name}", "--timeout=120s")
+    wait_for_queue(control_plane, name)
     there = live(control_plane, wanted, namespace)
     compared = argocd.compare(control_plane, application, wanted, there)
     assert [one.predicted for one in compared if one.out_of_sync] == []

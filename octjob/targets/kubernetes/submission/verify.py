@@ -5,6 +5,7 @@ A Job that is refused leaves no trace on its JobSet, only an event, and none at 
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -25,6 +26,10 @@ _POLL_S = 0.5
 # A Job that appeared this recently shows that the controller is at work.
 _PROGRESS_S = 5.0
 _REASONS = ("JobCreationFailed", "HeadlessServiceCreationFailed", "FailedCreate")
+# Kueue's webhook looks a Job's JobSet up in its own memory, which may not have it yet: JobSet tries again, less and
+# less often.
+_NOT_SEEN_YET = re.compile(r'JobSet\.\S+ "[^"]+" not found')
+_CATCHING_UP_S = 60.0
 
 
 class NoJob(ClusterError):
@@ -53,11 +58,14 @@ def verify(
         if len(missing) < shown:
             appeared, shown = now, len(missing)
         if missing and now > deadline:
-            if now - appeared < _PROGRESS_S and not _reasons(cluster, missing):
+            reasons = _reasons(cluster, missing)
+            if now - appeared < _PROGRESS_S and not reasons:
                 return [
                     f"{len(missing)} of {len(jobsets)} runs have no Job yet: JobSet's controller is at it"
                 ]
-            raise _lifeless(cluster, sweep, missing, len(jobsets))
+            catching_up = reasons and all(map(_NOT_SEEN_YET.search, reasons.values()))
+            if not catching_up or now > deadline + _CATCHING_UP_S:
+                raise _lifeless(cluster, sweep, missing, len(jobsets), reasons)
         if missing:
             # A long list is work for the server, which has the Jobs to make.
             time.sleep(max(_POLL_S, 4 * (now - begun)))
@@ -75,8 +83,10 @@ def _reasons(cluster: Cluster, missing: Mapping[str, Manifest]) -> dict[str, str
     return {job: reason for job, reason in found.items() if reason}
 
 
-def _lifeless(cluster: Cluster, sweep: str, missing: Mapping[str, Manifest], num_runs: int) -> NoJob:
-    for job, reason in _reasons(cluster, missing).items():
+def _lifeless(
+    cluster: Cluster, sweep: str, missing: Mapping[str, Manifest], num_runs: int, reasons: Mapping[str, str]
+) -> NoJob:
+    for job, reason in reasons.items():
         run = missing[job]["metadata"]["annotations"]["octjob.dev/run"]
         name = missing[job]["metadata"]["name"]
         return NoJob(
