@@ -86,7 +86,6 @@ def plan(
     from octjob.spec.expand import plan_sweep
 
     planned, table = plan_sweep(matrix), read_table(prices)
-    _check_capacity(planned, matrix)
     known = _ask(planned, matrix, offline, context, namespace)
     table = table or (known.outlook.prices if known.outlook else None)
     known = replace(known, money=plan_cost(planned.compute, known.cost, table))
@@ -96,16 +95,6 @@ def plan(
     _print_table(planned, known)
     if prices is not None and known.cost is None:
         click.echo("note: --prices has no effect: the sweep asks for no chips")
-
-
-def _check_capacity(planned: Plan, matrix: Path) -> None:
-    """Raise `SpecError` where the chips are not to be had in the way the sweep names."""
-    from octjob.spec.capacity import check_capacity
-    from octjob.spec.yaml import load
-
-    where = _slice(planned)
-    if where is not None:
-        check_capacity(planned.compute, where, load(matrix))
 
 
 def _ask(planned: Plan, matrix: Path, offline: bool, context: str | None, namespace: str | None) -> _Known:

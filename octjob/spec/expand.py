@@ -10,6 +10,7 @@ from typing import Any
 from octjob.errors import SpecError
 from octjob.spec.accelerator import accelerator_of
 from octjob.spec.backbone import backbone_notes, check_backbones, checkpoint_uri
+from octjob.spec.capacity import check_capacity
 from octjob.spec.compute import Compute
 from octjob.spec.configs import Expansion, NamedConfig
 from octjob.spec.controls import ControlExpansion, ControlRun
@@ -95,7 +96,7 @@ def plan_sweep(path: Path, base: Path | None = None) -> Plan:
     _check_baseline(sweep, document)
     check_backbones(sweep.checkpoints, document)
     if sweep.compute.accelerator is not None:
-        accelerator_of(sweep.compute, document)
+        check_capacity(sweep.compute, accelerator_of(sweep.compute, document), document)
     check_pod(sweep.compute, document)
     output = _output(sweep, document, base)
     with located(document, ("cache",)):

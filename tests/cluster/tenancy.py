@@ -32,7 +32,7 @@ SLICES = 2
 PRIORITIES = {"low": 100, "high": 1000}
 RUN_ACCOUNT = "octjob-run"
 SUBMIT_ACCOUNT = "octjob-submit"
-_KUEUE = "kueue.x-k8s.io/v1beta2"
+KUEUE = "kueue.x-k8s.io/v1beta2"
 
 
 def make_nodes(cluster: ClusterAccess, pools: int = SLICES) -> None:
@@ -61,9 +61,12 @@ def make_queues(cluster: ClusterAccess, slices: int = SLICES) -> None:
     """The ClusterQueue `tpu` with that many v4-32 slices of quota, its flavor, the priorities `low` and `high`."""
     flavor = {"nodeLabels": TPU_LABELS, "nodeTaints": [TPU_TAINT]}
     cluster.apply(
-        _object(_KUEUE, "ResourceFlavor", FLAVOR, spec=flavor),
-        _object(_KUEUE, "ClusterQueue", QUEUE, spec=_quota(slices)),
-        *(_object(_KUEUE, "WorkloadPriorityClass", name, value=value) for name, value in PRIORITIES.items()),
+        kube_object(KUEUE, "ResourceFlavor", FLAVOR, spec=flavor),
+        kube_object(KUEUE, "ClusterQueue", QUEUE, spec=_quota(slices)),
+        *(
+            kube_object(KUEUE, "WorkloadPriorityClass", name, value=value)
+            for name, value in PRIORITIES.items()
+        ),
     )
 
 
@@ -75,9 +78,9 @@ def make_namespace(cluster: ClusterAccess, name: str) -> None:
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
     cluster.apply(
-        _object("v1", "ServiceAccount", RUN_ACCOUNT, name),
-        _object("v1", "ServiceAccount", SUBMIT_ACCOUNT, name),
-        _object(_KUEUE, "LocalQueue", QUEUE, name, spec={"clusterQueue": QUEUE}),
+        kube_object("v1", "ServiceAccount", RUN_ACCOUNT, name),
+        kube_object("v1", "ServiceAccount", SUBMIT_ACCOUNT, name),
+        kube_object(KUEUE, "LocalQueue", QUEUE, name, spec={"clusterQueue": QUEUE}),
     )
 
 
@@ -95,10 +98,12 @@ def make_pooled_queue(
     chips = [{"name": "google.com/tpu", "nominalQuota": str(SLICES * NODES_PER_POOL * CHIPS_PER_NODE)}]
     group = {"coveredResources": ["google.com/tpu"], "flavors": [{"name": namespace, "resources": chips}]}
     cluster.apply(
-        _object(_KUEUE, "Topology", namespace, spec={"levels": nodes}),
-        _object(_KUEUE, "ResourceFlavor", namespace, spec=flavor),
-        _object(_KUEUE, "ClusterQueue", namespace, spec={"namespaceSelector": {}, "resourceGroups": [group]}),
-        _object(_KUEUE, "LocalQueue", OWN_QUEUE, namespace, spec={"clusterQueue": namespace}),
+        kube_object(KUEUE, "Topology", namespace, spec={"levels": nodes}),
+        kube_object(KUEUE, "ResourceFlavor", namespace, spec=flavor),
+        kube_object(
+            KUEUE, "ClusterQueue", namespace, spec={"namespaceSelector": {}, "resourceGroups": [group]}
+        ),
+        kube_object(KUEUE, "LocalQueue", OWN_QUEUE, namespace, spec={"clusterQueue": namespace}),
     )
     wait_for_queue(cluster, namespace)
     return OWN_QUEUE
@@ -150,6 +155,6 @@ def _quota(slices: int) -> Document:
     }
 
 
-def _object(version: str, kind: str, name: str, namespace: str | None = None, **content: Any) -> Document:
+def kube_object(version: str, kind: str, name: str, namespace: str | None = None, **content: Any) -> Document:
     metadata = {"name": name, **({"namespace": namespace} if namespace else {})}
     return {"apiVersion": version, "kind": kind, "metadata": metadata, **content}

@@ -17,7 +17,7 @@ from tests.cluster.charts import helm_template
 from tests.cluster.nodes import TPU_LABELS, TPU_TAINT
 from tests.cluster.scripted import SLEEP, container
 from tests.cluster.submission import octjob, write_sweep
-from tests.cluster.tenancy import _KUEUE, _object, wait_for_queue
+from tests.cluster.tenancy import KUEUE, kube_object, wait_for_queue
 
 Document = dict[str, Any]
 ROOT = Path(__file__).parents[2]
@@ -36,9 +36,9 @@ def queue(control_plane: ClusterAccess, namespace: str) -> Iterator[str]:
         "flavors": [{"name": name, "resources": resources}],
     }
     control_plane.apply(
-        _object(_KUEUE, "ResourceFlavor", name, spec=flavor),
-        _object(_KUEUE, "ClusterQueue", name, spec={"namespaceSelector": {}, "resourceGroups": [group]}),
-        _object(_KUEUE, "LocalQueue", QUEUE, namespace, spec={"clusterQueue": name}),
+        kube_object(KUEUE, "ResourceFlavor", name, spec=flavor),
+        kube_object(KUEUE, "ClusterQueue", name, spec={"namespaceSelector": {}, "resourceGroups": [group]}),
+        kube_object(KUEUE, "LocalQueue", QUEUE, namespace, spec={"clusterQueue": name}),
     )
     yield QUEUE
     control_plane.kubectl("delete", "clusterqueue,resourceflavor", name, "--wait=false")

@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.cluster.access import ClusterAccess
 from tests.cluster.nodes import GPU_LABELS, GPU_TAINT
 from tests.cluster.submission import make_ready, octjob, write_sweep
-from tests.cluster.tenancy import _KUEUE, _object, make_gpu_nodes
+from tests.cluster.tenancy import KUEUE, kube_object, make_gpu_nodes
 
 QUEUE = "gpu"
 
@@ -18,9 +18,11 @@ def make_gpus(cluster: ClusterAccess, namespace: str) -> None:
     quota = {"name": "h100", "resources": [{"name": "nvidia.com/gpu", "nominalQuota": "16"}]}
     groups = [{"coveredResources": ["nvidia.com/gpu"], "flavors": [quota]}]
     cluster.apply(
-        _object(_KUEUE, "ResourceFlavor", "h100", spec={"nodeLabels": GPU_LABELS, "nodeTaints": [GPU_TAINT]}),
-        _object(_KUEUE, "ClusterQueue", QUEUE, spec={"namespaceSelector": {}, "resourceGroups": groups}),
-        _object(_KUEUE, "LocalQueue", QUEUE, namespace, spec={"clusterQueue": QUEUE}),
+        kube_object(
+            KUEUE, "ResourceFlavor", "h100", spec={"nodeLabels": GPU_LABELS, "nodeTaints": [GPU_TAINT]}
+        ),
+        kube_object(KUEUE, "ClusterQueue", QUEUE, spec={"namespaceSelector": {}, "resourceGroups": groups}),
+        kube_object(KUEUE, "LocalQueue", QUEUE, namespace, spec={"clusterQueue": QUEUE}),
     )
 
 

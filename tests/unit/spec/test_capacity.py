@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from octjob.errors import SpecError
 from octjob.spec.accelerator import parse_accelerator
 from octjob.spec.capacity import capacities, check_capacity, in_words, parse_reservation
 from octjob.spec.compute import Compute
+from octjob.spec.expand import plan_sweep
 from octjob.spec.yaml import Document, Mark
 
 
@@ -116,3 +118,16 @@ def test_reservations_as_gcloud_names_them(text: str, parts: tuple[str, str, str
 def test_no_reservation(text: str) -> None:
     with pytest.raises(ValidationError, match="is no reservation; write <name>"):
         compute(reservation=text)
+
+
+@pytest.mark.parametrize("target", ["local", "kubernetes"])
+def test_no_sweep_with_a_contradiction_is_planned(target: str, tmp_path: Path) -> None:
+    """Whatever command reads it: plan, submit, render and prepare all plan first."""
+    (tmp_path / "c.yaml").write_text("train: {epochs: 1}\n")
+    path = tmp_path / "sweep.yaml"
+    path.write_text(
+        "name: s\noutput: gs://b/out\ncheckpoints: {a: gs://b/a.pt}\nconfigs: {c: c.yaml}\n"
+        f"compute:\n  target: {target}\n  accelerator: v4-32\n  queue: tpu\n  capacity: flex_start\n"
+    )
+    with pytest.raises(SpecError, match=r"sweep.yaml:9: compute.capacity: flex_start: TPU v4"):
+        plan_sweep(path)

@@ -47,10 +47,6 @@ compute:
             r":9: compute.max_runtime_hours: has no effect",
         ),
         (
-            "  image: x\n  accelerator: v4-32\n  spot: true\n  reservation: r\n",
-            r":10: compute.reservation: .* not Spot",
-        ),
-        (
             "  image: x\n  accelerator: v4-32\n  env: {OCTJOB_ATTEMPT: '1'}\n",
             r"compute.env: OCTJOB_ATTEMPT is set by",
         ),

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from octjob.env import DEVICE, SET_BY_MANIFEST
 from octjob.errors import SpecError
 from octjob.spec.accelerator import Accelerator, accelerator_of
-from octjob.spec.capacity import check_capacity
 from octjob.spec.compute import Compute
 from octjob.spec.cpu import Cores
 from octjob.spec.effects import compute_notes
@@ -148,7 +147,6 @@ def resolve_settings(compute: Compute, document: Document | None = None) -> Sett
         raise _error(document, "topology", said, "Remove one of the two")
     check_pod(compute, document)
     where = accelerator_of(compute, document)
-    check_capacity(compute, where, document)
     return Settings(where, compute.image, compute)
 
 
