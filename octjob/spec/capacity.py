@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator
 
-from octjob.errors import SpecError
 from octjob.spec.accelerator import V5E, V5P, V6E, V7X, Accelerator
-from octjob.spec.yaml import Document
+from octjob.spec.yaml import Document, error_at
 
 if TYPE_CHECKING:
     from octjob.spec.compute import Compute
@@ -99,8 +98,7 @@ def check_capacity(compute: Compute, where: Accelerator, document: Document | No
     """
 
     def fail(key: str, message: str, hint: str) -> None:
-        mark = document.mark(("compute", key)) if document else None
-        raise SpecError(f"{f'{mark}: ' if mark else ''}compute.{key}: {message}", hint)
+        raise error_at(document, ("compute", key), message, hint)
 
     wanted = capacities(compute)
     if compute.capacity is None and compute.spot and compute.reservation:

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from octjob.errors import SpecError
 from octjob.spec.compute import Compute
 from octjob.spec.encoding import needs_chips, reads_features
 from octjob.spec.run import Run
-from octjob.spec.yaml import Document
+from octjob.spec.yaml import Document, error_at
 
 # The pod's volume, and where it is mounted.
 VOLUME = "octjob-cache"
@@ -24,21 +23,20 @@ def check_mounts(compute: Compute, cache: str, document: Document | None = None)
     document: the sweep as written, for file and line in messages.
     """
 
-    def error(key: str, message: str, hint: str) -> SpecError:
-        mark = document.mark(("compute", key)) if document else None
-        return SpecError(f"{f'{mark}: ' if mark else ''}compute.{key}: {message}", hint)
-
     if not compute.cache_gcsfuse:
         return
     if compute.cache_disk is not None:
         said = "a run reads its volumes from one directory, and compute.cache_gcsfuse is another"
-        raise error("cache_disk", said, "Keep one of the two.")
+        raise error_at(document, ("compute", "cache_disk"), said, "Keep one of the two.")
     if not cache.startswith("gs://"):
         said = f"Cloud Storage FUSE mounts buckets of Cloud Storage, and the sweep's cache is {cache}"
-        raise error("cache_gcsfuse", said, "Set cache to a gs:// URI, or remove it.")
+        raise error_at(
+            document, ("compute", "cache_gcsfuse"), said, "Set cache to a gs:// URI, or remove it."
+        )
     if compute.service_account is None:
-        raise error(
-            "cache_gcsfuse",
+        raise error_at(
+            document,
+            ("compute", "cache_gcsfuse"),
             "the mount reads the bucket as the pods' service account, and none is named",
             "Set compute.service_account to one that reaches the bucket by Workload Identity; the chart octjob makes"
             " octjob-run.",

@@ -328,3 +328,9 @@ def _join(
 def dotted(path: KeyPath) -> str:
     """`("train", "lr_head")` as `train.lr_head`."""
     return elided(".".join(str(part) for part in path), 200)
+
+
+def error_at(document: Document | None, path: tuple[str, ...], message: str, hint: str) -> SpecError:
+    """What is wrong with a key. document: the file as written, for its name and the line."""
+    mark = document.mark(path) if document else None
+    return SpecError(f"{f'{mark}: ' if mark else ''}{'.'.join(path)}: {message}", hint)

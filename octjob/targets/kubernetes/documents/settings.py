@@ -16,7 +16,7 @@ from octjob.spec.encoding import needs_chips
 from octjob.spec.expand import Plan
 from octjob.spec.pod import check_pod
 from octjob.spec.run import Run
-from octjob.spec.yaml import Document
+from octjob.spec.yaml import Document, error_at
 from octjob.targets.kubernetes import capacity, gke
 
 _DIGEST = re.compile(r".+@sha256:[0-9a-f]{64}")
@@ -189,6 +189,4 @@ def offline_warnings(settings: Settings) -> list[str]:
 
 
 def _error(document: Document | None, key: str, message: str, hint: str) -> SpecError:
-    mark = document.mark(("compute", key)) if document else None
-    where = f"{mark}: " if mark else ""
-    return SpecError(f"{where}compute.{key}: {message}", f"{hint}.")
+    return error_at(document, ("compute", key), message, f"{hint}.")
