@@ -60,7 +60,8 @@ class Plant:
 
     checkpoints: their seeds, beside an untrained one. counts: participants by split and class. gain: grey levels by
     which the rows of a class are brighter. twins: the last two participants of val have the same pixels, or the last
-    of val those of the first of train. spoil: the data set's tables before they are written, `spoil_files` the folder
+    of val those of the first of train. mixed: volumes lie under the ids of other participants.
+    spoil: the data set's tables before they are written, `spoil_files` the folder
     after all files are there. sweep: further keys of the sweep.
     """
 
@@ -69,6 +70,7 @@ class Plant:
     configs: dict[str, dict[str, Any]] = field(default_factory=lambda: {"logistic": LOGISTIC, "head": HEAD})
     checkpoints: dict[str, int] = field(default_factory=lambda: {"a": 1})
     twins: Literal["no", "within val", "across"] = "no"
+    mixed: bool = False
     spoil: Callable[[Bucket], None] | None = None
     spoil_files: Callable[[Path], None] | None = None
     sweep: dict[str, Any] = field(default_factory=dict)
@@ -182,6 +184,15 @@ def _dead_features() -> Plant:
     return Plant(spoil_files=kill)
 
 
+def _mixed_up() -> Plant:
+    """Files that were named after the wrong participants."""
+    return Plant(mixed=True)
+
+
+def _stopped_early() -> Plant:
+    return Plant(configs={"head": HEAD | {"train.epochs": 1, "train.lr_head": 1e-4}})
+
+
 def _learning_rate_zero() -> Plant:
     return Plant(configs={"logistic": LOGISTIC, "head": HEAD | {"train.lr_head": 1e-12}})
 
@@ -221,6 +232,8 @@ FAULTS = (
     Fault("one scan under two ids, within val", "labels", _same_volume_twice),
     Fault("preprocessing mismatch", "preprocessing", _other_preprocessing),
     Fault("dead features", "features", _dead_features),
+    Fault("volumes mixed up among participants", "positive control", _mixed_up),
+    Fault("a head that stopped early", "optimum", _stopped_early),
     Fault("learning rate zero", "training", _learning_rate_zero),
     Fault("unweighted 12 : 1", "prior", _unweighted),
     Fault("identical checkpoints", "weights", _two_names),
@@ -269,11 +282,15 @@ def _filled(root: Path, plant: Plant, seed: int) -> Bucket:
         for label, count in enumerate(count_K)
         for number in range(count)
     ]
-    for row in np.random.default_rng(seed).permutation(len(people)).tolist():
+    draw = np.random.default_rng(seed)
+    order = draw.permutation(len(people)).tolist()
+    imaged = draw.permutation(len(people)).tolist() if plant.mixed else order
+    for row, other in zip(order, imaged, strict=True):
         split, label, number = people[row]
+        _, seen_label, seen_number = people[other]
         identity = str(1000 + len(bucket.people))
         bucket.person(identity, label=label, split=split, site=SITES[number % 3])
-        pixels.append(_pixels(label, number % 2, plant.gain, seed=1000 * seed + len(bucket.people)))
+        pixels.append(_pixels(seen_label, seen_number % 2, plant.gain, seed=1000 * seed + len(bucket.people)))
         bucket.volume(identity, device=DEVICES[number % 2], x_DHW=pixels[_shown(plant, bucket, pixels)])
     return bucket
 

@@ -24,6 +24,7 @@ from octjob.doctor.gates.preprocessing import preprocessing
 from octjob.doctor.gates.runs import runs
 from octjob.doctor.gates.weights import weights
 from octjob.doctor.likeness import likeness
+from octjob.doctor.scans import readings
 from octjob.doctor.tables import Tables
 from octjob.doctor.trials import NUM_STEPS, trials
 from octjob.errors import AccessError, DataError, SpecError
@@ -88,7 +89,6 @@ def _findings(one: Intended) -> Findings:
     untrained = [] if baseline is None else [baseline]
     near = likeness(kept, untrained, one.tables)
     trained = [held for held in kept if held.place.checkpoint not in untrained]
-    planes = [encoders.plane_of(held, one.tables) for held in trained]
     tried = trials(places_of(loaded), kept, one.tables)
     alone = [
         coverage(cohorts.listed(one.tables), one.file, cohorts.refused(one.tables)),
@@ -102,7 +102,7 @@ def _findings(one: Intended) -> Findings:
         preprocessing(cohorts.prepared(one.runs)),
         runs(0, []),
         ahead([encoders.spread_of(held) for held in kept], near.of, near.between, note or near.note),
-        control([plane for plane in planes if plane is not None], _UNTIL),
+        control([], _UNTIL, readings(trained, one.tables)),
         keys(0, [], heads.unused(one.runs), tried.tried, NUM_STEPS),
         Finding("training", "not judged", _UNTIL),
         Finding("optimum", "not judged", _UNTIL),

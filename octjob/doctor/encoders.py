@@ -12,17 +12,14 @@ from octjob.doctor.case import Finished, Told
 from octjob.doctor.gates.control import Plane
 from octjob.doctor.gates.features import Lift, Spread
 from octjob.doctor.gates.weights import Apart, Loaded
-from octjob.doctor.tables import Tables
 from octjob.errors import DataError
 from octjob.evaluate import paired_difference
-from octjob.evaluate.feature_map import explained, principal_axes
 from octjob.leaderboard.board import Leaderboard
 from octjob.leaderboard.checkpoints import report_distance, report_record
 from octjob.leaderboard.feature_maps import Explained
 
 # Of more checkpoints, pairs are many.
 _MAX_PAIRS = 66
-_LEAST_VOLUMES = 4
 
 
 def loaded(runs: Sequence[Told], baseline: str | None) -> list[Loaded]:
@@ -63,8 +60,27 @@ def untrained_baseline(runs: Sequence[Told], baseline: str | None) -> str | None
     return baseline if verdicts and verdicts <= {"untrained", "barely trained"} else None
 
 
-def lifts(board: Leaderboard, runs: Sequence[Finished]) -> list[Lift]:
-    """Of the probes that the leaderboard compares with the baseline checkpoint."""
+def untrained_names(
+    runs: Sequence[Finished], references: Sequence[Finished], baseline: str | None
+) -> list[str]:
+    """The baseline, where it is untrained, and the random initialisations, which `references` are runs of."""
+    first = untrained_baseline(runs, baseline)
+    return [*([] if first is None else [first]), *dict.fromkeys(run.checkpoint for run in references)]
+
+
+def lifts_over_untrained(
+    board: Leaderboard, runs: Sequence[Finished], references: Sequence[Finished], untrained: Sequence[str]
+) -> list[Lift]:
+    """Of the probes among the runs, over each of the untrained encoders."""
+    pretrained = [run for run in runs if run.checkpoint != board.baseline]
+    return [
+        *(_lifts_over_baseline(board, runs) if board.baseline in untrained else []),
+        *_lifts_over(references, pretrained, board.metric),
+    ]
+
+
+def _lifts_over_baseline(board: Leaderboard, runs: Sequence[Finished]) -> list[Lift]:
+    """Those that the leaderboard compares with the baseline checkpoint."""
     probes = {run.scored.result.run_id for run in runs if run.scored.result.mode == "probe"}
     found = []
     for row in board.rows:
@@ -77,8 +93,8 @@ def lifts(board: Leaderboard, runs: Sequence[Finished]) -> list[Lift]:
     return found
 
 
-def lifts_over(references: Sequence[Finished], runs: Sequence[Finished], metric: str) -> list[Lift]:
-    """Of probes over random initialisations under their configuration; no baseline, they have no row's comparison."""
+def _lifts_over(references: Sequence[Finished], runs: Sequence[Finished], metric: str) -> list[Lift]:
+    """Over random initialisations under their configuration; no baseline, they have no row's comparison."""
     found = []
     for run in runs:
         for other in references:
@@ -110,23 +126,6 @@ def spread_of(one: Held) -> Spread:
     """Of cached features."""
     x_NE = np.stack(list(one.features.values()))
     return Spread(one.place.checkpoint, varies=bool((x_NE != x_NE[0]).any()))
-
-
-def plane_of(one: Held, tables: Sequence[Tables]) -> Plane | None:
-    """Of cached features of volumes that some table knows; None for too few."""
-    known = {v.record.sop_instance_uid: v for table in tables if table.cohort for v in table.cohort.volumes}
-    uids = [uid for uid in one.features if uid in known]
-    if len(uids) < _LEAST_VOLUMES:
-        return None
-    x_NE = np.stack([one.features[uid] for uid in uids]).astype(np.float64)
-    label_N = np.array([known[uid].participant.label for uid in uids], np.int64)
-    _, device_N = np.unique([known[uid].record.device for uid in uids], return_inverse=True)
-    times = [
-        found.share / found.expected if found.expected > 0 else 0.0
-        for found in (explained(x_NE, group_N) for group_N in (device_N, label_N))
-    ]
-    at_N2, _ = principal_axes(x_NE)
-    return Plane(one.place.checkpoint, at_N2, label_N, np.asarray(device_N, np.int64), *times)
 
 
 def planes(board: Leaderboard, names: Iterable[str]) -> list[Plane]:

@@ -25,12 +25,14 @@ from octjob.doctor.gates.training import moves, training
 from octjob.doctor.gates.weights import weights
 from octjob.doctor.likeness import likeness
 from octjob.doctor.people import moved_tables, twins
+from octjob.doctor.scans import readings
 from octjob.doctor.tables import Tables, of_same_data, read_tables
-from octjob.doctor.trials import NUM_STEPS, trials
+from octjob.doctor.trials import NUM_STEPS, fits, trials
 from octjob.errors import AccessError, DataError
 from octjob.evaluate.threads import plain_linear_algebra
 from octjob.leaderboard.board import Leaderboard, build_leaderboard
 from octjob.leaderboard.collect import NUM_THREADS, read_outcomes
+from octjob.leaderboard.lifts import RANDOM_INIT
 from octjob.leaderboard.outcome import Outcome
 from octjob.records.feature_map import FeatureMap, read_feature_map
 from octjob.records.find import find_run
@@ -38,8 +40,6 @@ from octjob.records.history import read_history
 from octjob.records.layout import read_sweep
 from octjob.storage.base import ObjectNotFoundError, ObjectStore
 
-# A control that is an encoder all the same, with weights that were never trained.
-RANDOM_INIT = "random_init"
 # Each finding, with whether its evidence stands by itself.
 Findings = list[tuple[Finding, bool]]
 
@@ -71,24 +71,24 @@ def examine(store: ObjectStore, run: str | None = None, matrix: str = "sweep.yam
     sweep = read_sweep(store)
     chosen = None if run is None else find_run(store, run)
     everything = read_outcomes(store, sweep)
-    finished = [one for one in everything if one.scored is not None]
+    scored = [one for one in everything if one.scored is not None]
     # A control is there to be compared with: there is nothing to find about it.
-    outcomes = [one for one in finished if not one.entry.control]
-    references = [one for one in finished if one.entry.control == RANDOM_INIT]
+    outcomes = [one for one in scored if not one.entry.control]
+    references = [one for one in scored if one.entry.control == RANDOM_INIT]
     failed = failed_runs(everything)
     target = store.root if chosen is None else f"{store.root}/runs/{chosen}"
     if chosen is not None:
         outcomes = _beside_baseline(outcomes, chosen, sweep.baseline)
         failed = [(planned, one) for planned, one in failed if planned.run_id == chosen]
     if not outcomes and not failed:
-        is_control = any(one.entry.control and one.entry.run_id == chosen for one in finished)
+        is_control = any(one.entry.control and one.entry.run_id == chosen for one in scored)
         raise AccessError(
             f"{target}: {'a control, with nothing' if is_control else 'no finished run'} to diagnose",
             f"`octjob status {store.root}` shows where runs stand.",
         )
     with plain_linear_algebra():
-        own = _finished(store, outcomes)
-        visit = Visit(own, _finished(store, references), failed, matrix)
+        own = finished(store, outcomes)
+        visit = Visit(own, finished(store, references), failed, matrix)
         if not own:
             return diagnosis(target, 0, _without_results(visit))
         board = build_leaderboard(sweep, outcomes, read_map=lambda run_id: _map(store, run_id))
@@ -121,17 +121,17 @@ def _findings(visit: Visit, board: Leaderboard, chosen: str | None) -> Findings:
     stuck = {one.name for one in trained if not moves(one)}
     moved = [run for run in own if run.name not in stuck]
     pretrained = [run for run in own if run.checkpoint != board.baseline]
-    baseline = encoders.untrained_baseline(everyone, board.baseline)
-    inits = list(dict.fromkeys(run.checkpoint for run in visit.references))
-    untrained = [*([] if baseline is None else [baseline]), *inits]
+    linear, recorded = heads.linear(pretrained or own), heads.recorded_fits(pretrained or own)
+    alone = {shared: runs for shared, runs in linear.items() if shared not in recorded}
+    untrained = encoders.untrained_names(everyone, visit.references, board.baseline)
     scored = {name for run in own for name in run.scored.predictions.participant.tolist()}
     tables = [of_same_data(one, scored) for one in tables_of(own)]
     kept, note = cached([*everyone, *visit.references])
     near = likeness(kept, untrained, tables)
-    lifts = [
-        *(encoders.lifts(board, own) if baseline else []),
-        *encoders.lifts_over(visit.references, pretrained, board.metric),
-    ]
+    lifts = encoders.lifts_over_untrained(board, own, visit.references, untrained)
+    looked_at = names - set(untrained)
+    read = readings([one for one in kept if one.place.checkpoint in looked_at], tables)
+    pairs = heads.pairs(linear, recorded | fits(alone, places_of(own), kept, tables), board.metric)
     tried = trials(places_of(own), kept, tables)
     return [
         (coverage(cohorts.populations(own), visit.matrix), True),
@@ -145,13 +145,13 @@ def _findings(visit: Visit, board: Leaderboard, chosen: str | None) -> Findings:
             ),
             False,
         ),
-        (control(encoders.planes(board, names - set(untrained))), False),
+        (control(encoders.planes(board, looked_at), readings=read), False),
         (
             keys(heads.num_comparable(own), heads.same(moved), heads.unused(own), tried.tried, NUM_STEPS),
             True,
         ),
         (training(trained), True),
-        (optimum(heads.pairs(pretrained or own, board.metric)), False),
+        (optimum(pairs), False),
         (eight(tried.learned, tried.note), False),
         (prior(heads.gains(pretrained or own)), False),
     ]
@@ -198,7 +198,8 @@ def _beside_baseline(outcomes: Sequence[Outcome], chosen: str, baseline: str | N
     return [own, *beside]
 
 
-def _finished(store: ObjectStore, outcomes: Sequence[Outcome]) -> list[Finished]:
+def finished(store: ObjectStore, outcomes: Sequence[Outcome]) -> list[Finished]:
+    """Those of the outcomes that have a result, with their histories."""
     with ThreadPoolExecutor(NUM_THREADS) as pool:
         histories: list[History] = list(pool.map(lambda one: read_history(store, one.entry.run_id), outcomes))
     return [

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from pydantic import ValidationError
@@ -14,6 +15,7 @@ from octjob.doctor.gates.prior import Gain, gain
 from octjob.doctor.gates.training import Trained, Unit
 from octjob.errors import DataError
 from octjob.evaluate import identical_predictions, paired_difference
+from octjob.evaluate.predictions import ParticipantScores
 from octjob.records.layout import differing_keys
 from octjob.records.schema import Record
 from octjob.spec.effects import idle_reason
@@ -117,15 +119,41 @@ def _trained(run: Finished) -> Trained | None:
     )
 
 
-def pairs(runs: Sequence[Finished], metric: str) -> list[Pair]:
-    """Linear heads beside logistic regression on the same features, participants and class weights."""
-    fits: dict[tuple[str, ...], Finished] = {}
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """Logistic regression on the features of a head. log_loss: of its training samples, in nats."""
+
+    name: str
+    log_loss: float
+    scores: ParticipantScores
+
+
+def linear(runs: Sequence[Finished]) -> dict[str, list[Finished]]:
+    """Heads that logistic regression on the same features, participants and class weights is the optimum of, by what
+    they share."""
+    found: dict[str, list[Finished]] = {}
     for run in runs:
-        if _is_linear(run) and _training(run).optimizer == "LBFGS":
-            fits.setdefault(_features_of(run), run)
-    heads = [run for run in runs if _is_linear(run) and _training(run).optimizer in ("AdamW", "SGD")]
-    found = [_beside(run, fits.get(_features_of(run)), metric) for run in heads]
-    return [one for one in found if one is not None][:_MAX_PAIRS]
+        if _is_linear(run) and _training(run).optimizer in ("AdamW", "SGD"):
+            found.setdefault(_features_of(run), []).append(run)
+    return found
+
+
+def recorded_fits(runs: Sequence[Finished]) -> dict[str, Fit]:
+    """Of the runs that are such a regression, by what a head has to share with them."""
+    found: dict[str, Fit] = {}
+    for run in runs:
+        loss = run.scored.result.train.get("log_loss")
+        fits = _is_linear(run) and _training(run).optimizer == "LBFGS"
+        if fits and isinstance(loss, int | float):
+            found.setdefault(_features_of(run), Fit(run.name, float(loss), run.scored.scores))
+    return found
+
+
+def pairs(heads: Mapping[str, Sequence[Finished]], fits: Mapping[str, Fit], metric: str) -> list[Pair]:
+    """Each head beside the fit on what it shares."""
+    both = [(run, fits[shared]) for shared, runs in heads.items() if shared in fits for run in runs]
+    found = [_beside(run, fit, metric) for run, fit in both[:_MAX_PAIRS]]
+    return [one for one in found if one is not None]
 
 
 def _is_linear(run: Finished) -> bool:
@@ -136,31 +164,31 @@ def _is_linear(run: Finished) -> bool:
     return plain and not spec.config.model.head.hidden and spec.config.model.pool_method != "attentive"
 
 
-def _features_of(run: Finished) -> tuple[str, ...]:
+def _features_of(run: Finished) -> str:
     assert run.spec is not None
     config = run.spec.config
-    return (
+    shared = (
         run.scored.weights,
         config.model.pool_method,
         str(config.train.class_weights),
         config.data.model_dump_json(exclude={"batch_size", "val_batch_size", "num_workers", "connections"}),
         f"{run.spec.folds} {run.spec.repeats} {run.spec.fold_seed}",
     )
+    return "\n".join(shared)
 
 
-def _beside(run: Finished, fit: Finished | None, metric: str) -> Pair | None:
-    head_loss = run.scored.result.train.get("log_loss")
-    fit_loss = None if fit is None else fit.scored.result.train.get("log_loss")
-    if fit is None or not isinstance(head_loss, int | float) or not isinstance(fit_loss, int | float):
+def _beside(run: Finished, fit: Fit, metric: str) -> Pair | None:
+    loss = run.scored.result.train.get("log_loss")
+    if not isinstance(loss, int | float):
         return None
     try:
-        found = paired_difference(fit.scored.scores, run.scored.scores, metric, num_permutations=1)
+        found = paired_difference(fit.scores, run.scored.scores, metric, num_permutations=1)
     except DataError:
         return None
     low, high = found.interval.low, found.interval.high
     if not all(map(np.isfinite, (found.difference, low, high))):
         return None
-    return Pair(run.name, fit.name, float(head_loss), float(fit_loss), metric, found.difference, low, high)
+    return Pair(run.name, fit.name, float(loss), fit.log_loss, metric, found.difference, low, high)
 
 
 def gains(runs: Sequence[Finished]) -> list[Gain]:

@@ -5,14 +5,13 @@ Suffixes: P participants in the order of the table, E features, K classes.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Literal
 
 import numpy as np
 
+from octjob.doctor.discriminants import auroc, standard_error
 from octjob.evaluate.arrays import FloatArray, IntArray
 
 # Rows by which a table is looked at as moved.
@@ -21,7 +20,6 @@ _OFFSETS = (*_NEXT, -2, 2)
 # Of the labels that do not agree as they stand, the share that has to agree once the table is moved back.
 _AGREES, _DIFFERS = 0.9, 0.1
 _LEAST, _LEAST_EACH = 24, 5
-_FOLDS = 5
 # Standard errors of an AUROC of features that know nothing: labels of other rows must be known beyond doubt, and
 # those of the own rows not at all.
 _KNOWN, _UNKNOWN = 4.0, 3.0
@@ -102,25 +100,5 @@ def _known(
     if frequent_P.sum() < _LEAST or len(np.unique(label_P[frequent_P])) < 2:
         return None
     _, class_P = np.unique(label_P[frequent_P], return_inverse=True)
-    error = _standard_error(np.bincount(class_P).tolist())
-    return _auroc(x_PE[has_P][frequent_P], np.asarray(class_P, np.int64)), error
-
-
-def _standard_error(counts: Sequence[int]) -> float:
-    """Of the mean AUROC over the pairs of classes of these sizes, whose scores mean nothing. The pairs' are at most
-    as far from 0.5 together as those of so many that share no class."""
-    variance = float(np.mean([(m + n + 1) / (12 * m * n) for m, n in combinations(counts, 2)]))
-    return math.sqrt(variance / (len(counts) - 1))
-
-
-def _auroc(x_PE: FloatArray, label_P: IntArray) -> float:
-    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-    from sklearn.metrics import roc_auc_score
-    from sklearn.model_selection import StratifiedKFold, cross_val_predict
-
-    folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=0)
-    model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
-    said_PK = cross_val_predict(model, x_PE, label_P, cv=folds, method="predict_proba")
-    if said_PK.shape[1] == 2:
-        return float(roc_auc_score(label_P, said_PK[:, 1]))
-    return float(roc_auc_score(label_P, said_PK, multi_class="ovo"))
+    error = standard_error(np.bincount(class_P).tolist())
+    return auroc(x_PE[has_P][frequent_P], np.asarray(class_P, np.int64)), error

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from octjob.doctor.cached import Held, Place, read_features
+from octjob.doctor.case import Finished
 from octjob.doctor.gates.eight import Learned
 from octjob.doctor.gates.keys import ACTS_LATER, HARMLESS, Tried
+from octjob.doctor.heads import Fit
 from octjob.doctor.tables import Tables, selects
 from octjob.errors import AccessError, DataError
 from octjob.records.layout import differing_keys
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from octjob.doctor.trial import Bench
 
 NUM_STEPS = 20
-_MAX_HEADS, _MAX_PAIRS, _MAX_KEYS = 4, 12, 24
+_MAX_HEADS, _MAX_PAIRS, _MAX_KEYS, _MAX_FITS = 4, 12, 24, 6
 # Learning rates tried where a head does not learn at its own.
 _OTHER_RATES = (1e-2, 1e-3, 1e-1, 1e-4)
 
@@ -47,30 +49,58 @@ def trials(places: Sequence[Place], held: Sequence[Held], tables: Sequence[Table
     return Trials(learned, tuple(tried))
 
 
+def fits(
+    heads: Mapping[str, Sequence[Finished]],
+    places: Sequence[Place],
+    held: Sequence[Held],
+    tables: Sequence[Tables],
+) -> dict[str, Fit]:
+    """The convex optimum on the cached features of heads, which are given by what they share; of some, as it takes
+    seconds. Nothing of heads whose features are not there."""
+    place_of = {place.name: place for place in places}
+    found: dict[str, Fit] = {}
+    for shared, runs in heads.items():
+        place = place_of.get(runs[0].name)
+        if place is None or len(found) == _MAX_FITS:
+            continue
+        try:
+            fit = _fit(bench_of(place, held, tables))
+        except (AccessError, DataError):
+            continue
+        if fit is not None:
+            found[shared] = fit
+    return found
+
+
+def _fit(bench: Bench | None) -> Fit | None:
+    from octjob.doctor.convex import convex_fit
+
+    return None if bench is None else convex_fit(bench)
+
+
 def _benches(places: Sequence[Place], held: Sequence[Held], tables: Sequence[Tables]) -> dict[str, Bench]:
     """By the name of the run: one for each configuration that is trained by steps."""
-    cached = {one.place.identity: one for one in held}
     found: dict[str, Bench] = {}
     seen: set[str] = set()
     for place in places:
-        config, one = place.run.config, cached.get(place.identity)
-        of = selects(tables, place.name)
-        if config.train.optimizer == "LBFGS" or one is None or of is None or of.cohort is None:
+        if place.run.config.train.optimizer == "LBFGS" or place.run.config_name in seen:
             continue
-        if place.run.config_name in seen:
-            continue
-        bench = _bench(place, one, of)
+        bench = bench_of(place, held, tables)
         if bench is not None:
             seen.add(place.run.config_name)
             found[place.name] = bench
     return found
 
 
-def _bench(place: Place, one: Held, of: Tables) -> Bench | None:
+def bench_of(place: Place, held: Sequence[Held], tables: Sequence[Tables]) -> Bench | None:
+    """None where the cache, or the tables, have nothing of this run."""
     from octjob.doctor.trial import make_bench
     from octjob.train.units import used_splits
 
-    assert of.cohort is not None
+    one = next((one for one in held if one.place.identity == place.identity), None)
+    of = selects(tables, place.name)
+    if one is None or of is None or of.cohort is None:
+        return None
     method = place.run.config.model.pool_method
     features = one.features if method == "mean" else read_features(place, method)
     volumes = of.cohort.only(*used_splits(place.run.config, place.run.is_pooled)).volumes

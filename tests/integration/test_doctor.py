@@ -7,6 +7,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from doubles.sweep_results import beat, entry, finish, labels, skilled, submit
 from jsonschema import Draft202012Validator
@@ -15,11 +16,14 @@ from benchmarks.doctor import FAULTS, Fault, examined
 from octjob.cli import run as octjob
 from octjob.cli.output import doctor_schema
 from octjob.data.groups import SEEN, UNSEEN
+from octjob.doctor import heads
 from octjob.doctor.case import Finished
 from octjob.doctor.cohorts import scorings
+from octjob.doctor.examine import cached, finished, places_of, tables_of
 from octjob.doctor.finding import Diagnosis
 from octjob.doctor.gates.labels import labels as labels_gate
 from octjob.doctor.glance import glance
+from octjob.doctor.trials import fits
 from octjob.leaderboard.collect import collect, read_outcomes
 from octjob.leaderboard.export import to_json
 from octjob.records.layout import read_sweep
@@ -87,6 +91,40 @@ def test_who_was_in_pretraining_is_counted_and_not_who_was_looked_up(healthy: Pa
         assert any(text.startswith(words) for text in labels_gate([scoring]).evidence)
 
 
+@pytest.mark.parametrize("fault", FAULTS[:2], ids=lambda fault: fault.name)
+def test_a_fit_on_cached_features_is_the_run_that_it_stands_for(
+    fault: Fault, healthy: Path, tmp_path: Path
+) -> None:
+    folder = healthy if fault is FAULTS[0] else tmp_path
+    if fault is not FAULTS[0]:
+        examined(fault, folder, seed=0)
+    store = open_store(str(folder / "out/tiny"))
+    runs = finished(store, [one for one in read_outcomes(store, read_sweep(store)) if one.scored is not None])
+    linear, recorded = heads.linear(runs), heads.recorded_fits(runs)
+    assert linear.keys() == recorded.keys()
+    kept, _ = cached(runs)
+    found = fits(linear, places_of(runs), kept, tables_of(runs))
+    assert found.keys() == recorded.keys()
+    for shared, fit in found.items():
+        assert fit.log_loss == pytest.approx(recorded[shared].log_loss, abs=1e-6)
+        first, second = fit.scores, recorded[shared].scores
+        assert first.participant_P.tolist() == second.participant_P.tolist()
+        assert np.allclose(first.probability_SPK[0], second.probability_SPK[0], atol=1e-6)
+
+
+def test_a_head_that_stopped_early_needs_no_fit_in_its_sweep(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (fault,) = [one for one in FAULTS if one.gate == "optimum"]
+    assert examined(fault, tmp_path, seed=0).first_cause == "optimum"
+    code, out, _ = said(capsys, str(tmp_path / "out/tiny"), "-o", "json")
+    (finding,) = [one for one in json.loads(out)["findings"] if one["gate"] == "optimum"]
+    assert code == 5
+    assert finding["verdict"] == "failed", finding
+    assert "nats above what logistic regression on its cached features reaches" in finding["said"]
+    assert finding["cure"] == "train.optimizer: LBFGS"
+
+
 def test_json_is_what_its_schema_says(healthy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = said(capsys, str(healthy / "out/tiny"), "-o", "json")
     document = json.loads(out)
@@ -117,7 +155,9 @@ def beside_the_table(found: Diagnosis, store: ObjectStore) -> None:
     board = collect(store, examine=glance)
     told = {one.gate: (one.verdict, one.said, one.cure) for one in found.findings}
     for gate in board.gates:
-        if gate.name != "labels" and found.num_runs:
+        if gate.name in ("features", "prior"):
+            assert gate.verdict != "failed"
+        elif gate.name != "labels" and found.num_runs:
             assert (gate.verdict, gate.said, gate.cure) == told[gate.name]
     named = [text for text in board.warnings if text.startswith("octjob doctor")]
     failed = [gate for gate in board.gates if gate.verdict == "failed"]

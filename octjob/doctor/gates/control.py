@@ -1,4 +1,4 @@
-"""A positive control: what surely stands in the images, the device, stands in the features too.
+"""A positive control: what surely stands in the images, device and region, stands in the features too.
 
 Shapes: N points, the held-out volumes.
 """
@@ -15,9 +15,35 @@ from octjob.evaluate.arrays import FloatArray, IntArray
 from octjob.evaluate.feature_map import explained
 
 GATE = "positive control"
-_MIN_EACH = 8
+MIN_EACH = 8
 _NUM_PERMUTATIONS, _SIGNIFICANT = 999, 0.05
 _TIMES = 1.5
+# Standard errors of an AUROC of features that know nothing.
+_KNOWN = 3.0
+# What every volume is of one of, in this order; eyes are alike where an image is turned to one of them.
+SURE = ("devices", "regions")
+EYES = "eyes"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How well a checkpoint's cached features tell groups of volumes apart, of participants left out.
+
+    what: devices, regions, eyes or classes. auroc: the mean over pairs of groups. error: its standard error, were
+    the features of nothing. num_points: a participant's volumes of one group are one point.
+    """
+
+    checkpoint: str
+    what: str
+    auroc: float
+    error: float
+    num_groups: int
+    num_points: int
+
+    @property
+    def is_told(self) -> bool:
+        """Beyond doubt."""
+        return self.auroc > 0.5 + _KNOWN * self.error
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,29 +62,79 @@ class Plane:
     class_times: float
 
 
-def control(planes: Sequence[Plane], missing: str = "no run recorded where its features lie") -> Finding:
-    """Fails where a checkpoint's features tell neither devices nor classes apart. missing: what is said of none."""
-    judged = [one for one in planes if _num_judged(one) > 1]
-    if not planes:
-        return Finding(GATE, "not judged", missing)
+@dataclass(frozen=True)
+class _Judged:
+    """A checkpoint, what was looked for in its features, what of it is there, and the numbers."""
+
+    checkpoint: str
+    sought: tuple[str, ...]
+    told: tuple[str, ...]
+    evidence: tuple[str, ...]
+
+
+def control(
+    planes: Sequence[Plane],
+    missing: str = "no run recorded where its features lie",
+    readings: Sequence[Reading] = (),
+) -> Finding:
+    """Fails where a checkpoint's features tell nothing apart that was looked for, by readings where there are some of
+    devices or regions, else by planes. Eyes are told or not, and never asked for. missing: what is said of none."""
+    read = _by_reading(readings)
+    known = {one.checkpoint for one in read}
+    judged = [*read, *(_by_plane(one) for one in planes if one.checkpoint not in known and _is_enough(one))]
     if not judged:
-        return Finding(GATE, "not judged", f"needs two devices with {_MIN_EACH} held-out volumes each")
-    evidence, blind = [], []
-    for one in judged:
-        device, label = p_value(one.at_N2, one.device_N), p_value(one.at_N2, one.label_N)
-        evidence.append(
-            f"{one.checkpoint}: devices explain {one.device_times:.1f} times the variance of random groups"
-            f" (p = {device:.3f} on two axes), classes {one.class_times:.1f} times (p = {label:.3f})"
-        )
-        # Two axes may miss what lies on the third, and the times have no p-value: blind is what neither shows.
-        shown = min(device, label) < _SIGNIFICANT or max(one.device_times, one.class_times) >= _TIMES
-        if not shown:
-            blind.append(one.checkpoint)
+        enough = f"needs two devices or regions with {MIN_EACH} volumes each"
+        return Finding(GATE, "not judged", enough if planes or readings else missing)
+    evidence = tuple(line for one in judged for line in one.evidence)
+    blind = [one for one in judged if not one.told]
     if blind:
-        said = f"the features of {', '.join(blind)} tell neither devices nor classes apart"
+        sought = list(dict.fromkeys(what for one in blind for what in one.sought))
+        names = ", ".join(one.checkpoint for one in blind)
+        said = f"the features of {names} tell neither {' nor '.join(sought)} apart"
         cure = "look at what the encoder is given: `octjob data check --help` shows how"
-        return Finding(GATE, "failed", said, tuple(evidence), cure)
-    return Finding(GATE, "passed", "devices, or classes, can be read from the features", tuple(evidence))
+        return Finding(GATE, "failed", said, evidence, cure)
+    told = list(dict.fromkeys(what for one in judged for what in one.told))
+    return Finding(GATE, "passed", f"{_and(told)} can be read from the features", evidence)
+
+
+def _by_reading(readings: Sequence[Reading]) -> list[_Judged]:
+    by_checkpoint: dict[str, list[Reading]] = {}
+    for one in readings:
+        by_checkpoint.setdefault(one.checkpoint, []).append(one)
+    return [
+        _Judged(
+            checkpoint,
+            tuple(one.what for one in its if one.what != EYES),
+            tuple(one.what for one in its if one.is_told),
+            tuple(map(_told, its)),
+        )
+        for checkpoint, its in by_checkpoint.items()
+        if any(one.what in SURE for one in its)
+    ]
+
+
+def _told(one: Reading) -> str:
+    meant = "" if one.is_told or one.what != EYES else "; as it should be where all are turned to one side"
+    return (
+        f"{one.checkpoint}: {one.what} are told apart with AUROC {one.auroc:.2f}, by chance 0.50 ±"
+        f" {one.error:.2f} ({one.num_groups} groups, {one.num_points} points){meant}"
+    )
+
+
+def _by_plane(one: Plane) -> _Judged:
+    device, label = p_value(one.at_N2, one.device_N), p_value(one.at_N2, one.label_N)
+    evidence = (
+        f"{one.checkpoint}: devices explain {one.device_times:.1f} times the variance of random groups"
+        f" (p = {device:.3f} on two axes), classes {one.class_times:.1f} times (p = {label:.3f})"
+    )
+    # Two axes may miss what lies on the third, and the times have no p-value: blind is what neither shows.
+    sought = {"devices": (device, one.device_times), "classes": (label, one.class_times)}
+    told = tuple(what for what, (p, times) in sought.items() if p < _SIGNIFICANT or times >= _TIMES)
+    return _Judged(one.checkpoint, tuple(sought), told, (evidence,))
+
+
+def _and(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def p_value(at_N2: FloatArray, group_N: IntArray) -> float:
@@ -74,5 +150,5 @@ def p_value(at_N2: FloatArray, group_N: IntArray) -> float:
     return (1 + reached) / (1 + _NUM_PERMUTATIONS)
 
 
-def _num_judged(one: Plane) -> int:
-    return int((np.bincount(one.device_N, minlength=1) >= _MIN_EACH).sum())
+def _is_enough(one: Plane) -> bool:
+    return int((np.bincount(one.device_N, minlength=1) >= MIN_EACH).sum()) > 1

@@ -38,7 +38,7 @@ class Pair:
 def optimum(pairs: Sequence[Pair]) -> Finding:
     """Fails where a head stopped far above its minimum, and scores less for it."""
     if not pairs:
-        said = "no linear head beside logistic regression (train.optimizer: LBFGS) on the same features"
+        said = "no linear head trained by steps, or no cached features to fit logistic regression on"
         return Finding(GATE, "not judged", said)
     evidence = tuple(
         f"{one.head}: training log-loss {one.head_loss:.3f}, {one.fit} {one.fit_loss:.3f};"

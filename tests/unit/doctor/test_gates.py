@@ -10,7 +10,7 @@ from doubles.sweep_results import from_logits
 
 from octjob.doctor.cka import Cka
 from octjob.doctor.finding import Finding, Verdict, diagnosis
-from octjob.doctor.gates.control import Plane, control
+from octjob.doctor.gates.control import Plane, Reading, control
 from octjob.doctor.gates.coverage import Cell, Population, coverage
 from octjob.doctor.gates.eight import Learned, eight
 from octjob.doctor.gates.features import Alike, Lift, Spread, features
@@ -254,8 +254,31 @@ def test_the_positive_control_needs_devices_or_classes_in_the_features() -> None
     said(control([plane(3.0)]), "passed")
     said(control([plane(0.0)]), "failed", "tell neither devices nor classes")
     said(control([replace(plane(0.0), device_times=2.0)]), "passed")
-    said(control([replace(plane(0.0), device_N=np.zeros(60, np.int64))]), "not judged", "two devices")
+    said(
+        control([replace(plane(0.0), device_N=np.zeros(60, np.int64))]),
+        "not judged",
+        "two devices or regions",
+    )
     said(control([]), "not judged", "recorded")
+
+
+def reading(what: str, auroc: float) -> Reading:
+    return Reading("a", what, auroc, 0.03, 2, 60)
+
+
+def test_cached_features_are_asked_before_axes_of_held_out_ones() -> None:
+    blind = [reading("devices", 0.52), reading("regions", 0.49), reading("eyes", 0.5)]
+    said(control([plane(3.0)], readings=blind), "failed", "tell neither devices nor regions apart")
+    for told in ("devices", "regions", "eyes", "classes"):
+        said(control([plane(0.0)], readings=[*blind, reading(told, 0.7)]), "passed", f"{told} can be read")
+
+
+def test_eyes_that_are_alike_are_no_fault() -> None:
+    alike = reading("eyes", 0.5)
+    said(control([], readings=[alike]), "not judged", "two devices or regions")
+    finding = control([], readings=[reading("devices", 0.9), alike])
+    said(finding, "passed")
+    assert finding.evidence[1].endswith("; as it should be where all are turned to one side")
 
 
 def test_a_key_that_changes_nothing_is_named_with_what_disarms_it() -> None:
