@@ -14,7 +14,7 @@ PYTHON ?= 3.11
 # Trust what the machine trusts: behind a company's proxy uv's own certificates do not reach anything.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: help setup demo pictures replay doctor-table test test-fast test-attack programs chart-programs checkov test-cluster test-e2e test-tpu test-tpu-full image test-image sbom peers bench phase3 cluster cluster-down lint types imports check lock docs site base-check test-launcher release-check release-notes dist chart-package workflows clean
+.PHONY: help setup demo pictures replay doctor-table test test-slow test-fast test-attack programs chart-programs checkov test-cluster test-e2e test-tpu test-tpu-full image test-image sbom peers bench phase3 cluster cluster-down lint types imports check lock docs site base-check test-launcher release-check release-notes dist chart-package workflows clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s $$'\t'
@@ -46,11 +46,14 @@ replay: setup ## run the original's situation on synthetic data, 30 seeds, and p
 doctor-table: setup ## plant faults in small sweeps, five data sets each, and print what the doctor names first
 	OMP_NUM_THREADS=1 $(PY) -m benchmarks.doctor
 
-test: setup chart-programs ## the default test suite
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --dist worksteal
+test: setup chart-programs ## the default test suite; under 10 minutes
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --dist worksteal -m "not slow"
+
+test-slow: setup ## what takes longer: whole sweeps that are killed and continued, simulations whose truth is known
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --dist worksteal -m slow --durations=10
 
 test-fast: setup chart-programs ## the unit tests only
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --dist worksteal tests/unit
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --dist worksteal -m "not slow" tests/unit
 
 test-attack: setup ## hostile specs, files, checkpoints and networks: seeded, bounded, with counts
 	OMP_NUM_THREADS=1 $(PY) -m pytest -s -n 2 --dist loadfile tests/attack

@@ -14,6 +14,8 @@ from doubles.backbones import save_patches
 from doubles.packages import PATCHES, ROOT, install
 from doubles.tiny_sweep import fill_bucket, save_checkpoint, sweep_file
 
+pytestmark = pytest.mark.slow
+
 PAGE = (ROOT / "docs/backbones.md").read_text()
 
 
@@ -31,7 +33,6 @@ def test_the_page_shows_the_package_that_is_tested() -> None:
     assert len(module.read_text().splitlines()) <= 20
 
 
-@pytest.mark.slow
 def test_a_package_of_twenty_lines_is_in_the_table(tmp_path: Path) -> None:
     site = tmp_path / "site"
     install(PATCHES, site)

@@ -20,6 +20,8 @@ from octjob.spec.run import Run
 from octjob.storage.base import ObjectStore
 from octjob.storage.sealed import seal
 
+pytestmark = pytest.mark.slow
+
 CONFIGS: dict[str, dict[str, Any]] = {
     "probe": {
         "train.epochs": 12,

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from doubles.tiny_sweep import fill_bucket, save_checkpoint, sweep_file
 
+pytestmark = pytest.mark.slow
+
 PACKAGE = Path(__file__).parents[2] / "octjob"
 CONTRIBUTING = (PACKAGE.parent / "CONTRIBUTING.md").read_text()
 
@@ -77,7 +79,6 @@ def octjob(copy: Path, *arguments: str) -> str:
     return done.stdout
 
 
-@pytest.mark.slow
 def test_a_new_metric_and_a_new_head_are_in_the_table(copy: Path) -> None:
     fill_bucket(copy / "bucket").write()
     save_checkpoint(copy / "a.pt")

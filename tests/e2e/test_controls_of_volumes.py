@@ -113,6 +113,7 @@ def test_the_report_speaks_of_fresh_weights(tmp_path: Path) -> None:
     assert (entry.control, entry.checkpoint, entry.config) == ("random_init", "random_init-0", "probe")
 
 
+@pytest.mark.slow
 def test_runs_of_one_process_do_not_mistake_each_others_encoder(tmp_path: Path) -> None:
     """One after the other with what the process keeps, or each by itself: the same bits."""
     changes: dict[str, Any] = {
@@ -252,6 +253,7 @@ def test_pixel_pca_is_scikit_learns_pipeline_on_the_same_means(tmp_path: Path) -
     assert (predictions.logits_NK.argmax(1) == predictions.label).mean() > 0.5
 
 
+@pytest.mark.slow
 def test_from_submit_to_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     controls = {
         "prior": None,

@@ -17,6 +17,8 @@ from octjob.records.layout import RESULT, run_key
 from octjob.spec.run import Run
 from octjob.storage.base import ObjectStore
 
+pytestmark = pytest.mark.slow
+
 SHARED: dict[str, Any] = {
     "train.epochs": 6,
     "data.batch_size": 12,

@@ -21,6 +21,8 @@ from octjob.storage.base import ObjectStore
 from octjob.storage.file import FileStore
 from octjob.train.joint import Joint
 
+pytestmark = pytest.mark.slow
+
 NUM_KILLS = 10
 SLOWEST_ANSWER_S = 5.0
 

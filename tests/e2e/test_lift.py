@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from doubles.tiny_sweep import SIZE, save_checkpoint, submitted, sweep_file, uri_of
 from doubles.vjepa3d import save_original_checkpoint
 
@@ -58,6 +59,7 @@ def as_control(one: Outcome) -> Outcome:
     return replace(one, entry=entry)
 
 
+@pytest.mark.slow
 def test_without_a_class_effect_nothing_is_better_than_what_knows_nothing(tmp_path: Path) -> None:
     made = swept(tmp_path, class_effect=0)
     (row,) = [row for row in made.rows if row.control is None]

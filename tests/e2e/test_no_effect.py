@@ -19,6 +19,8 @@ from octjob.spec.expand import plan_sweep
 from octjob.storage.open import open_store
 from octjob.targets.submit import write_plan
 
+pytestmark = pytest.mark.slow
+
 SEEDS = (1, 2, 3, 4)
 CHECKPOINT = "multi_domain"
 CHANCE = 0.25
@@ -59,7 +61,6 @@ def beats_chance(result: Result) -> bool:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.slow
 def test_without_a_class_effect_no_configuration_beats_chance_by_more_than_its_interval_says(
     tmp_path: Path,
 ) -> None:
@@ -75,13 +76,11 @@ def test_without_a_class_effect_no_configuration_beats_chance_by_more_than_its_i
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.slow
 def test_with_the_demos_class_effect_a_small_demo_does(tmp_path: Path) -> None:
     recipe = small_recipe(1, load_recipe().synthesis.class_effect, num_train=400, steps=200)
     assert beats_chance(run_demo(tmp_path, recipe, only="logistic")["logistic"])
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_demos_fine_tuning_moves_the_encoder(tmp_path: Path) -> None:
     recipe = small_recipe(1, load_recipe().synthesis.class_effect)

@@ -21,6 +21,8 @@ from octjob.run.job import run_job
 from octjob.spec.run import Run
 from octjob.targets.kubernetes.documents.manifest import render_jobset
 
+pytestmark = pytest.mark.slow
+
 CONFIG: dict[str, Any] = {
     "finetune": {
         "train.epochs": 2,

@@ -21,6 +21,8 @@ from octjob.storage.base import ObjectStore
 from octjob.storage.open import open_store
 from octjob.targets.submit import write_plan
 
+pytestmark = pytest.mark.slow
+
 NUM_SEEDS = 8
 
 
@@ -57,7 +59,6 @@ def replay(store: ObjectStore) -> dict[str, Replayed]:
     return {one.config: one for one in replayed(store)}
 
 
-@pytest.mark.slow
 def test_the_numbers_are_those_the_original_reported(replay: dict[str, Replayed]) -> None:
     one = replay["as_written"]
     assert one.checkpoint_verdict == "untrained"
@@ -68,7 +69,6 @@ def test_the_numbers_are_those_the_original_reported(replay: dict[str, Replayed]
     assert one.num_reported >= NUM_SEEDS / 2
 
 
-@pytest.mark.slow
 def test_class_weights_decide_which_constant_appears_and_find_nothing(replay: dict[str, Replayed]) -> None:
     # 121 of 255 are of class 0: unweighted, it is what the constant is most often.
     assert replay["as_written"].constant_classes.most_common(1)[0][0] == 0
@@ -79,7 +79,6 @@ def test_class_weights_decide_which_constant_appears_and_find_nothing(replay: di
     assert np.mean(one.accuracy_S) < 20 / 65 + 0.04
 
 
-@pytest.mark.slow
 def test_the_doctor_names_the_weights_and_computes_that_class_weights_will_not_help(
     store: ObjectStore,
 ) -> None:

@@ -104,6 +104,7 @@ def sklearn_metrics(label: list[int], probability_PK: NDArray[np.float64]) -> di
     }
 
 
+@pytest.mark.slow
 @settings(max_examples=250, deadline=None)
 @given(labelled_probabilities())
 def test_every_metric_equals_scikit_learns(case: tuple[list[int], NDArray[np.float64]]) -> None:

@@ -37,6 +37,7 @@ def num_parts(rng: random.Random) -> int:
     return rng.choice([1, 4, 256])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("apart", [False, True])
 def test_each_volume_is_encoded_once_by_whoever_comes_first(apart: bool) -> None:
     shared = 0
@@ -73,6 +74,7 @@ class Killer:
         return chosen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("apart", [False, True])
 def test_whoever_is_killed_at_whatever_request_the_others_get_everything(apart: bool) -> None:
     """What is encoded twice is what a killed one had not written. On another machine it is noticed after a while."""

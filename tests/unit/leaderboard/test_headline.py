@@ -92,6 +92,7 @@ def test_one_run_one_checkpoint_and_one_with_a_signal() -> None:
     assert alone.text.startswith("Only a has a signal: ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_checkpoints", [2, 4])
 def test_equal_checkpoints_are_seldom_told_apart(num_checkpoints: int) -> None:
     """40 sweeps of equal checkpoints under two configurations; `benchmarks.headline` counts 500."""

@@ -93,6 +93,7 @@ def test_probabilities_are_scikit_learns(num_classes: int, n: int, num_features:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
