@@ -131,7 +131,8 @@ def _findings(visit: Visit, board: Leaderboard, chosen: str | None) -> Findings:
     lifts = encoders.lifts_over_untrained(board, own, visit.references, untrained)
     looked_at = names - set(untrained)
     read = readings([one for one in kept if one.place.checkpoint in looked_at], tables)
-    pairs = heads.pairs(linear, recorded | fits(alone, places_of(own), kept, tables), board.metric)
+    fitted, unfitted = fits(alone, places_of(own), kept, tables)
+    pairs = heads.pairs(linear, recorded | fitted, board.metric)
     tried = trials(places_of(own), kept, tables)
     return [
         (coverage(cohorts.populations(own), visit.matrix), True),
@@ -151,7 +152,7 @@ def _findings(visit: Visit, board: Leaderboard, chosen: str | None) -> Findings:
             True,
         ),
         (training(trained), True),
-        (optimum(pairs), False),
+        (optimum(pairs, unfitted), False),
         (eight(tried.learned, tried.note), False),
         (prior(heads.gains(pretrained or own)), False),
     ]

@@ -54,22 +54,28 @@ def fits(
     places: Sequence[Place],
     held: Sequence[Held],
     tables: Sequence[Tables],
-) -> dict[str, Fit]:
+) -> tuple[dict[str, Fit], tuple[str, ...]]:
     """The convex optimum on the cached features of heads, which are given by what they share; of some, as it takes
-    seconds. Nothing of heads whose features are not there."""
+    seconds. Besides, of which heads there is none, and why."""
     place_of = {place.name: place for place in places}
     found: dict[str, Fit] = {}
+    missing = []
     for shared, runs in heads.items():
-        place = place_of.get(runs[0].name)
-        if place is None or len(found) == _MAX_FITS:
+        name = runs[0].name
+        if len(found) == _MAX_FITS:
+            missing.append(f"{name}: not fitted, after {_MAX_FITS} others")
             continue
         try:
-            fit = _fit(bench_of(place, held, tables))
-        except (AccessError, DataError):
+            place = place_of.get(name)
+            fit = None if place is None else _fit(bench_of(place, held, tables))
+        except (AccessError, DataError) as error:
+            missing.append(f"{name}: not fitted: {error.message}")
             continue
-        if fit is not None:
+        if fit is None:
+            missing.append(f"{name}: no cached features of unaugmented volumes alone to fit")
+        else:
             found[shared] = fit
-    return found
+    return found, tuple(missing)
 
 
 def _fit(bench: Bench | None) -> Fit | None:

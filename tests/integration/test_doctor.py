@@ -103,7 +103,8 @@ def test_a_fit_on_cached_features_is_the_run_that_it_stands_for(
     linear, recorded = heads.linear(runs), heads.recorded_fits(runs)
     assert linear.keys() == recorded.keys()
     kept, _ = cached(runs)
-    found = fits(linear, places_of(runs), kept, tables_of(runs))
+    found, missing = fits(linear, places_of(runs), kept, tables_of(runs))
+    assert missing == ()
     assert found.keys() == recorded.keys()
     for shared, fit in found.items():
         assert fit.log_loss == pytest.approx(recorded[shared].log_loss, abs=1e-6)

@@ -10,6 +10,7 @@ from octjob.doctor.finding import Finding
 GATE = "optimum"
 # Nats by which the training loss lies above another solution's; below, the head is as good as there.
 _GAP = 0.1
+_SHOWN = 4
 
 
 @dataclass(frozen=True)
@@ -35,16 +36,19 @@ class Pair:
         return self.head_loss - self.fit_loss
 
 
-def optimum(pairs: Sequence[Pair]) -> Finding:
-    """Fails where a head stopped far above its minimum, and scores less for it."""
+def optimum(pairs: Sequence[Pair], missing: Sequence[str] = ()) -> Finding:
+    """Fails where a head stopped far above its minimum, and scores less for it. missing: heads without a fit, and
+    why."""
+    if not pairs and missing:
+        said = "no logistic regression beside the linear heads"
+        return Finding(GATE, "not judged", said, tuple(missing[:_SHOWN]))
     if not pairs:
-        said = "no linear head trained by steps, or no cached features to fit logistic regression on"
-        return Finding(GATE, "not judged", said)
+        return Finding(GATE, "not judged", "no linear head was trained by steps")
     evidence = tuple(
         f"{one.head}: training log-loss {one.head_loss:.3f}, {one.fit} {one.fit_loss:.3f};"
         f" {one.metric} {one.difference:+.3f} [{one.low:.3f}, {one.high:.3f}] for the fit"
         for one in pairs
-    )
+    ) + tuple(missing[:_SHOWN])
     for one in pairs:
         if one.gap > _GAP and one.low > 0:
             said = (

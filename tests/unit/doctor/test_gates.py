@@ -352,7 +352,10 @@ def test_a_head_is_short_of_its_optimum_only_where_it_scores_less_for_it() -> No
     said(optimum([STOPPED]), "failed", "0.80 nats above")
     said(optimum([replace(STOPPED, low=-0.02)]), "passed")
     said(optimum([replace(STOPPED, head_loss=0.45)]), "passed")
-    said(optimum([]), "not judged", "LBFGS")
+    said(optimum([]), "not judged", "no linear head")
+    unfitted = optimum([], ["a.head: not fitted: why"])
+    said(unfitted, "not judged", "no logistic regression beside")
+    assert unfitted.evidence == ("a.head: not fitted: why",)
 
 
 def scores(leaning: float, skill: float, n: int = 200) -> ParticipantScores:
