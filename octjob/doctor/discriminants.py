@@ -14,6 +14,8 @@ import numpy as np
 from octjob.evaluate.arrays import FloatArray, IntArray
 
 _FOLDS = 5
+# Principal axes, of more features: the cost is that of their cube, and no label is looked at.
+_MAX_AXES = 256
 
 
 def standard_error(counts: Sequence[int]) -> float:
@@ -26,12 +28,15 @@ def standard_error(counts: Sequence[int]) -> float:
 def auroc(x_PE: FloatArray, group_P: IntArray, person_P: IntArray | None = None) -> float:
     """The mean AUROC over the pairs of groups 0, 1, ... of points left out. person_P: whose points are left out
     together; none where every point is somebody else's. Features that do not vary tell nothing: 0.5."""
+    from sklearn.decomposition import PCA
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
     from sklearn.metrics import roc_auc_score
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, cross_val_predict
 
     if not (x_PE != x_PE[0]).any():
         return 0.5
+    if min(x_PE.shape) > _MAX_AXES:
+        x_PE = PCA(_MAX_AXES, svd_solver="randomized", random_state=0).fit_transform(x_PE)
     splitter = StratifiedKFold if person_P is None else StratifiedGroupKFold
     folds = splitter(_FOLDS, shuffle=True, random_state=0)
     model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
