@@ -57,7 +57,7 @@ def test_nothing_of_the_build_is_left(image: Image) -> None:
     assert found == []
     config = image.inspect()["Config"]
     assert {entry.partition("=")[0] for entry in config["Env"]} == {
-        *("PATH", "HOME", "USER", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"),
+        *("PATH", "HOME", "USER", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED", "OCTJOB_REVISION"),
     }
     history = image.call("history", "--no-trunc", "--format", "{{.CreatedBy}}", image.tag).stdout
     assert "index" not in history, "an index's address may hold a password"
@@ -67,7 +67,10 @@ def test_it_says_what_it_is(image: Image) -> None:
     config = image.inspect()["Config"]
     assert config["User"] == "10001:10001"
     assert config["Entrypoint"] == ["octjob"]
-    assert config["Labels"]["org.opencontainers.image.title"] == "octjob"
+    labels = config["Labels"]
+    assert labels["org.opencontainers.image.title"] == "octjob"
+    # A result says by it which code it is of.
+    assert f"OCTJOB_REVISION={labels['org.opencontainers.image.revision']}" in config["Env"]
     assert image.octjob("--version").startswith("octjob, version ")
 
 
