@@ -18,7 +18,8 @@ from octjob.run.job import run_job
 from tests.image.conftest import Image, open_to_all
 
 FINETUNE: dict[str, Any] = {
-    "train.epochs": 60,
+    # So many that a slow engine still finds it at work.
+    "train.epochs": 150,
     "data.batch_size": 4,
     "data.augment": {"flip": True},
     "model": {"freeze_encoder": False, "head": {"hidden": 8}},
