@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from octjob.doctor.encode import Missing
 
 _UNTIL = "cannot be judged until run"
+_UNTIL_KEYS = f"{_UNTIL}, or needs cached features of two probes that are trained by steps"
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def _findings(one: Intended) -> Findings:
     tried = trials(places_of(loaded), kept, one.tables)
     alone = [
         coverage(cohorts.listed(one.tables), one.file, cohorts.refused(one.tables)),
-        labels([], known_labels(one.tables, kept, note)),
+        labels([], known_labels(one.tables, kept, note, one.runs)),
         weights(
             encoders.loaded(loaded, one.baseline),
             encoders.apart_of(loaded),
@@ -103,7 +104,7 @@ def _findings(one: Intended) -> Findings:
         runs(0, []),
         ahead([encoders.spread_of(held) for held in kept], near.of, near.between, note or near.note),
         control([], _UNTIL, readings(trained, one.tables)),
-        keys(0, [], heads.unused(one.runs), tried.tried, NUM_STEPS),
+        keys(0, [], heads.unused(one.runs), tried.tried, NUM_STEPS, _UNTIL_KEYS),
         Finding("training", "not judged", _UNTIL),
         Finding("optimum", "not judged", _UNTIL),
         eight(tried.learned, tried.note),

@@ -102,6 +102,17 @@ def _scoring(run: Finished) -> Scoring:
     )
 
 
+def merged(runs: Sequence[Told]) -> tuple[tuple[str, ...], ...]:
+    """Study groups that some run takes for one class; those of one class together."""
+    found: dict[tuple[str, ...], None] = {}
+    for run in runs:
+        groups: dict[int, list[str]] = {}
+        for name, label in (run.spec.config.classes.mapping if run.spec else {}).items():
+            groups.setdefault(label, []).append(name)
+        found.update(dict.fromkeys(tuple(names) for names in groups.values() if len(names) > 1))
+    return tuple(found)
+
+
 def prepared(runs: Sequence[Told]) -> list[Prepared]:
     """How each run makes its volumes. Backbones of others have no pretraining on profiles that one could miss."""
     found = []

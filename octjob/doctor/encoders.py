@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -37,9 +37,15 @@ def loaded(runs: Sequence[Told], baseline: str | None) -> list[Loaded]:
             distance=record.from_initialisation,
             digest=record.weights_digest,
             reference=run.checkpoint == baseline,
+            options=_options(run.report),
         )
         found.setdefault((one.checkpoint, one.encoder_taken, one.digest), one)
     return list(found.values())
+
+
+def _options(report: Mapping[str, Any]) -> str:
+    backbone = report.get("backbone")
+    return "" if not isinstance(backbone, Mapping) else str(sorted((backbone.get("options") or {}).items()))
 
 
 def apart_of(runs: Sequence[Told]) -> list[Apart]:

@@ -104,7 +104,7 @@ def _without_results(visit: Visit) -> Findings:
     gates = ("features", "positive control", "keys", "training", "optimum", "eight samples", "prior")
     return [
         (coverage(cohorts.listed(tables), visit.matrix, cohorts.refused(tables)), True),
-        (labels([], known_labels(tables, [], "")), True),
+        (labels([], known_labels(tables, [], "", planned)), True),
         *((finding, True) for finding in rest),
         (runs(0, [one for _, one in visit.failed]), True),
         *((Finding(gate, "not judged", until), True) for gate in gates),
@@ -136,7 +136,7 @@ def _findings(visit: Visit, board: Leaderboard, chosen: str | None) -> Findings:
     tried = trials(places_of(own), kept, tables)
     return [
         (coverage(cohorts.populations(own), visit.matrix), True),
-        (labels(cohorts.scorings(own), known_labels(tables, kept, note)), True),
+        (labels(cohorts.scorings(own), known_labels(tables, kept, note, own)), True),
         (weights(encoders.loaded(own, board.baseline), encoders.apart(board)), True),
         (preprocessing(cohorts.prepared(own)), True),
         (runs(len(own), [one for _, one in visit.failed]), True),
@@ -158,8 +158,8 @@ def _findings(visit: Visit, board: Leaderboard, chosen: str | None) -> Findings:
     ]
 
 
-def known_labels(tables: Sequence[Tables], kept: Sequence[Held], note: str) -> Known:
-    """What tables and cached features say of labels. note: why features are missing."""
+def known_labels(tables: Sequence[Tables], kept: Sequence[Held], note: str, told: Sequence[Told]) -> Known:
+    """What tables, cached features and configurations say of labels. note: why features are missing."""
     refused = [one.refused for one in tables if one.refused is not None and one.refused.is_labels]
     return Known(
         refused=tuple((one.message, one.hint) for one in refused),
@@ -167,6 +167,7 @@ def known_labels(tables: Sequence[Tables], kept: Sequence[Held], note: str) -> K
         twins=tuple(twins(tables, kept)),
         notes=(*(one.note for one in tables if one.note), *((note,) if note else ())),
         num_listed=max((len(one.person_of) for one in tables), default=0),
+        merged=cohorts.merged(told),
     )
 
 

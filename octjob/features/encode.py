@@ -60,6 +60,8 @@ def stacked(
     readable = [
         v.record.sop_instance_uid for v in volumes if v.record.sop_instance_uid not in quarantine.uids
     ]
+    if not readable:  # no row to know E by; whoever counts the quarantine refuses such a run
+        return np.empty((len(found), 0, 0), np.float32)
     identity = found[0]
     return np.stack([np.stack([view.get(uid, identity[uid])[row] for uid in readable]) for view in found])
 

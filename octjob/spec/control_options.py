@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from octjob.spec.section import MAX_LENGTH, Names, Section, as_tuple
+from octjob.spec.yaml import KeyPath
 
 ControlName = Literal[
     "prior", "clinical", "site_device", "pixel_pca", "random_init", "target_encoder", "shuffled_labels"
@@ -94,3 +95,27 @@ class Controls(Section):
 
 
 ControlNames = Annotated[tuple[ControlName, ...], BeforeValidator(as_tuple)]
+
+_LISTED = "controls: [prior, random_init]"
+_WITH_OPTIONS = "controls: {prior: , random_init: {seeds: 3}}"
+_WITHOUT_OPTIONS = tuple(
+    name for name, field in Controls.model_fields.items() if NoOptions in get_args(field.annotation)
+)
+
+
+def controls_hint(path: KeyPath, value: Any) -> str:
+    """How to write what `value` at `path` of a sweep was to say; empty for what is elsewhere, or says it itself."""
+    if path[:1] != ("controls",):
+        return ""
+    if len(path) == 1:
+        return f"Write a list, such as {_LISTED}; or leave the key out."
+    name = path[1]
+    if isinstance(name, int):
+        return f"Options stand in a mapping: {_WITH_OPTIONS}." if isinstance(value, Mapping) else ""
+    if name not in Controls.model_fields:
+        return ""
+    if name in _WITHOUT_OPTIONS:
+        return f"{name} takes no options: write {name}: with nothing behind it, or leave it out."
+    if len(path) > 2:
+        return ""
+    return f"Write {name}: with nothing behind it for its defaults, a mapping of options, or leave it out."

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from octjob.errors import SpecError
+from octjob.spec.control_options import controls_hint
 from octjob.spec.experiment import Experiment
 from octjob.spec.original import original_hint, refuse_pretraining
 from octjob.spec.show import describe, elided
@@ -68,6 +69,8 @@ def _complaints(
         message, hint = _complaint(path, items, model)
         if model is Experiment:
             hint = original_hint(path) or hint
+        elif not {"value_error"} & {item["type"] for item in items}:
+            hint = controls_hint(path, items[0].get("input")) or hint
         mark = document.mark(path)
         complaints.append((mark.line if mark else 0, path, message, hint))
     # Of a union's list the one wrong element says more than that the whole could also have been another member.

@@ -73,7 +73,7 @@ def features(
         return Finding(GATE, "not judged", f"no probe is compared with {' or '.join(untrained)}", evidence)
     if above := [least for least in _least(lifts) if _is_above(least)]:
         best = max(above, key=lambda one: one.low)
-        said = f"{best.run} is above the untrained encoder by {best.difference:.2f}"
+        said = _above(best, sum(one.run == best.run for one in lifts))
         return Finding(GATE, "passed", said, evidence)
     room = [one for one in lifts if one.reference < _CEILING]
     if not room:
@@ -87,6 +87,16 @@ def features(
         return Finding(GATE, "failed", said, evidence, cure)
     said = "these participants are too few to tell features from an untrained encoder's"
     return Finding(GATE, "not judged", said, evidence)
+
+
+def _above(best: Lift, count: int) -> str:
+    """The lift of the table counts initialisations too, and may include zero where this does not."""
+    each, by = (
+        ("the untrained encoder", "by")
+        if count == 1
+        else (f"each of {count} untrained encoders", "by at least")
+    )
+    return f"over these participants {best.run} is above {each} {by} {best.difference:.2f}"
 
 
 def ahead(

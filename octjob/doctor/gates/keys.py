@@ -23,6 +23,8 @@ ACTS_LATER = (
     "train.lr_encoder",
 )
 
+_ONE = "no two configurations of one checkpoint have finished"
+
 
 @dataclass(frozen=True)
 class Same:
@@ -55,9 +57,10 @@ def keys(
     unused: Sequence[str],
     tried: Sequence[Tried] = (),
     num_steps: int = 0,
+    missing: str = "",
 ) -> Finding:
     """num_runs: those compared, of one checkpoint or another. unused: what the plan noted of keys without effect.
-    num_steps: after which weights were compared in `tried`."""
+    num_steps: after which weights were compared in `tried`. missing: what there was to compare nothing by."""
     evidence = (*unused[:4], *(_told(one, num_steps) for one in tried[:4]))
     for one in same:
         differing = [key for key in one.keys if key not in HARMLESS]
@@ -74,11 +77,17 @@ def keys(
                 f" and {pair.second} are one configuration"
             )
             return Finding(GATE, "failed", said, evidence, f"remove {pair.keys[0]}, or give it another value")
+    idle = f"; beside that, {_first_of(unused)}" if unused else ""
     if num_runs < 2 and tried:
-        return Finding(GATE, "passed", f"every pair of {len(tried)} trains other weights", evidence)
+        return Finding(GATE, "passed", f"every pair of {len(tried)} trains other weights{idle}", evidence)
     if num_runs < 2:
-        return Finding(GATE, "not judged", "no two configurations of one checkpoint", evidence)
-    return Finding(GATE, "passed", f"no two of {num_runs} runs predict the same", evidence)
+        return Finding(GATE, "not judged", (missing or _ONE) + idle, evidence)
+    return Finding(GATE, "passed", f"no two of {num_runs} runs predict the same{idle}", evidence)
+
+
+def _first_of(unused: Sequence[str]) -> str:
+    more = f" (and {len(unused) - 1} more)" if len(unused) > 1 else ""
+    return f"{unused[0]}{more}"
 
 
 def _told(one: Tried, num_steps: int) -> str:

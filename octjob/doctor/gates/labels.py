@@ -62,13 +62,15 @@ class Twins:
 @dataclass(frozen=True)
 class Known:
     """What the data set's tables and cached features say of labels. refused: the tables' errors, each with its hint.
-    notes: why something is not known. num_listed: participants of the tables, 0 where they were not read."""
+    notes: why something is not known. num_listed: participants of the tables, 0 where they were not read. merged:
+    study groups that `classes.mapping` takes for one class, a class a tuple."""
 
     refused: tuple[tuple[str, str], ...] = ()
     moved: tuple[MovedTable, ...] = ()
     twins: tuple[Twins, ...] = ()
     notes: tuple[str, ...] = ()
     num_listed: int = 0
+    merged: tuple[tuple[str, ...], ...] = ()
 
 
 NOTHING_KNOWN = Known()
@@ -100,7 +102,8 @@ def labels(scorings: Sequence[Scoring], known: Known = NOTHING_KNOWN) -> Finding
         named = [f"{a} and {b}" for a, b in sorted(pairs)]
         said = f"every run gives the same logits to {_some(named)}: their volumes are the same"
         return Finding(GATE, "failed", said, evidence, _LEAVE_OUT)
-    return Finding(GATE, "passed", "nobody crosses folds, has two labels or another's volumes", evidence)
+    said = "nobody crosses folds, has two labels or another's volumes"
+    return Finding(GATE, "passed", said + "".join(map(_merged, known.merged)), evidence)
 
 
 _JOIN = "join study_group anew by participant, not by row"
@@ -137,6 +140,11 @@ def _moved(table: MovedTable, moved: Moved) -> str:
         f"{start}: features of {table.witness} tell it there (AUROC {moved.agreed:.2f}), and not in its own row"
         f" ({moved.stayed:.2f})"
     )
+
+
+def _merged(groups: Sequence[str]) -> str:
+    """No fault where it is meant."""
+    return f"; classes.mapping takes {', '.join(groups[:-1])} and {groups[-1]} for one class"
 
 
 def _crossing(one: Scoring) -> list[str]:

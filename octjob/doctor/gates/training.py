@@ -10,8 +10,8 @@ from octjob.doctor.finding import Finding
 GATE = "training"
 # A loss that fell by less than this share of itself did not fall.
 _FELL = 1e-3
-# Of its length; below, a fine-tuned encoder is the checkpoint's.
-_UNMOVED = 1e-6
+# Of its length; below, a fine-tuned encoder is the checkpoint's, and beyond, nothing is left of the checkpoint.
+_UNMOVED, _LOST = 1e-6, 1.0
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,18 @@ def _encoder(one: Trained) -> tuple[str, str] | None:
             said = (
                 f"{one.name} is fine-tuned, but its encoder moved by {unit.encoder_change:.0e} of its length"
             )
-            return said, "train.lr_encoder: 3.0e-5"
+            return said, _GENTLE
+        if unit.encoder_change is not None and unit.encoder_change > _LOST:
+            rate = "" if one.lr_encoder is None else f" at learning rate {one.lr_encoder:.0e}"
+            said = (
+                f"{one.name} is fine-tuned, and its encoder moved by {unit.encoder_change:.1f} times its length{rate}:"
+                " nothing of the checkpoint is left in it"
+            )
+            return said, _GENTLE
     return None
+
+
+_GENTLE = "train.lr_encoder: 3.0e-5"
 
 
 def _loss(one: Trained) -> tuple[str, str] | None:

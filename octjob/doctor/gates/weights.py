@@ -17,7 +17,7 @@ class Loaded:
     """An encoder that was loaded, by `run` first. verdict: untrained, barely trained, trained or unknown.
 
     distance: from its own initialisation, relative to its length. reference: whether it is the baseline, which may be
-    untrained.
+    untrained. options: what a backbone of others was told; with others the same weights are another encoder.
     """
 
     checkpoint: str
@@ -29,6 +29,7 @@ class Loaded:
     distance: float | None
     digest: str
     reference: bool = False
+    options: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,10 @@ def weights(
     for one in known:
         if one.verdict in ("untrained", "barely trained") and not one.reference:
             return _untrained(one, evidence)
+    told = {one.checkpoint: one.options for one in known}
     for pair in pairs:
-        if pair.distance is not None and pair.distance < _NEAR:
+        alike = told.get(pair.first, "") == told.get(pair.second, "")
+        if alike and pair.distance is not None and pair.distance < _NEAR:
             return _same(pair, known, evidence)
     return Finding(GATE, "passed", "every checkpoint is trained, or the baseline, and its own", evidence)
 
@@ -76,7 +79,10 @@ def _untrained(one: Loaded, evidence: tuple[str, ...]) -> Finding:
         return Finding(GATE, "failed", said, evidence, "model.encoder: context")
     as_such = ": its features carry no more than an untrained encoder's" if one.verdict == "untrained" else ""
     said = f"the encoder of {one.checkpoint} is {one.verdict}{as_such}{epoch}"
-    cure = f"name a later file of this training; `octjob checkpoint inspect {one.uri}` shows what is in one"
+    cure = (
+        f"name a later file of this training; `octjob checkpoint inspect {one.uri}` shows what is in one. Where it is"
+        f" there to compare with, baseline: {one.checkpoint}"
+    )
     return Finding(GATE, "failed", said, evidence, cure)
 
 

@@ -131,6 +131,13 @@ def test_a_moved_column_is_named_with_its_witness() -> None:
     said(labels([scoring()], Known(moved=(known,))), "failed", "the row below", "features of a", "0.90")
 
 
+def test_groups_that_are_taken_for_one_class_are_told() -> None:
+    known = Known(merged=(("healthy", "pre_diabetes"),))
+    said(
+        labels([scoring()], known), "passed", "; classes.mapping takes healthy and pre_diabetes for one class"
+    )
+
+
 def test_another_labelling_is_no_fault_and_is_told() -> None:
     other = MovedTable("b/labels.tsv", None, Differing(20, 84), "participants.tsv")
     finding = labels([scoring()], Known(moved=(other,)))
@@ -152,6 +159,17 @@ def test_runs_that_failed_for_their_data_are_the_cause() -> None:
     said(runs(5, [LOST]), "failed", "a.head failed")
 
 
+def test_an_error_that_names_many_files_is_told_once_and_short() -> None:
+    message = "108 of 108 volumes cannot be read: " + "; ".join(f"gs://bucket/{i}.dcm" for i in range(90))
+    failed = [replace(LOST, name=f"{name}.head", message=message) for name in "abcdef"]
+    finding = runs(0, failed)
+    said(finding, "failed", "6 runs failed: 108 of 108 volumes cannot be read: gs://bucket/0.dcm", "89.dcm")
+    assert len(finding.said) < 450
+    (told,) = finding.evidence
+    assert told.startswith("a.head, b.head, c.head, d.head and 2 more failed: 108 of 108")
+    assert len(told) < 500
+
+
 def test_a_run_that_failed_otherwise_is_a_cause_only_where_none_finished() -> None:
     other = replace(LOST, message="out of memory", exit_code=1)
     said(runs(5, [other]), "passed", "5 finished, and 1 failed")
@@ -171,6 +189,14 @@ def test_untrained_weights_are_named_with_their_epoch() -> None:
     finding = weights([replace(TRAINED, verdict="untrained", epoch=0)], [])
     said(finding, "failed", "the encoder of a is untrained", "no more than an untrained encoder's", "epoch 0")
     assert "`octjob checkpoint inspect gs://x/a.pt`" in finding.cure
+    assert finding.cure.endswith("baseline: a")
+
+
+def test_one_file_that_a_backbone_reads_in_two_ways_is_two_encoders() -> None:
+    one = replace(TRAINED, verdict="unknown", options="[('frames', 16)]")
+    more = replace(one, checkpoint="b", run="b.head", options="[('frames', 32)]")
+    said(weights([one, more], [Apart("a", "b", 0.0)]), "passed")
+    said(weights([one, replace(more, options=one.options)], [Apart("a", "b", 0.0)]), "failed", "same weights")
 
 
 def test_the_untrained_target_encoder_is_named_as_what_was_taken() -> None:
@@ -209,7 +235,7 @@ WIDE = replace(NONE, low=-0.2, high=0.2)
 @pytest.mark.parametrize(
     ("lifts", "verdict", "words"),
     [
-        ([LIFT, NONE], "passed", "above the untrained encoder by 0.20"),
+        ([LIFT, NONE], "passed", "these participants a.head is above the untrained encoder by 0.20"),
         ([NONE, NONE], "failed", "no more than an untrained"),
         ([NONE, WIDE], "not judged", "too few"),
         ([replace(LIFT, p_holm=0.2)], "not judged", "too few"),
@@ -224,7 +250,8 @@ def test_features_are_judged_by_their_lift_over_an_untrained_encoder(
 
 
 def test_a_probe_is_above_untrained_encoders_only_where_it_is_above_all_of_them() -> None:
-    said(features(["r", "s"], [LIFT, replace(LIFT, over="s")], []), "passed")
+    both = [LIFT, replace(LIFT, over="s")]
+    said(features(["r", "s"], both, []), "passed", "above each of 2 untrained encoders by at least 0.20")
     said(features(["r", "s"], [LIFT, replace(WIDE, run=LIFT.run, over="s")], []), "not judged", "too few")
 
 
@@ -292,7 +319,14 @@ def test_a_key_that_changes_nothing_is_named_with_what_disarms_it() -> None:
 
 def test_keys_that_divide_work_may_change_nothing() -> None:
     said(keys(4, [Same("a.x", "a.y", ("data.val_batch_size",), {})], []), "passed")
-    said(keys(0, [], []), "not judged")
+    said(keys(0, [], []), "not judged", "no two configurations of one checkpoint have finished")
+    said(keys(0, [], [], missing="cannot be judged until run"), "not judged", "until run")
+
+
+def test_a_key_without_effect_is_told_without_asking_for_evidence() -> None:
+    notes = ["train.lr_encoder unused: the encoder is frozen", "train.l2 unused: only for LBFGS"]
+    finding = keys(4, [], notes)
+    said(finding, "passed", "train.lr_encoder unused: the encoder is frozen (and 1 more)")
 
 
 def test_keys_are_tried_on_cached_features_where_runs_say_nothing() -> None:
@@ -327,6 +361,10 @@ FINETUNED = Trained("a.ft", (UNIT,), 0, 1e-3, 3e-5)
         (replace(FINETUNED, units=(replace(UNIT, scored_epoch=3),), unfreeze_at=5), "scores epoch 3"),
         (replace(FINETUNED, units=(replace(UNIT, encoder_change=0.0),)), "its encoder moved by 0e+00"),
         (
+            replace(FINETUNED, units=(replace(UNIT, encoder_change=3.04),), lr_encoder=0.05),
+            "its encoder moved by 3.0 times its length at learning rate 5e-02: nothing of the checkpoint is left",
+        ),
+        (
             replace(FINETUNED, units=(replace(UNIT, losses=(1.4, 1.4, 1.4)),)),
             "never fell at learning rate 1e-03",
         ),
@@ -352,7 +390,7 @@ def test_a_head_is_short_of_its_optimum_only_where_it_scores_less_for_it() -> No
     said(optimum([STOPPED]), "failed", "0.80 nats above")
     said(optimum([replace(STOPPED, low=-0.02)]), "passed")
     said(optimum([replace(STOPPED, head_loss=0.45)]), "passed")
-    said(optimum([]), "not judged", "no linear head")
+    said(optimum([]), "not judged", "no linear head was trained by steps")
     unfitted = optimum([], ["a.head: not fitted: why"])
     said(unfitted, "not judged", "no logistic regression beside")
     assert unfitted.evidence == ("a.head: not fitted: why",)

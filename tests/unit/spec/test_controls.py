@@ -102,16 +102,38 @@ def test_they_are_split_and_seeded_as_logistic_regression_is(tmp_path: Path) -> 
         ({"controls": ["prior", "site_devise"]}, "got the text 'site_devise'", "Did you mean site_device?"),
         ({"controls": ["prior", "prior"]}, "controls must be distinct", ""),
         ({"controls": {"prio": {}}}, "controls.prio: unknown key", "Did you mean controls.prior?"),
-        ({"controls": {"prior": {"seeds": 3}}}, "controls.prior.seeds: unknown key", ANY),
+        (
+            {"controls": {"prior": {"seeds": 3}}},
+            "controls.prior.seeds: unknown key",
+            "prior takes no options: write prior: with nothing behind it, or leave it out.",
+        ),
+        (
+            {"controls": {"prior": False}},
+            "controls.prior: expected a mapping, got false",
+            "prior takes no options: write prior: with nothing behind it, or leave it out.",
+        ),
+        (
+            {"controls": ["prior", {"random_init": {"seeds": 3}}]},
+            "controls.1: expected",
+            "Options stand in a mapping: controls: {prior: , random_init: {seeds: 3}}.",
+        ),
         (
             {"controls": {"random_init": {"seed": 3}}},
             "controls.random_init.seed: unknown key",
             "Did you mean controls.random_init.seeds?",
         ),
         ({"controls": {"random_init": {"seeds": 1}}}, "controls.random_init.seeds: ", ""),
-        ({"controls": {"random_init": 5}}, "controls.random_init: expected a mapping, got the number 5", ""),
+        (
+            {"controls": {"random_init": 5}},
+            "controls.random_init: expected a mapping, got the number 5",
+            "Write random_init: with nothing behind it for its defaults, a mapping of options, or leave it out.",
+        ),
         ({"controls": {"shuffled_labels": {"shuffles": 19}}}, "controls.shuffled_labels.shuffles: ", ""),
-        ({"controls": "prior"}, "controls: expected a list or a mapping, got the text 'prior'", ""),
+        (
+            {"controls": "prior"},
+            "controls: expected a list or a mapping, got the text 'prior'",
+            "Write a list, such as controls: [prior, random_init]; or leave the key out.",
+        ),
         (
             {"controls": {"random_init": {"like": "c"}}},
             "controls.random_init.like: no checkpoint named 'c'",
@@ -188,6 +210,12 @@ def test_what_cannot_be_is_refused_with_its_line(
     assert said in caught.value.message
     assert caught.value.message.startswith(f"{tmp_path}/sweep.yaml:")
     assert caught.value.hint == hint
+
+
+def test_what_a_hint_says_to_write_is_taken(tmp_path: Path) -> None:
+    for line in ("controls: [prior, random_init]", "controls: {prior: , random_init: {seeds: 3}}"):
+        written = yaml.safe_load(line)["controls"]
+        assert names(planned(tmp_path, controls=written))[0] == "control.prior"
 
 
 def test_a_baseline_config_is_no_control(tmp_path: Path) -> None:
