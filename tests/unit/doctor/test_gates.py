@@ -273,6 +273,15 @@ def test_cached_features_are_asked_before_axes_of_held_out_ones() -> None:
         said(control([plane(0.0)], readings=[*blind, reading(told, 0.7)]), "passed", f"{told} can be read")
 
 
+def test_few_points_do_not_make_a_checkpoint_blind() -> None:
+    """Of eight volumes a device an encoder that tells them with AUROC 0.83 is within three standard errors of 0.5."""
+    few = [replace(reading(what, 0.83), error=0.15, num_points=16) for what in ("devices", "regions")]
+    said(control([], readings=few), "not judged", "too few points to tell whether a tells devices or regions apart")
+    other = [replace(one, checkpoint="b", auroc=1.0) for one in few]
+    said(control([], readings=[*few, *other]), "not judged", "whether a tells")
+    said(control([], readings=[few[0], reading("regions", 0.52)]), "failed", "a do not tell regions apart")
+
+
 def test_eyes_that_are_alike_are_no_fault() -> None:
     alike = reading("eyes", 0.5)
     said(control([], readings=[alike]), "not judged", "two devices or regions")
