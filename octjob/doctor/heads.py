@@ -150,9 +150,11 @@ def recorded_fits(runs: Sequence[Finished]) -> dict[str, Fit]:
 
 
 def pairs(heads: Mapping[str, Sequence[Finished]], fits: Mapping[str, Fit], metric: str) -> list[Pair]:
-    """Each head beside the fit on what it shares."""
-    both = [(run, fits[shared]) for shared, runs in heads.items() if shared in fits for run in runs]
-    found = [_beside(run, fit, metric) for run, fit in both[:_MAX_PAIRS]]
+    """Each head beside the fit on what it shares. The intervals of all hold together (Bonferroni), since one of them
+    that is above zero is enough to blame a head."""
+    both = [(run, fits[shared]) for shared, runs in heads.items() if shared in fits for run in runs][:_MAX_PAIRS]
+    level = 1 - 0.05 / max(1, len(both))
+    found = [_beside(run, fit, metric, level) for run, fit in both]
     return [one for one in found if one is not None]
 
 
@@ -177,12 +179,12 @@ def _features_of(run: Finished) -> str:
     return "\n".join(shared)
 
 
-def _beside(run: Finished, fit: Fit, metric: str) -> Pair | None:
+def _beside(run: Finished, fit: Fit, metric: str, level: float) -> Pair | None:
     loss = run.scored.result.train.get("log_loss")
     if not isinstance(loss, int | float):
         return None
     try:
-        found = paired_difference(fit.scores, run.scored.scores, metric, num_permutations=1)
+        found = paired_difference(fit.scores, run.scored.scores, metric, num_permutations=1, level=level)
     except DataError:
         return None
     low, high = found.interval.low, found.interval.high

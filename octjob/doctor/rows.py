@@ -21,7 +21,8 @@ _OFFSETS = (*_NEXT, -2, 2)
 _AGREES, _DIFFERS = 0.9, 0.1
 _LEAST, _LEAST_EACH = 24, 5
 # Standard errors of an AUROC of features that know nothing: labels of other rows must be known beyond doubt, and
-# those of the own rows not at all.
+# better by so much than those of the own rows, which must not be known at all. In a table in the order of its sites the
+# next row's label is known as well as the own one by whoever knows sites.
 _KNOWN, _UNKNOWN = 4.0, 3.0
 
 
@@ -84,7 +85,7 @@ def knows(x_PE: FloatArray, place_P: IntArray, label_of: Mapping[int, int]) -> L
         return "own"
     for offset in _NEXT:
         there = _known(x_PE, place_P, label_of, offset)
-        if there is not None and there[0] > 0.5 + _KNOWN * there[1]:
+        if there is not None and there[0] > max(0.5, own[0]) + _KNOWN * there[1]:
             return Moved(-offset, there[0], own[0], len(x_PE))
     return "none"
 

@@ -5,15 +5,24 @@ Suffixes: C contrasts, B draws, G participants, P rows.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from octjob.catalog import METRICS
 from octjob.evaluate.arrays import FloatArray
 from octjob.evaluate.distributions import normal_quantile
 from octjob.evaluate.draws import Weightings
-from octjob.evaluate.intervals import Interval, smallest_class, stratified_draws, t_factor
+from octjob.evaluate.intervals import (
+    NUM_GUESSED,
+    Interval,
+    guessed,
+    smallest_class,
+    stratified_draws,
+    t_factor,
+)
 from octjob.evaluate.predictions import ParticipantScores
 
 _TINY_ERROR = 1e-9
@@ -30,6 +39,17 @@ class Contrast:
     def smallest_class(self) -> int:
         """Participants of the smallest class in either."""
         return min(_smallest(one) for one in (self.inside, self.outside))
+
+    def unseen(self, metric: str) -> float:
+        """The standard error that half a guessed participant has among those of each part; 0 for the same people."""
+        parts = [_people(one) for one in (self.inside, self.outside)]
+        if parts[0].keys() == parts[1].keys():
+            return 0.0
+        span, found = 1 - METRICS[metric].lowest, 0.0
+        for label_of in parts:
+            guess = guessed(metric, np.array(list(label_of.values()))) - METRICS[metric].lowest
+            found += NUM_GUESSED * guess * (span - guess) / (len(label_of) + NUM_GUESSED) ** 2
+        return math.sqrt(found)
 
 
 @dataclass(frozen=True)
@@ -48,7 +68,8 @@ def contrasts(
     A draw weighs the participants of all contrasts together, within class; both parts of a contrast follow it.
     The intervals span `c` standard errors, `c` being the `level` quantile of the largest centred difference over its
     error in the draws (max-T, Westfall and Young, 1993), times Student's factor for the contrast's smallest class.
-    With one contrast `c` is the normal quantile.
+    With one contrast `c` is the normal quantile. The errors of parts with participants of their own have that of half a
+    guessed participant added to each, as `bounded_interval` does, since no draw of a perfect score varies.
     """
     if not made:
         return []
@@ -79,11 +100,15 @@ def contrasts(
     )
     found = []
     for one, value, error in zip(made, value_C.tolist(), error_C.tolist(), strict=True):
-        half_width = critical * t_factor(one.smallest_class, level) * error
+        half_width = critical * t_factor(one.smallest_class, level) * math.hypot(error, one.unseen(metric))
         found.append(Difference(value, Interval(value - half_width, value + half_width, level, method)))
     return found
 
 
 def _smallest(scores: ParticipantScores) -> int:
-    people = dict(zip(scores.participant_P.tolist(), scores.label_P.tolist(), strict=True))
-    return smallest_class(np.array(list(people.values())))
+    return smallest_class(np.array(list(_people(scores).values())))
+
+
+def _people(scores: ParticipantScores) -> dict[str, int]:
+    """The label of each participant."""
+    return dict(zip(scores.participant_P.tolist(), scores.label_P.tolist(), strict=True))

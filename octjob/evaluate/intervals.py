@@ -18,7 +18,7 @@ from octjob.evaluate.metrics import mean_over_seeds
 from octjob.evaluate.predictions import ParticipantScores
 
 # As many participants who are guessed are added to the scored ones, so that a perfect score still has an interval.
-_NUM_GUESSED = 0.5
+NUM_GUESSED = 0.5
 # Draws x rows handled at once: 32 MB of float64, whatever the number of volumes.
 CHUNK_ELEMENTS = 4_000_000
 
@@ -138,10 +138,15 @@ def logit_interval(
     metric: str, value: float, value_B: FloatArray, label_G: IntArray, level: float, method: str
 ) -> Interval:
     """`bounded_interval` of a metric that ranks, with its range and what a guess scores in it."""
-    lowest, num_classes = METRICS[metric].lowest, len(np.unique(label_G))
+    guess = guessed(metric, label_G)
+    return bounded_interval(value, value_B, label_G, METRICS[metric].lowest, guess, level, method)
+
+
+def guessed(metric: str, label_G: IntArray) -> float:
+    """What participants who are guessed score in a metric that ranks."""
+    num_classes = len(np.unique(label_G))
     chance = METRICS[metric].chance(num_classes)
-    guess = 1 / num_classes if chance is None else chance
-    return bounded_interval(value, value_B, label_G, lowest, guess, level, method)
+    return 1 / num_classes if chance is None else chance
 
 
 def bounded_interval(
@@ -162,14 +167,14 @@ def bounded_interval(
     """
     n, span = len(label_G), 1 - lowest
     guess = (chance - lowest) / span
-    share = (n * (value - lowest) / span + _NUM_GUESSED * guess) / (n + _NUM_GUESSED)
-    variance = n**2 * value_B.var(ddof=1) / span**2 + _NUM_GUESSED * guess * (1 - guess)
+    share = (n * (value - lowest) / span + NUM_GUESSED * guess) / (n + NUM_GUESSED)
+    variance = n**2 * value_B.var(ddof=1) / span**2 + NUM_GUESSED * guess * (1 - guess)
     if not np.isfinite(share + variance):
         return Interval(float("nan"), float("nan"), level, method)
     if not 0 < share < 1:  # one class only: a guess is right, and there is nothing to be unsure of
         return Interval(value, value, level, method)
     quantile = t_factor(smallest_class(label_G), level) * normal_quantile((1 + level) / 2)
-    half_width = quantile * np.sqrt(variance) / (n + _NUM_GUESSED) / (share * (1 - share))
+    half_width = quantile * np.sqrt(variance) / (n + NUM_GUESSED) / (share * (1 - share))
     center = np.log(share / (1 - share))
     low, high = (lowest + span / (1 + np.exp(-(center + sign * half_width))) for sign in (-1.0, 1.0))
     return Interval(min(float(low), value), max(float(high), value), level, method)

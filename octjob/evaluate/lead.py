@@ -14,7 +14,7 @@ from octjob.evaluate.arrays import FloatArray
 from octjob.evaluate.simultaneous import PairErrors, critical_value
 
 _POWER = 0.8
-# As in `simultaneous`: runs that predict alike differ by nothing but rounding.
+# As in `simultaneous`.
 _TINY_ERROR = 1e-9
 
 
@@ -53,17 +53,24 @@ def leads(
     names = list(values)
     first = max(range(len(names)), key=lambda r: values[names[r]]) if leader is None else names.index(leader)
     critical = critical_value(errors, smallest_class)
+    defined_R = errors.defined_R
     behind = {
-        name: _lead(values[names[first]] - values[name], errors.between(first, r), critical)
+        name: _lead(
+            values[names[first]] - values[name],
+            errors.between(first, r),
+            critical,
+            bool(defined_R[first] and defined_R[r]),
+        )
         for r, name in enumerate(names)
         if r != first
     }
     return Leads(names[first], behind, critical)
 
 
-def _lead(difference: float, error: float, critical: float) -> Lead:
+def _lead(difference: float, error: float, critical: float, defined: bool) -> Lead:
     if error <= _TINY_ERROR:
-        return Lead(difference, difference, difference, tied=True)
+        # Runs that predict alike differ by nothing but rounding; one without an error and a constant do, surely.
+        return Lead(difference, difference, difference, tied=difference <= _TINY_ERROR or not defined)
     low, high = difference - critical * error, difference + critical * error
     return Lead(difference, low, high, tied=low <= 0)
 

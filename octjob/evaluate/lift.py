@@ -18,7 +18,9 @@ how their errors on these very people differ. Q: that interaction by itself, the
 distances from their mean. Under the null hypothesis P is near c Q, and V near c S: the interval is Student's for the
 prediction of one more value, with I - 1 degrees of freedom. What participants add for a checkpoint whose errors are
 its own, P - c Q, comes on top, with one degree less than the smallest class has people; the two are joined after
-Satterthwaite (1946). `benchmarks/lift.py` prints how often the interval excludes zero under the null hypothesis.
+Satterthwaite (1946), and the interval is never narrower than that of c S alone: of two or three initialisations S may be
+small by chance, and what of P is then left over must not lend it degrees of freedom. `benchmarks/lift.py` prints how
+often the interval excludes zero under the null hypothesis.
 
 Suffixes: B draws, I initialisations, P participants (or volumes).
 """
@@ -124,8 +126,13 @@ def lift_of_draws(
     of_its_own = float(np.maximum(0.0, participants - times * interaction))
     variance = of_initialisations + of_its_own
     degrees = _degrees((of_initialisations, num - 1), (of_its_own, max(1, smallest - 1)))
-    error = math.sqrt(variance)
-    half_width = student_quantile((1 + level) / 2, degrees) * error
+    both = (math.sqrt(variance), degrees), (math.sqrt(of_initialisations), float(num - 1))
+
+    def reach(one: tuple[float, float]) -> float:
+        return student_quantile((1 + level) / 2, one[1]) * one[0]
+
+    error, degrees = max(both, key=reach)
+    half_width = reach((error, degrees))
     return Lift(
         value=difference,
         low=difference - half_width,
@@ -134,7 +141,7 @@ def lift_of_draws(
         degrees=degrees,
         participants_error=math.sqrt(participants),
         initialisations_error=math.sqrt(times * float(np.maximum(0.0, among - interaction))),
-        p_value=_p_value(difference, error, degrees),
+        p_value=max(_p_value(difference, *one) for one in both),
         num_initialisations=num,
     )
 

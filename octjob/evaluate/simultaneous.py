@@ -64,6 +64,11 @@ class PairErrors:
         return len(self._triangle)
 
     @cached_property
+    def defined_R(self) -> BoolArray:
+        """Whether each run's metric is defined in every draw."""
+        return np.isfinite(self.centred_RB).all(axis=1)
+
+    @cached_property
     def largest_ratio_B(self) -> FloatArray:
         """In each draw the largest centred difference over its error, over all pairs."""
         return _largest_ratio(self)
@@ -121,12 +126,13 @@ def beats(value_R: FloatArray, errors: PairErrors, smallest_class: int, level: f
     beats_RR = np.zeros((len(value_R), len(value_R)), dtype=np.bool_)
     for r in range(len(value_R) - 1):
         error = errors.of_row(r)
-        difference, needed = value_R[r] - value_R[r + 1 :], critical * error
+        difference = value_R[r] - value_R[r + 1 :]
         # Runs that predict alike differ by nothing but rounding.
-        varies = error > _TINY_ERROR
-        beats_RR[r, r + 1 :] = varies & (difference > needed)
-        beats_RR[r + 1 :, r] = varies & (-difference > needed)
-    return beats_RR
+        needed = np.maximum(critical * error, _TINY_ERROR)
+        beats_RR[r, r + 1 :] = difference > needed
+        beats_RR[r + 1 :, r] = -difference > needed
+    both_RR: BoolArray = beats_RR & errors.defined_R & errors.defined_R[:, None]
+    return both_RR
 
 
 def critical_value(errors: PairErrors, smallest_class: int, level: float = 0.95) -> float:

@@ -20,6 +20,8 @@ _NUM_PERMUTATIONS, _SIGNIFICANT = 999, 0.05
 _TIMES = 1.5
 # Standard errors of an AUROC of features that know nothing.
 _KNOWN = 3.0
+# As well as an encoder that sees tells devices or regions apart. Where so much is not ruled out, too few were asked.
+_SEEN = 0.8
 # What every volume is of one of, in this order; eyes are alike where an image is turned to one of them.
 SURE = ("devices", "regions")
 EYES = "eyes"
@@ -45,6 +47,11 @@ class Reading:
         """Beyond doubt."""
         return self.auroc > 0.5 + _KNOWN * self.error
 
+    @property
+    def is_missed(self) -> bool:
+        """Beyond doubt too: what surely stands in the images would have been told."""
+        return self.what in SURE and self.auroc + _KNOWN * self.error < _SEEN
+
 
 @dataclass(frozen=True, eq=False)
 class Plane:
@@ -64,12 +71,14 @@ class Plane:
 
 @dataclass(frozen=True)
 class _Judged:
-    """A checkpoint, what was looked for in its features, what of it is there, and the numbers."""
+    """A checkpoint, what was looked for in its features, what of it is there, and the numbers. enough: there was
+    enough to look at, so that what is not there is missing."""
 
     checkpoint: str
     sought: tuple[str, ...]
     told: tuple[str, ...]
     evidence: tuple[str, ...]
+    enough: bool = True
 
 
 def control(
@@ -78,7 +87,8 @@ def control(
     readings: Sequence[Reading] = (),
 ) -> Finding:
     """Fails where a checkpoint's features tell nothing apart that was looked for, by readings where there are some of
-    devices or regions, else by planes. Eyes are told or not, and never asked for. missing: what is said of none."""
+    devices or regions, else by planes; not judged where there are too few points to say so. Eyes are told or not, and
+    never asked for. missing: what is said of none."""
     read = _by_reading(readings)
     known = {one.checkpoint for one in read}
     judged = [*read, *(_by_plane(one) for one in planes if one.checkpoint not in known and _is_enough(one))]
@@ -86,13 +96,18 @@ def control(
         enough = f"needs two devices or regions with {MIN_EACH} volumes each"
         return Finding(GATE, "not judged", enough if planes or readings else missing)
     evidence = tuple(line for one in judged for line in one.evidence)
-    blind = [one for one in judged if not one.told]
+    blind = [one for one in judged if not one.told and one.enough]
+    unsure = [one.checkpoint for one in judged if not one.told and not one.enough]
     if blind:
         sought = list(dict.fromkeys(what for one in blind for what in one.sought))
         names = ", ".join(one.checkpoint for one in blind)
-        said = f"the features of {names} tell neither {' nor '.join(sought)} apart"
+        tell = f"tell neither {' nor '.join(sought)}" if len(sought) > 1 else f"do not tell {sought[0]}"
+        said = f"the features of {names} {tell} apart"
         cure = "look at what the encoder is given: `octjob data check --help` shows how"
         return Finding(GATE, "failed", said, evidence, cure)
+    if unsure:
+        said = f"too few points to tell whether {', '.join(unsure)} tells devices or regions apart"
+        return Finding(GATE, "not judged", said, evidence)
     told = list(dict.fromkeys(what for one in judged for what in one.told))
     return Finding(GATE, "passed", f"{_and(told)} can be read from the features", evidence)
 
@@ -104,9 +119,10 @@ def _by_reading(readings: Sequence[Reading]) -> list[_Judged]:
     return [
         _Judged(
             checkpoint,
-            tuple(one.what for one in its if one.what != EYES),
+            tuple(one.what for one in its if one.is_missed),
             tuple(one.what for one in its if one.is_told),
             tuple(map(_told, its)),
+            any(one.is_missed for one in its),
         )
         for checkpoint, its in by_checkpoint.items()
         if any(one.what in SURE for one in its)

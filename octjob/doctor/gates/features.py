@@ -80,7 +80,7 @@ def features(
         said = f"an untrained encoder solves this already ({lifts[0].metric} {lifts[0].reference:.2f})"
         return Finding(GATE, "not judged", said, evidence)
     if all(one.high < _WORTH for one in room):
-        said = "features carry no more than an untrained encoder's"
+        said = f"features carry no more than an untrained encoder's, to within {_WORTH} of {room[0].metric}"
         cure = (
             "other weights, not another head: `octjob checkpoint inspect --help` shows how to look at a file"
         )

@@ -18,7 +18,8 @@ class Pair:
     """A linear head trained by steps, and logistic regression on the same features, participants and class weights.
 
     head_loss, fit_loss: log-loss on the training samples. The fit's is penalised, so the head's own minimum lies no
-    higher. low, high: the 95 % interval of `metric` of the fit minus the head's on the scored participants.
+    higher. low, high: of `metric` of the fit minus the head's on the scored participants, the 95 % interval that
+    holds together with those of the other pairs.
     """
 
     head: str
@@ -55,4 +56,4 @@ def optimum(pairs: Sequence[Pair], missing: Sequence[str] = ()) -> Finding:
                 f"{one.head} stopped {one.gap:.2f} nats above what {one.fit} reaches, and scores less for it"
             )
             return Finding(GATE, "failed", said, evidence, "train.optimizer: LBFGS")
-    return Finding(GATE, "passed", "no head scores less for where it stopped", evidence)
+    return Finding(GATE, "passed", "no head is shown to score less for where it stopped", evidence)

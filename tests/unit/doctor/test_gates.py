@@ -300,6 +300,15 @@ def test_cached_features_are_asked_before_axes_of_held_out_ones() -> None:
         said(control([plane(0.0)], readings=[*blind, reading(told, 0.7)]), "passed", f"{told} can be read")
 
 
+def test_few_points_do_not_make_a_checkpoint_blind() -> None:
+    """Of eight volumes a device an encoder that tells them with AUROC 0.83 is within three standard errors of 0.5."""
+    few = [replace(reading(what, 0.83), error=0.15, num_points=16) for what in ("devices", "regions")]
+    said(control([], readings=few), "not judged", "too few points to tell whether a tells devices or regions apart")
+    other = [replace(one, checkpoint="b", auroc=1.0) for one in few]
+    said(control([], readings=[*few, *other]), "not judged", "whether a tells")
+    said(control([], readings=[few[0], reading("regions", 0.52)]), "failed", "a do not tell regions apart")
+
+
 def test_eyes_that_are_alike_are_no_fault() -> None:
     alike = reading("eyes", 0.5)
     said(control([], readings=[alike]), "not judged", "two devices or regions")
@@ -415,9 +424,48 @@ def test_a_head_that_leans_on_its_prior_answers_better_without_it() -> None:
 
 
 def test_a_head_without_skill_is_told_that_class_weights_will_not_help() -> None:
-    one = gain("a.head", scores(np.log(17.0), 0.0), PRIOR)
+    """As far as so many participants can tell, and no further."""
+    one = gain("a.head", scores(np.log(17.0), 0.0, 400), PRIOR)
     assert one is not None
-    said(prior([one]), "passed", "class weights will not help")
+    assert one.low < 0 < one.high < 0.1
+    said(prior([one]), "passed", f"class weights will not help by more than {one.high:.2f}: with the prior of 17.0")
+    few = gain("a.head", scores(np.log(17.0), 0.0, 40), PRIOR)
+    assert few is not None
+    assert few.high > 0.1
+    said(prior([few]), "not judged", "too few to tell whether class weights help")
+    said(prior([replace(one, low=-0.2, high=-0.1)]), "passed", "class weights will not help: with the prior")
+
+
+def by_volume(one: ParticipantScores, times: int) -> ParticipantScores:
+    """The same scores for so many volumes of everyone."""
+    names = [str(number) for _ in one.participant_P for number in range(times)]
+    return ParticipantScores(
+        np.repeat(one.participant_P, times),
+        np.repeat(one.label_P, times),
+        np.repeat(one.probability_SPK, times, axis=1),
+        volume_P=np.array(names),
+    )
+
+
+def test_volumes_of_one_participant_are_no_more_people() -> None:
+    people = scores(np.log(17.0), 0.5)
+    once, many = gain("a.head", people, PRIOR), gain("a.head", by_volume(people, 6), PRIOR)
+    assert once is not None
+    assert many is not None
+    assert (many.before, many.after) == pytest.approx((once.before, once.after))
+    assert (many.low, many.high) == pytest.approx((once.low, once.high))
+
+
+def test_a_head_without_skill_seldom_leans_on_its_prior_by_chance() -> None:
+    """One-sided 2.5 %; volumes taken for people would say it of one in six."""
+    rng = np.random.default_rng(7)
+    label_P, found = np.repeat(np.arange(4), (17, 17, 20, 11)), []
+    for _ in range(300):
+        odds_PK = np.exp(rng.normal(size=(len(label_P), 4))) * (0.47, 0.24, 0.24, 0.05)
+        names_P = np.array([f"{number:03d}" for number in range(len(label_P))])
+        people = ParticipantScores(names_P, label_P, (odds_PK / odds_PK.sum(axis=1, keepdims=True))[None])
+        found.append(gain("a.head", by_volume(people, 6), (0.47, 0.24, 0.24, 0.05)))
+    assert np.mean([one is not None and one.low > 0 for one in found]) < 0.05
 
 
 def test_even_classes_have_no_prior_to_divide_out() -> None:

@@ -49,6 +49,16 @@ def test_a_table_sorted_by_class_is_not_moved() -> None:
     assert knows(x_PE[order], np.arange(N), rows(np.roll(label_P[order], 1))) == "own"
 
 
+@pytest.mark.parametrize("seed", [0, 34, 111])
+def test_a_table_in_the_order_of_its_sites_is_not_moved(seed: int) -> None:
+    """Features that know the site know the labels of the next row as well as those of the own one, a little."""
+    rng, number = np.random.default_rng(seed), np.arange(120)
+    site_P = np.sort(rng.integers(2, size=len(number)))
+    label_P = (rng.random(len(number)) < 0.5 + 0.15 * (2 * site_P - 1)).astype(np.int64)
+    x_PE = rng.normal(size=(len(number), 4)) + 4.0 * np.outer(site_P, (1, 0, 0, 0))
+    assert not isinstance(knows(x_PE, number, rows(label_P)), Moved)
+
+
 def table(labels: list[str]) -> list[tuple[str, str]]:
     return [(str(1000 + number), label) for number, label in enumerate(labels)]
 

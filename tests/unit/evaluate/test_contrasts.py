@@ -67,6 +67,21 @@ def test_two_devices_of_the_same_people_are_compared_within_them() -> None:
     assert (found.difference, found.interval.low, found.interval.high) == (0, 0, 0)
 
 
+@pytest.mark.parametrize(("metric", "guess", "lowest"), [("macro_auroc", 0.5, 0.0), ("quadratic_kappa", 0.0, -1.0)])
+def test_two_perfect_parts_differ_by_nothing_as_far_as_so_many_can_tell(
+    metric: str, guess: float, lowest: float
+) -> None:
+    """No draw of theirs varies; one wrong person would move either."""
+    inside_P = np.arange(len(LABELS)) % 4 == 0
+    made = halves(np.eye(4)[LABELS], inside_P)
+    (found,) = contrasts([made], metric, 100)
+    sizes = np.array([inside_P.sum(), (~inside_P).sum()]) + 0.5
+    error = np.sqrt((0.5 * (guess - lowest) * (1 - guess) / sizes**2).sum())
+    assert found.difference == 0
+    assert found.interval.high == pytest.approx(stats.t.ppf(0.975, made.smallest_class - 1) * error)
+    assert found.interval.low == -found.interval.high
+
+
 def test_all_intervals_of_a_run_hold_together() -> None:
     """Nine parts that differ by nothing: with 95 % none of nine intervals misses zero; else in 1 of 3 one would."""
     all_held, rng = [], np.random.default_rng(4)

@@ -55,6 +55,17 @@ def test_errors_of_its_own_come_on_top() -> None:
     assert found.degrees == pytest.approx((among + beyond) ** 2 / (among**2 / 4 + beyond**2 / 10), rel=0.02)
 
 
+@pytest.mark.parametrize("apart", [1e-9, 0.001, 0.02, 0.1])
+def test_it_is_never_surer_than_the_prediction_interval_of_one_more_value(apart: float) -> None:
+    """Two initialisations that are near each other by chance do not know how far a third may be, whatever is drawn."""
+    rng, values = np.random.default_rng(1), np.array([0.6, 0.6 + apart])
+    found = lift_of_draws(0.7, values, drawn(rng, 0.03, (500,)), drawn(rng, 0.02, (2, 500)), smallest=11)
+    one_more = stats.t.ppf(0.975, 1) * np.sqrt(values.var(ddof=1) * 3 / 2)
+    assert (found.high - found.low) / 2 >= one_more * (1 - 1e-12)
+    assert (found.high - found.low) / 2 == pytest.approx(stats.t.ppf(0.975, found.degrees) * found.error)
+    assert (found.p_value < 0.05) == (not found.low <= 0 <= found.high)
+
+
 def test_from_scores_it_is_that_of_their_metrics_and_shared_draws() -> None:
     run, others = scores(1.5, 0), [scores(0.3, seed) for seed in range(1, 6)]
     found = lift_over(run, others, "balanced_accuracy", num_draws=200, seed=3)
@@ -102,3 +113,9 @@ def test_one_more_initialisation_is_taken_for_better_or_worse_one_time_in_twenty
     process = Process((17, 17, 20, 11), spread, 0.5, num_initialisations)
     found = [one.lift(11) for one in sweeps(process, 500, seed=1, num_draws=60)]
     assert 0.03 <= np.mean([not one.low <= 0 <= one.high for one in found]) <= 0.07
+
+
+def test_two_initialisations_are_no_excuse() -> None:
+    """As above, at the fewest that there may be: of 30 people, whom all encoders know alike."""
+    found = [one.lift(6) for one in sweeps(Process((8, 7, 9, 6), 0.25, 0.9, 2), 300, seed=7, num_draws=60)]
+    assert np.mean([not one.low <= 0 <= one.high for one in found]) <= 0.07

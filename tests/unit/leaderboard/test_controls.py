@@ -13,6 +13,7 @@ from doubles.sweep_results import constant, entry, labels, outcome, skilled, swe
 
 from octjob.catalog import RANKING
 from octjob.evaluate import Predictions
+from octjob.evaluate.lead import Lead
 from octjob.leaderboard.board import Leaderboard, build_leaderboard
 from octjob.leaderboard.export import to_json
 from octjob.leaderboard.latex import to_latex
@@ -64,6 +65,13 @@ def test_one_that_is_beaten_is_not_in_the_sentence() -> None:
     lead = row_of(made, "site_device").vs_leader
     assert lead is not None
     assert lead.low > 0
+
+
+def test_a_leader_without_an_error_is_ahead_of_what_knows_nothing() -> None:
+    """Neither varies in any draw, so that their difference has no error."""
+    made = board({"prior": constant(labels())}, [("a", "x", predictions(60.0, 1)), RUNS[1]])
+    assert row_of(made, "prior").vs_leader == Lead(0.5, 0.5, 0.5, tied=False)
+    assert "ahead of prior" not in made.headline.text
 
 
 def test_the_lead_is_of_the_draws_that_the_runs_share() -> None:
