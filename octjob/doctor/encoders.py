@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
@@ -12,8 +13,6 @@ from octjob.doctor.case import Finished, Told
 from octjob.doctor.gates.control import Plane
 from octjob.doctor.gates.features import Lift, Spread
 from octjob.doctor.gates.weights import Apart, Loaded
-from octjob.errors import DataError
-from octjob.evaluate import paired_difference
 from octjob.leaderboard.board import Leaderboard
 from octjob.leaderboard.checkpoints import report_distance, report_record
 from octjob.leaderboard.feature_maps import Explained
@@ -74,51 +73,27 @@ def untrained_names(
     return [*([] if first is None else [first]), *dict.fromkeys(run.checkpoint for run in references)]
 
 
-def lifts_over_untrained(
-    board: Leaderboard, runs: Sequence[Finished], references: Sequence[Finished], untrained: Sequence[str]
-) -> list[Lift]:
-    """Of the probes among the runs, over each of the untrained encoders."""
-    pretrained = [run for run in runs if run.checkpoint != board.baseline]
-    return [
-        *(_lifts_over_baseline(board, runs) if board.baseline in untrained else []),
-        *_lifts_over(references, pretrained, board.metric),
-    ]
-
-
-def _lifts_over_baseline(board: Leaderboard, runs: Sequence[Finished]) -> list[Lift]:
-    """Those that the leaderboard compares with the baseline checkpoint."""
+def lifts(board: Leaderboard, runs: Sequence[Finished], untrained: Sequence[str]) -> list[Lift]:
+    """Of the probes among the runs, as the leaderboard has them: over the random initialisations, and over the
+    baseline where it is untrained."""
     probes = {run.scored.result.run_id for run in runs if run.scored.result.mode == "probe"}
     found = []
     for row in board.rows:
-        one, value = row.vs_checkpoint, row.value(board.metric)
-        if one is None or value is None or row.run_id not in probes:
+        value, over, one = row.value(board.metric), row.lift, row.vs_checkpoint
+        if value is None or row.run_id not in probes:
+            continue
+        if over is not None:
+            numbers = (value - over.value, over.value, over.low, over.high, over.p_holm)
+            whom = f"{over.num_initialisations} untrained encoders"
+            found.append(Lift(row.name, row.checkpoint, board.metric, *numbers, whom))
+        if one is None or board.baseline not in untrained:
             continue
         if one.difference is not None and one.low is not None and one.high is not None:
             numbers = (value - one.difference, one.difference, one.low, one.high, one.p_holm)
-            found.append(Lift(row.name, row.checkpoint, board.metric, *numbers, str(board.baseline)))
+            found.append(
+                Lift(row.name, row.checkpoint, board.metric, *numbers, f"{board.baseline}, untrained")
+            )
     return found
-
-
-def _lifts_over(references: Sequence[Finished], runs: Sequence[Finished], metric: str) -> list[Lift]:
-    """Over random initialisations under their configuration; no baseline, they have no row's comparison."""
-    found = []
-    for run in runs:
-        for other in references:
-            ours, theirs = run.scored.result, other.scored.result
-            if ours.mode == theirs.mode == "probe" and ours.config == theirs.config:
-                found.append(_lift(run, other, metric))
-    return [one for one in found if one is not None]
-
-
-def _lift(run: Finished, other: Finished, metric: str) -> Lift | None:
-    try:
-        one = paired_difference(run.scored.scores, other.scored.scores, metric, num_permutations=1)
-    except DataError:
-        return None
-    numbers = (one.b, one.difference, one.interval.low, one.interval.high)
-    if not all(map(np.isfinite, numbers)):
-        return None
-    return Lift(run.name, run.checkpoint, metric, *numbers, None, other.checkpoint)
 
 
 def spreads(board: Leaderboard, names: Iterable[str]) -> list[Spread]:

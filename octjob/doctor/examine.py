@@ -91,7 +91,9 @@ def examine(store: ObjectStore, run: str | None = None, matrix: str = "sweep.yam
         visit = Visit(own, finished(store, references), failed, matrix)
         if not own:
             return diagnosis(target, 0, _without_results(visit))
-        board = build_leaderboard(sweep, outcomes, read_map=lambda run_id: _map(store, run_id))
+        board = build_leaderboard(
+            sweep, [*outcomes, *references], read_map=lambda run_id: _map(store, run_id)
+        )
         return diagnosis(target, len(own), _findings(visit, board, chosen))
 
 
@@ -128,7 +130,7 @@ def _findings(visit: Visit, board: Leaderboard, chosen: str | None) -> Findings:
     tables = [of_same_data(one, scored) for one in tables_of(own)]
     kept, note = cached([*everyone, *visit.references])
     near = likeness(kept, untrained, tables)
-    lifts = encoders.lifts_over_untrained(board, own, visit.references, untrained)
+    lifts = encoders.lifts(board, own, untrained)
     looked_at = names - set(untrained)
     read = readings([one for one in kept if one.place.checkpoint in looked_at], tables)
     fitted, unfitted = fits(alone, places_of(own), kept, tables)

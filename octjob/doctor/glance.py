@@ -26,8 +26,6 @@ from octjob.leaderboard.outcome import Outcome
 
 # For the command that a cure names: which file the sweep was submitted from is not recorded.
 _MATRIX = "sweep.yaml"
-# Each takes a bootstrap.
-_MAX_PAIRS = 400
 
 
 def glance(board: Leaderboard, outcomes: Sequence[Outcome]) -> tuple[Gate, ...]:
@@ -63,12 +61,8 @@ def _finished(outcomes: Sequence[Outcome], control: str | None) -> list[Finished
 
 
 def _features(board: Leaderboard, own: Sequence[Finished], references: Sequence[Finished]) -> Finding:
-    if len(own) * len(references) > _MAX_PAIRS:
-        return Finding(
-            "features", "not judged", f"more than {_MAX_PAIRS} comparisons: `octjob doctor` makes them"
-        )
     untrained = encoders.untrained_names(own, references, board.baseline)
-    lifts = encoders.lifts_over_untrained(board, own, references, untrained)
+    lifts = encoders.lifts(board, own, untrained)
     return features(untrained, lifts, encoders.spreads(board, {run.checkpoint for run in own}))
 
 

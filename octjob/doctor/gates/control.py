@@ -121,7 +121,7 @@ def _by_reading(readings: Sequence[Reading]) -> list[_Judged]:
             checkpoint,
             tuple(one.what for one in its if one.is_missed),
             tuple(one.what for one in its if one.is_told),
-            tuple(map(_told, its)),
+            (_told(its),),
             any(one.is_missed for one in its),
         )
         for checkpoint, its in by_checkpoint.items()
@@ -129,11 +129,14 @@ def _by_reading(readings: Sequence[Reading]) -> list[_Judged]:
     ]
 
 
-def _told(one: Reading) -> str:
-    meant = "" if one.is_told or one.what != EYES else "; as it should be where all are turned to one side"
+def _told(its: Sequence[Reading]) -> str:
+    each = [f"{one.what} {one.auroc:.2f} ({one.num_groups} groups)" for one in its]
+    error, points = max(one.error for one in its), min(one.num_points for one in its)
+    alike = [one for one in its if one.what == EYES and not one.is_told]
+    meant = "; eyes as it should be where all are turned to one side" if alike else ""
     return (
-        f"{one.checkpoint}: {one.what} are told apart with AUROC {one.auroc:.2f}, by chance 0.50 ±"
-        f" {one.error:.2f} ({one.num_groups} groups, {one.num_points} points){meant}"
+        f"{its[0].checkpoint}: cross-validated AUROC of {', '.join(each)};"
+        f" by chance 0.50 ± {error:.2f} ({points} points){meant}"
     )
 
 

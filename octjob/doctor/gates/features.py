@@ -19,7 +19,7 @@ _CEILING = 0.98
 
 @dataclass(frozen=True)
 class Lift:
-    """A probe's metric minus that of the untrained encoder `over`, `reference`, under the same configuration, and its
+    """A probe's metric minus `reference`, that of the untrained encoders `over` under the same configuration, and its
     interval. p_holm: None where no test was made."""
 
     run: str
@@ -73,7 +73,7 @@ def features(
         return Finding(GATE, "not judged", f"no probe is compared with {' or '.join(untrained)}", evidence)
     if above := [least for least in _least(lifts) if _is_above(least)]:
         best = max(above, key=lambda one: one.low)
-        said = _above(best, sum(one.run == best.run for one in lifts))
+        said = f"{best.run} is above {best.over} by {best.difference:.2f}"
         return Finding(GATE, "passed", said, evidence)
     room = [one for one in lifts if one.reference < _CEILING]
     if not room:
@@ -89,16 +89,6 @@ def features(
     return Finding(GATE, "not judged", said, evidence)
 
 
-def _above(best: Lift, count: int) -> str:
-    """The lift of the table counts initialisations too, and may include zero where this does not."""
-    each, by = (
-        ("the untrained encoder", "by")
-        if count == 1
-        else (f"each of {count} untrained encoders", "by at least")
-    )
-    return f"over these participants {best.run} is above {each} {by} {best.difference:.2f}"
-
-
 def ahead(
     spreads: Sequence[Spread], alike: Sequence[Alike] = (), between: Sequence[Alike] = (), note: str = ""
 ) -> Finding:
@@ -111,15 +101,19 @@ def ahead(
 
 
 def _alike_told(alike: Sequence[Alike], between: Sequence[Alike], note: str) -> tuple[str, ...]:
+    """A line a checkpoint, and one for the untrained encoders among themselves."""
+    by_checkpoint: dict[str, list[Alike]] = {}
+    for one in alike:
+        by_checkpoint.setdefault(one.checkpoint, []).append(one)
     return (
-        *(_how_alike(one, between) for one in alike),
-        *(f"{one.checkpoint} and {one.other}, both untrained: {_shown(one.cka)}" for one in between),
+        *(f"{name}: {_with_untrained(its, between)}" for name, its in by_checkpoint.items()),
+        *([f"the untrained encoders among themselves: {_shown(between)}"] if between else []),
         *((note,) if note else ()),
     )
 
 
 def _least(lifts: Sequence[Lift]) -> list[Lift]:
-    """Of each run the least of its lifts: initialisations differ, and it is above all of them or not."""
+    """Of each run the least of its lifts: over an untrained baseline, and over random initialisations."""
     by_run: dict[str, Lift] = {}
     for one in lifts:
         by_run[one.run] = min(one, by_run.get(one.run, one), key=lambda lift: lift.low)
@@ -137,16 +131,24 @@ def _told(one: Lift) -> str:
     )
 
 
-def _how_alike(one: Alike, between: Sequence[Alike]) -> str:
-    told = f"{one.checkpoint}: {_shown(one.cka)} with {one.other}"
+def _with_untrained(its: Sequence[Alike], between: Sequence[Alike]) -> str:
+    whom = its[0].other if len(its) == 1 else f"{len(its)} untrained encoders"
+    told = f"{_shown(its)} with {whom}"
     lows = [pair.cka.low for pair in between if math.isfinite(pair.cka.low)]
-    if not lows or not math.isfinite(one.cka.high):
+    highs = [one.cka.high for one in its]
+    if not lows or not all(map(math.isfinite, highs)):
         return told
-    apart = one.cka.high < min(lows)
-    than = "less alike than" if apart else "as alike as"
+    than = "less alike than" if max(highs) < min(lows) else "as alike as"
     return f"{told}, {than} initialisations are to each other"
 
 
-def _shown(cka: Cka) -> str:
+def _shown(its: Sequence[Alike]) -> str:
+    """The least and the most of several."""
+    least, most = (choose(its, key=lambda one: one.cka.value).cka for choose in (min, max))
+    values = _value(least) if len(its) == 1 else f"{_value(least)} to {_value(most)}"
+    return f"debiased linear CKA {values} ({least.num_volumes} volumes)"
+
+
+def _value(cka: Cka) -> str:
     interval = f" [{cka.low:.2f}, {cka.high:.2f}]" if math.isfinite(cka.low) else ""
-    return f"debiased linear CKA {cka.value:.2f}{interval} ({cka.num_volumes} volumes)"
+    return f"{cka.value:.2f}{interval}"

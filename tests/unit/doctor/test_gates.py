@@ -227,7 +227,7 @@ def test_another_profile_is_a_fault_where_no_run_has_that_of_pretraining() -> No
     said(preprocessing([replace(PREPARED, profile="")]), "not judged", "not recorded")
 
 
-LIFT = Lift("a.head", "a", "macro_auroc", 0.6, 0.2, 0.1, 0.3, 0.001, "r")
+LIFT = Lift("a.head", "a", "macro_auroc", 0.6, 0.2, 0.1, 0.3, 0.001, "5 untrained encoders")
 NONE = replace(LIFT, run="a.none", difference=0.0, low=-0.04, high=0.04, p_holm=1.0)
 WIDE = replace(NONE, low=-0.2, high=0.2)
 
@@ -235,7 +235,7 @@ WIDE = replace(NONE, low=-0.2, high=0.2)
 @pytest.mark.parametrize(
     ("lifts", "verdict", "words"),
     [
-        ([LIFT, NONE], "passed", "these participants a.head is above the untrained encoder by 0.20"),
+        ([LIFT, NONE], "passed", "a.head is above 5 untrained encoders by 0.20"),
         ([NONE, NONE], "failed", "no more than an untrained"),
         ([NONE, WIDE], "not judged", "too few"),
         ([replace(LIFT, p_holm=0.2)], "not judged", "too few"),
@@ -249,18 +249,26 @@ def test_features_are_judged_by_their_lift_over_an_untrained_encoder(
     said(features(["r"], lifts, [Spread("a", varies=True)]), verdict, words)
 
 
-def test_a_probe_is_above_untrained_encoders_only_where_it_is_above_all_of_them() -> None:
-    both = [LIFT, replace(LIFT, over="s")]
-    said(features(["r", "s"], both, []), "passed", "above each of 2 untrained encoders by at least 0.20")
-    said(features(["r", "s"], [LIFT, replace(WIDE, run=LIFT.run, over="s")], []), "not judged", "too few")
+def test_a_probe_has_to_be_above_the_untrained_baseline_and_the_initialisations() -> None:
+    over_baseline = replace(LIFT, over="r, untrained")
+    said(features(["r", "s"], [LIFT, replace(over_baseline, low=0.05)], []), "passed", "above r, untrained")
+    said(features(["r", "s"], [LIFT, replace(WIDE, run=LIFT.run)], []), "not judged", "too few")
 
 
 def test_likeness_is_told_beside_that_of_initialisations_to_each_other() -> None:
-    near, far = (Alike("a", "r", Cka(value, value - 0.05, value + 0.05, 30)) for value in (0.9, 0.4))
     between = [Alike("r", "s", Cka(0.88, 0.8, 0.95, 30))]
-    for one, words in ((near, "as alike as initialisations"), (far, "less alike than initialisations")):
-        finding = features(["r", "s"], [LIFT], [], [one], between)
-        assert any(words in told for told in finding.evidence), finding.evidence
+    for value, words in ((0.9, "as alike as initialisations"), (0.4, "less alike than initialisations")):
+        pairs = [
+            Alike("a", name, Cka(value - k / 100, value - 0.05, value + 0.05, 30))
+            for k, name in enumerate("rs")
+        ]
+        finding = features(["r", "s"], [LIFT], [], pairs, between)
+        _, told, among = finding.evidence
+        assert told.startswith(f"a: debiased linear CKA {value - 0.01:.2f} [")
+        assert f" to {value:.2f} [" in told
+        assert "with 2 untrained encoders" in told
+        assert words in told
+        assert among.startswith("the untrained encoders among themselves: debiased linear CKA 0.88 [")
 
 
 def test_features_without_an_untrained_encoder_are_judged_by_no_threshold() -> None:
@@ -303,7 +311,11 @@ def test_cached_features_are_asked_before_axes_of_held_out_ones() -> None:
 def test_few_points_do_not_make_a_checkpoint_blind() -> None:
     """Of eight volumes a device an encoder that tells them with AUROC 0.83 is within three standard errors of 0.5."""
     few = [replace(reading(what, 0.83), error=0.15, num_points=16) for what in ("devices", "regions")]
-    said(control([], readings=few), "not judged", "too few points to tell whether a tells devices or regions apart")
+    said(
+        control([], readings=few),
+        "not judged",
+        "too few points to tell whether a tells devices or regions apart",
+    )
     other = [replace(one, checkpoint="b", auroc=1.0) for one in few]
     said(control([], readings=[*few, *other]), "not judged", "whether a tells")
     said(control([], readings=[few[0], reading("regions", 0.52)]), "failed", "a do not tell regions apart")
@@ -314,7 +326,7 @@ def test_eyes_that_are_alike_are_no_fault() -> None:
     said(control([], readings=[alike]), "not judged", "two devices or regions")
     finding = control([], readings=[reading("devices", 0.9), alike])
     said(finding, "passed")
-    assert finding.evidence[1].endswith("; as it should be where all are turned to one side")
+    assert finding.evidence[0].endswith("; eyes as it should be where all are turned to one side")
 
 
 def test_a_key_that_changes_nothing_is_named_with_what_disarms_it() -> None:
@@ -428,7 +440,11 @@ def test_a_head_without_skill_is_told_that_class_weights_will_not_help() -> None
     one = gain("a.head", scores(np.log(17.0), 0.0, 400), PRIOR)
     assert one is not None
     assert one.low < 0 < one.high < 0.1
-    said(prior([one]), "passed", f"class weights will not help by more than {one.high:.2f}: with the prior of 17.0")
+    said(
+        prior([one]),
+        "passed",
+        f"class weights will not help by more than {one.high:.2f}: with the prior of 17.0",
+    )
     few = gain("a.head", scores(np.log(17.0), 0.0, 40), PRIOR)
     assert few is not None
     assert few.high > 0.1
