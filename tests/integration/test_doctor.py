@@ -12,7 +12,7 @@ import pytest
 from doubles.sweep_results import beat, entry, finish, labels, skilled, submit
 from jsonschema import Draft202012Validator
 
-from benchmarks.doctor import FAULTS, Fault, examined
+from benchmarks.doctor import FAULTS, LOGISTIC, Fault, Plant, examined
 from octjob.cli import run as octjob
 from octjob.cli.output import doctor_schema
 from octjob.data.groups import SEEN, UNSEEN
@@ -232,19 +232,23 @@ def test_runs_that_failed_are_the_cause_where_none_finished(
 
 
 def test_random_initialisations_are_what_features_are_judged_by(
-    healthy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sweep = Path(shutil.copytree(healthy / "out/tiny", tmp_path / "tiny"))
-    record = json.loads((sweep / "sweep.json").read_text()) | {"baseline": None}
-    for one in record["runs"]:
-        one["control"] = "random_init" if one["checkpoint"] == "untrained" else None
-    (sweep / "sweep.json").write_text(json.dumps(record))
-    code, out, _ = said(capsys, str(sweep), "-o", "wide")
+    controls = {"random_init": {"seeds": 5}}
+    fault = Fault("none", None, lambda: Plant(configs={"logistic": LOGISTIC}, sweep={"controls": controls}))
+    assert examined(fault, tmp_path, seed=0).first_cause is None
+    code, out, _ = said(capsys, str(tmp_path / "out/tiny"), "-o", "wide")
+    words = " ".join(out.split())
     assert code == 0
-    assert out.startswith("Nothing found in 2 runs")
-    assert "passed      features          a." in out
-    assert "a.logistic over untrained" in out
-    assert "with untrained" in out
+    assert "passed features a.logistic is above 5 untrained encoders by 0." in words
+    assert "a.logistic over 5 untrained encoders (0." in words
+    assert "a.logistic over untrained, untrained (0." in words
+    assert "with 6 untrained encoders, less alike than initialisations are to each other" in words
+    board = collect(open_store(str(tmp_path / "out/tiny")), examine=glance)
+    (of_features,) = [gate for gate in board.gates if gate.name == "features"]
+    (row,) = [row for row in board.rows if row.name == "a.logistic"]
+    assert row.lift is not None
+    assert of_features.said == f"a.logistic is above 5 untrained encoders by {row.lift.value:.2f}"
 
 
 def test_a_data_set_that_was_replaced_is_not_looked_at(
