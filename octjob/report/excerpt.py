@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+ELSEWHERE = "All are in leaderboard.csv, with their reasons."
 # Up to so many a page shows every run in every part.
 MANY = 300
 
@@ -15,8 +16,8 @@ MANY = 300
 class Room:
     """How many runs a part has room for.
 
-    first: of the ranked, by rank. best: checkpoints beyond these, by their best run. each: of every kind of run without
-    a rank (no signal, collapsed, ...), and of controls.
+    first: of the ranked, by rank. best: checkpoints beyond these, by their best run. each: of every kind of run
+    without a rank (no signal, collapsed, ...), and of controls.
     """
 
     first: int
@@ -24,8 +25,8 @@ class Room:
     each: int
 
 
-# Of the table, and of what is drawn run by run below it.
-TABLE, DRAWN = Room(100, 100, 30), Room(24, 12, 6)
+# Of the table, of what is drawn run by run below it, and of a table that has to fit on paper.
+TABLE, DRAWN, PAPER = Room(100, 100, 30), Room(24, 12, 6), Room(24, 12, 3)
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,10 @@ class Excerpt:
     text: str
 
 
-def excerpt(runs: Sequence[Candidate], room: Room) -> Excerpt:
+def excerpt(runs: Sequence[Candidate], room: Room, what: str = "runs with a result") -> Excerpt:
     """The first by rank, the best of each further checkpoint, and some of each kind without a rank.
 
-    runs: in the order of the table, the best first.
+    runs: in the order of the table, the best first. what: these are, in words.
     """
     ranked = [run for run in runs if not run.kind]
     first = ranked[: room.first]
@@ -56,14 +57,16 @@ def excerpt(runs: Sequence[Candidate], room: Room) -> Excerpt:
     further = _best_of_each(run for run in ranked[room.first :] if run.checkpoint not in seen)
     best = further[: room.best]
     kinds = Counter(run.kind for run in runs if run.kind)
-    others = [run for kind in kinds for run in [one for one in runs if one.kind == kind][: room.each]]
+    others = [run for name in kinds for run in [one for one in runs if one.kind == name][: room.each]]
     shown = frozenset(run.run_id for run in (*first, *best, *others))
     parts = [
         _first(len(first), len(ranked)),
         _best(len(best), len(further)),
-        *(_kind(kind, min(count, room.each), count) for kind, count in kinds.items()),
+        *(_some(name, min(count, room.each), count) for name, count in kinds.items()),
     ]
-    return Excerpt(shown, f"{len(shown):,} of {len(runs):,} runs: {_listed([part for part in parts if part])}.")
+    return Excerpt(
+        shown, f"{len(shown):,} of {len(runs):,} {what}: {_listed([part for part in parts if part])}."
+    )
 
 
 def _best_of_each(ranked: Iterable[Candidate]) -> list[Candidate]:
@@ -85,8 +88,8 @@ def _best(shown: int, count: int) -> str:
     return f"{of} ({shown:,}{'' if shown == count else f' of {count:,}'})"
 
 
-def _kind(kind: str, shown: int, count: int) -> str:
-    return f"{count:,} {kind}" if shown == count else f"{shown:,} of {count:,} {kind}"
+def _some(kind_of_run: str, shown: int, count: int) -> str:
+    return f"{count:,} {kind_of_run}" if shown == count else f"{shown:,} of {count:,} {kind_of_run}"
 
 
 def _listed(parts: Sequence[str]) -> str:
@@ -94,17 +97,20 @@ def _listed(parts: Sequence[str]) -> str:
 
 
 def candidates_of(rows: Sequence[Mapping[str, Any]]) -> list[Candidate]:
-    """Those with a result. rows: of `leaderboard.json`."""
+    """rows: of `leaderboard.json`."""
     return [
         Candidate(row["run_id"], row["checkpoint"], "" if row["rank"] is not None else kind_of(row))
         for row in rows
-        if row["metrics"]
     ]
 
 
 def kind_of(row: Mapping[str, Any]) -> str:
     """What a row without a rank is, in words."""
-    if row.get("control"):
+    return kind(row.get("control"), row["verdict"], row["state"])
+
+
+def kind(control: str | None, verdict: str, state: str) -> str:
+    """What a run without a rank is, in words."""
+    if control:
         return "controls"
-    verdict = str(row["verdict"])
-    return "without a rank" if verdict == "ok" else verdict.replace("_", " ") or str(row["state"]).lower()
+    return "without a rank" if verdict == "ok" else verdict.replace("_", " ") or state.lower()

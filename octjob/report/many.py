@@ -1,4 +1,4 @@
-"""What the page of a sweep of many runs says beside the runs that it shows: all values, what is wrong, what is left out."""
+"""What the page of many runs says beside the runs that it shows: all values, what is wrong, what is left out."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from octjob.report.charts import MAX_CALIBRATED
 from octjob.report.checklist import FilledGuideline
 from octjob.report.excerpt import DRAWN, MANY, TABLE, Excerpt, candidates_of, excerpt, kind_of
 from octjob.report.methods import Paragraph
@@ -23,10 +24,6 @@ _MAX_LINES = 40
 _MAX_CHARACTERS = 1500
 _MAX_GROUPS = 30
 _NAMED = 5
-WHERE = (
-    "All are in leaderboard.csv, which octjob collect stores beside its page and octjob report SWEEP --format csv"
-    " writes; leaderboard.json has the rest."
-)
 _SUPPLEMENT, _JSON = "octjob report SWEEP --checklist FILE has all", "leaderboard.json has all"
 
 _SECTIONS = (
@@ -66,6 +63,7 @@ class Group:
 @dataclass(frozen=True)
 class Many:
     """table, drawn: the runs of the table, and those drawn one by one. panels: run ids whose order is drawn.
+    num_finished: runs with a result.
 
     notes: by the section, what it leaves out; empty where that is nothing.
     """
@@ -73,6 +71,7 @@ class Many:
     table: Excerpt
     drawn: Excerpt
     panels: frozenset[str]
+    num_finished: int
     histogram: Histogram
     faults: tuple[Fault, ...]
     unfinished: tuple[Group, ...]
@@ -84,7 +83,7 @@ def many_of(document: Json, values: Scale) -> Many | None:
     rows: list[Json] = document["rows"]
     if len(rows) <= MANY:
         return None
-    found = candidates_of(rows)
+    found = candidates_of([row for row in rows if row["metrics"]])
     ids, panels_text = _panels(rows, document["metric"])
     groups = _groups(rows)
     notes = {**NO_NOTES, **_notes(document), "order": panels_text}
@@ -94,6 +93,7 @@ def many_of(document: Json, values: Scale) -> Many | None:
         excerpt(found, TABLE),
         excerpt([one for one in found if one.kind != "controls"], DRAWN),
         ids,
+        len(found),
         _histogram(rows, document["metric"], values),
         _faults(rows),
         tuple(groups[:_MAX_GROUPS]),
@@ -124,7 +124,9 @@ def shorter_paragraphs(made: Sequence[Paragraph]) -> list[Paragraph]:
 def shorter_guidelines(made: Sequence[FilledGuideline]) -> list[FilledGuideline]:
     """With the beginning of each answer."""
     return [
-        replace(one, rows=tuple(replace(item, text=clipped_text(item.text, _SUPPLEMENT)) for item in one.rows))
+        replace(
+            one, rows=tuple(replace(item, text=clipped_text(item.text, _SUPPLEMENT)) for item in one.rows)
+        )
         for one in made
     ]
 
@@ -140,7 +142,9 @@ def clipped_text(text: str, where: str) -> str:
     """Its beginning, where it is long."""
     if len(text) <= _MAX_CHARACTERS:
         return text
-    return f"{text[:_MAX_CHARACTERS].rstrip()}\u2026 ({len(text) - _MAX_CHARACTERS:,} characters more: {where})"
+    return (
+        f"{text[:_MAX_CHARACTERS].rstrip()}\u2026 ({len(text) - _MAX_CHARACTERS:,} characters more: {where})"
+    )
 
 
 def _panels(rows: Sequence[Json], metric: str) -> tuple[frozenset[str], str]:
@@ -163,18 +167,20 @@ def _notes(document: Json) -> dict[str, str]:
     best = sum(one["variance"] is not None for one in document["details"])
     checkpoints = len({row["checkpoint"] for row in rows})
     ranked = sum(row["rank"] is not None for row in rows)
-    calibrated = min(12, sum(1 for row in rows[:detailed] if row["rank"] is not None))
+    calibrated = min(MAX_CALIBRATED, sum(1 for row in rows[:detailed] if row["rank"] is not None))
     loaded, methods = len(document["checkpoints"]["checkpoints"]), document["methods"]
     notes = {
-        "curves": f"Those of the table\u2019s first {detailed:,} of {len(rows):,} runs are stored; the others\u2019 are in"
-        " their runs\u2019 history.",
+        "curves": f"Of the table\u2019s first {detailed:,} of {len(rows):,} runs; those of others are in history.jsonl.",
         "calibration": f"{calibrated:,} of {ranked:,} ranked runs, the first.",
-        "best": f"{best:,} of {checkpoints:,} checkpoints: those with a run among the table\u2019s first {detailed:,}.",
+        "best": f"{best:,} of {checkpoints:,} checkpoints: those with a ranked run among the table\u2019s first"
+        f" {detailed:,}.",
         "remarks": "Of the runs in the table above alone. The reasons of all are in leaderboard.csv.",
         "digests": f"Of the table\u2019s runs and of the first encoders. {_SUPPLEMENT}.",
     }
     if loaded > MAX_CHECKPOINTS:
-        notes["checkpoints"] = f"The first {MAX_CHECKPOINTS} of {loaded:,}. The others are in leaderboard.json."
+        notes["checkpoints"] = (
+            f"The first {MAX_CHECKPOINTS} of {loaded:,}. The others are in leaderboard.json."
+        )
     if len(methods["configurations"]) > _MAX_CONFIGS:
         notes["configs"] = (
             f"The configurations of the first runs, {_MAX_CONFIGS} of {len(methods['configurations']):,}."
@@ -233,7 +239,10 @@ def _groups(rows: Sequence[Json]) -> list[Group]:
             what = f"{row['state']}: {said}" if said else str(row["state"])
             found.setdefault(what, []).append(f"{row['checkpoint']}.{row['config']}")
     by_size = sorted(found, key=lambda what: -len(found[what]))
-    return [Group(clipped_text(what, "leaderboard.csv has all"), len(found[what]), _some(found[what])) for what in by_size]
+    return [
+        Group(clipped_text(what, "leaderboard.csv has all"), len(found[what]), _some(found[what]))
+        for what in by_size
+    ]
 
 
 def _some(names: Sequence[str]) -> str:

@@ -21,7 +21,6 @@ from octjob.report.label_efficiency import learning_of
 from octjob.report.many import (
     MAX_CHECKPOINTS,
     NO_NOTES,
-    WHERE,
     many_of,
     shortened,
     shorter_guidelines,
@@ -75,7 +74,6 @@ def to_html(document: Json, images: Mapping[str, Json] | None = None) -> str:
         "tail": (ranked + unranked)[view.FIRST_ROWS :],
         "lines": table,
         "many": many,
-        "where": WHERE,
         "notes": NO_NOTES if many is None else many.notes,
         "remarked": listed["rows"],
         "warnings": listed["warnings"],

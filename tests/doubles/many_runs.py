@@ -1,4 +1,4 @@
-"""A leaderboard of thousands of runs, grown from one of twelve: what the page makes of it is read, not its numbers."""
+"""A leaderboard of thousands of runs, grown from one of twelve, whose intervals and reasons they repeat."""
 
 from __future__ import annotations
 
@@ -15,13 +15,10 @@ _SHARES = {"no_signal": 0.3, "collapsed": 0.1}
 _OF_REFERENCE = ("vs_checkpoint", "vs_config")
 
 
-def many_runs(
-    count: int, num_configs: int = NUM_CONFIGS, num_unfinished: int = 0, every_config: bool = True
-) -> dict[str, Any]:
+def many_runs(count: int, num_configs: int = NUM_CONFIGS, num_unfinished: int = 0) -> dict[str, Any]:
     """`leaderboard.json` of `count` runs, `num_configs` for each checkpoint, the last of them without a result.
 
-    Ranked runs first, by falling value from 0.9 to 0.6; every fourth checkpoint has none. A run's confusion, intervals
-    and reasons are those of one of the twelve. every_config: whether the methods hold each configuration.
+    Ranked runs first, by falling value from 0.9 to 0.6; every fourth checkpoint has none.
     """
     small = document()
     examples = _examples(small)
@@ -36,7 +33,7 @@ def many_runs(
             value = 0.9 - 0.3 * place / len(found) if verdict == "ok" else 0.55 - 0.05 * place / len(found)
             rows.append(_row(examples[verdict][place % len(examples[verdict])], pair, value))
     rows += [_unfinished(small["rows"][0], pair, place) for place, pair in enumerate(open_)]
-    return _grown(small, rows, every_config)
+    return _grown(small, rows)
 
 
 def _examples(small: Mapping[str, Any]) -> dict[str, list[Any]]:
@@ -55,15 +52,30 @@ def _verdict(checkpoint: int, config: int, num_configs: int) -> str:
 
 
 def _row(example: Mapping[str, Any], pair: tuple[str, str], value: float) -> dict[str, Any]:
-    row = copy.deepcopy(dict(example))
-    row |= {"checkpoint": pair[0], "config": pair[1], "run_id": f"{pair[0]}.{pair[1]}-0000abcd"}
-    row["metrics"]["macro_auroc"] |= {"value": value, "low": value - 0.06, "high": value + 0.06}
+    estimate = {
+        **example["metrics"]["macro_auroc"],
+        "value": value,
+        "low": value - 0.06,
+        "high": value + 0.06,
+    }
+    row = {
+        **example,
+        "checkpoint": pair[0],
+        "config": pair[1],
+        "run_id": f"{pair[0]}.{pair[1]}-0000abcd",
+        "metrics": {**example["metrics"], "macro_auroc": estimate},
+    }
     if row["rank"]:
-        row["rank"] |= {"best": 1, "worst": 4000}
-        row["vs_leader"] = {"difference": 0.9 - value, "low": 0.8 - value, "high": 1.0 - value, "tied": value > 0.8}
+        row["rank"] = {**row["rank"], "best": 1, "worst": 4000}
+        row["vs_leader"] = {
+            "difference": 0.9 - value,
+            "low": 0.8 - value,
+            "high": 1.0 - value,
+            "tied": value > 0.8,
+        }
     for family in _OF_REFERENCE:
         if row[family]:
-            row[family]["reference_run"] = f"c0.{pair[1]}-0000abcd"
+            row[family] = {**row[family], "reference_run": f"c0.{pair[1]}-0000abcd"}
     return row
 
 
@@ -78,20 +90,24 @@ def _unfinished(example: Mapping[str, Any], pair: tuple[str, str], place: int) -
     }  # fmt: skip
 
 
-def _grown(small: Mapping[str, Any], rows: list[dict[str, Any]], every_config: bool) -> dict[str, Any]:
+def _grown(small: Mapping[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
     ids, first = [row["run_id"] for row in rows], rows[0]
     checkpoints = list(dict.fromkeys(row["checkpoint"] for row in rows))
     configs = list(dict.fromkeys(row["config"] for row in rows))
     methods, loaded = small["methods"], small["checkpoints"]["checkpoints"][0]
     made = copy.deepcopy(dict(small))
     made |= {"sweep": "many", "rows": rows, "baseline": checkpoints[0], "baseline_config": None}
-    made["headline"] |= {"leader": ids[0], "rival": next(row["run_id"] for row in rows if row["checkpoint"] != first["checkpoint"])}
+    made["headline"] |= {
+        "leader": ids[0],
+        "rival": next(row["run_id"] for row in rows if row["checkpoint"] != first["checkpoint"]),
+    }
     made["methods"] |= {
-        "runs": [{**methods["runs"][k % len(methods["runs"])], "run_id": run_id} for k, run_id in enumerate(ids)],
+        "runs": [
+            {**methods["runs"][k % len(methods["runs"])], "run_id": run_id} for k, run_id in enumerate(ids)
+        ],
         "checkpoints": [{**methods["checkpoints"][0], "name": name} for name in checkpoints],
         "configurations": [
-            {**methods["configurations"][k % 4], "name": name}
-            for k, name in enumerate(configs if every_config else configs[:1])
+            {**methods["configurations"][k % 4], "name": name} for k, name in enumerate(configs)
         ],
     }
     made["details"] = _details(small, rows)
@@ -111,7 +127,9 @@ def _details(small: Mapping[str, Any], rows: list[dict[str, Any]]) -> list[dict[
     best = next(one for one in small["details"] if one["variance"])
     for k, row in enumerate(rows[:NUM_DETAILED]):
         one = {**small["details"][k % len(small["details"])], "run_id": row["run_id"]}
-        parts = best if row["checkpoint"] not in seen else {"variance": None, "subgroups": [], "groupings": []}
+        parts = (
+            best if row["checkpoint"] not in seen else {"variance": None, "subgroups": [], "groupings": []}
+        )
         found.append({**one, **{key: parts[key] for key in ("variance", "subgroups", "groupings")}})
         seen.add(row["checkpoint"])
     return found
