@@ -53,8 +53,8 @@ def to_latex(document: Json) -> str:
     header += ["lift"] if lifts else []
     header.append(f"vs {escaped(document['baseline'])}" if document["baseline"] else "")
     rows, left_out = _shown(document["rows"])
-    ranked = [_cells(document, row) for row in rows if row["rank"] is not None]
-    others = [_cells(document, row) for row in rows if row["rank"] is None]
+    ranked = [_cells(document, row, lifts) for row in rows if row["rank"] is not None]
+    others = [_cells(document, row, lifts) for row in rows if row["rank"] is None]
     lines = [
         _HEAD.replace("COLUMNS", "r" + "l" * (len(header) - 1)).replace(
             "CAPTION", escaped(sentence(document))
@@ -78,7 +78,7 @@ def _shown(rows: Sequence[Json]) -> tuple[Sequence[Json], str]:
     return [row for row in rows if row["run_id"] in made.run_ids], f"{made.text} {ELSEWHERE}"
 
 
-def _cells(document: Json, row: Json) -> list[str]:
+def _cells(document: Json, row: Json, lifts: bool) -> list[str]:
     rank = row["rank"]
     if rank is None:
         place = escaped(row["verdict"].replace("_", " ") or row["state"])
@@ -90,7 +90,7 @@ def _cells(document: Json, row: Json) -> list[str]:
         escaped(shown_checkpoint(row)),
         escaped(row["config"]),
         _number(estimate, "value", "%.3f"),
-        *([_number(row["lift"], "value", "%+.2f")] if has_lifts(document) else []),
+        *([_number(row["lift"], "value", "%+.2f")] if lifts else []),
         _number(row["vs_checkpoint"], "difference", "%+.2f"),
     ]
 
