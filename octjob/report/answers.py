@@ -181,8 +181,8 @@ def _calibration(document: Json) -> str:
 
 def _drawn(document: Json) -> str:
     """Whose calibration the page draws."""
-    ranked = sum(row["rank"] is not None for row in runs_of(document))
-    whose = "every ranked run's" if ranked <= MAX_CALIBRATED else f"the first {MAX_CALIBRATED} ranked runs'"
+    few = len(document["rows"]) <= MANY
+    whose = "every ranked run's" if few else f"the first {MAX_CALIBRATED} ranked runs'"
     return f"the page draws {whose}"
 
 

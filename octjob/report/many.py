@@ -170,7 +170,7 @@ def _notes(document: Json) -> dict[str, str]:
     calibrated = min(MAX_CALIBRATED, sum(1 for row in rows[:detailed] if row["rank"] is not None))
     loaded, methods = len(document["checkpoints"]["checkpoints"]), document["methods"]
     notes = {
-        "curves": f"Of the table\u2019s first {detailed:,} of {len(rows):,} runs; those of others are in history.jsonl.",
+        "curves": f"Of the table\u2019s first {detailed:,} of {len(rows):,} runs; others\u2019 are in history.jsonl.",
         "calibration": f"{calibrated:,} of {ranked:,} ranked runs, the first.",
         "best": f"{best:,} of {checkpoints:,} checkpoints: those with a ranked run among the table\u2019s first"
         f" {detailed:,}.",
