@@ -1,6 +1,7 @@
 """The leaderboard as files: flat CSV and Parquet, nested JSON, Markdown to read.
 
-CSV, JSON and Parquet hold the numbers in full; Markdown holds the cells of the terminal's table.
+CSV, JSON and Parquet hold the numbers in full; Markdown holds the cells of the terminal's table,
+of over 300 runs those that the report's table has.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,6 +21,7 @@ from octjob.leaderboard.board import SCHEMA_VERSION, Leaderboard
 from octjob.leaderboard.columns import cells, main_columns
 from octjob.leaderboard.flat import Scalar, class_labels, flat_fields
 from octjob.leaderboard.rows import Row
+from octjob.report.excerpt import ELSEWHERE, MANY, TABLE, Candidate, excerpt, kind
 
 # As `schema_version`, which older readers know.
 LEADERBOARD_SCHEMA = f"octjob.leaderboard/{SCHEMA_VERSION}"
@@ -94,7 +96,7 @@ def to_parquet(leaderboard: Leaderboard) -> bytes:
 
 
 def to_markdown(leaderboard: Leaderboard) -> str:
-    """The table with its warnings and footnotes."""
+    """The table with its warnings and footnotes; of many runs an excerpt, which says so."""
     columns = main_columns(leaderboard)
     lines = [
         f"# {_escaped(leaderboard.sweep)}: leaderboard by {leaderboard.metric}",
@@ -106,15 +108,30 @@ def to_markdown(leaderboard: Leaderboard) -> str:
     ]
     lines.append(_markdown_line([column.header for column in columns]))
     lines.append(_markdown_line(["---:" if column.right else "---" for column in columns]))
-    lines += [_markdown_line(cells(row, columns)) for row in leaderboard.rows]
+    rows, left_out = _shown(leaderboard.rows)
+    lines += [_markdown_line(cells(row, columns)) for row in rows]
+    if left_out:
+        lines += ["", _escaped(left_out)]
     for title, texts in (
         ("Read with it", leaderboard.warnings),
-        ("Rows", [text for row in leaderboard.rows for text in remarks(row)]),
+        ("Rows", [text for row in rows for text in remarks(row)]),
         ("Methods", leaderboard.footnotes),
     ):
         if texts:
             lines += ["", f"## {title}", "", *(f"- {_escaped(text)}" for text in texts)]
     return "\n".join(lines) + "\n"
+
+
+def _shown(rows: Sequence[Row]) -> tuple[Sequence[Row], str]:
+    """Those that a text for people has, and what it leaves out; empty where that is nothing."""
+    if len(rows) <= MANY:
+        return rows, ""
+    found = [
+        Candidate(row.run_id, row.checkpoint, "" if row.rank else kind(row.control, row.verdict, row.state))
+        for row in rows
+    ]
+    made = excerpt(found, TABLE, "runs")
+    return [row for row in rows if row.run_id in made.run_ids], f"{made.text} {ELSEWHERE}"
 
 
 def remarks(row: Row, *, every_reason: bool = False) -> list[str]:

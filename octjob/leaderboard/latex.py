@@ -8,6 +8,7 @@ from typing import Any
 
 from octjob.catalog import METRICS
 from octjob.leaderboard.stored import sentence
+from octjob.report.excerpt import ELSEWHERE, MANY, PAPER, candidates_of, excerpt
 from octjob.report.view import has_lifts, shown_checkpoint
 
 Json = Mapping[str, Any]
@@ -38,6 +39,8 @@ _HEAD = r"""% Needs \usepackage{booktabs}.
 def to_latex(document: Json) -> str:
     """Ranks, the metric ranked by and the difference to the baseline; the sentence is the caption.
 
+    Of many runs an excerpt, which says so.
+
     document: `leaderboard.json`.
     """
     header = [
@@ -49,9 +52,9 @@ def to_latex(document: Json) -> str:
     lifts = has_lifts(document)
     header += ["lift"] if lifts else []
     header.append(f"vs {escaped(document['baseline'])}" if document["baseline"] else "")
-    rows = [_cells(document, row) for row in document["rows"]]
-    ranked = [cells for cells, row in zip(rows, document["rows"], strict=True) if row["rank"] is not None]
-    others = [cells for cells, row in zip(rows, document["rows"], strict=True) if row["rank"] is None]
+    rows, left_out = _shown(document["rows"])
+    ranked = [_cells(document, row, lifts) for row in rows if row["rank"] is not None]
+    others = [_cells(document, row, lifts) for row in rows if row["rank"] is None]
     lines = [
         _HEAD.replace("COLUMNS", "r" + "l" * (len(header) - 1)).replace(
             "CAPTION", escaped(sentence(document))
@@ -62,10 +65,20 @@ def to_latex(document: Json) -> str:
     ]
     if ranked and others:
         lines.append(r"\midrule")
-    return "\n".join([*lines, *map(_line, others), r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+    note = [rf"\par\smallskip {escaped(left_out)}"] if left_out else []
+    end = [r"\bottomrule", r"\end{tabular}", *note, r"\end{table}", ""]
+    return "\n".join([*lines, *map(_line, others), *end])
 
 
-def _cells(document: Json, row: Json) -> list[str]:
+def _shown(rows: Sequence[Json]) -> tuple[Sequence[Json], str]:
+    """Those that the table has, and what it leaves out; empty where that is nothing."""
+    if len(rows) <= MANY:
+        return rows, ""
+    made = excerpt(candidates_of(rows), PAPER, "runs")
+    return [row for row in rows if row["run_id"] in made.run_ids], f"{made.text} {ELSEWHERE}"
+
+
+def _cells(document: Json, row: Json, lifts: bool) -> list[str]:
     rank = row["rank"]
     if rank is None:
         place = escaped(row["verdict"].replace("_", " ") or row["state"])
@@ -77,7 +90,7 @@ def _cells(document: Json, row: Json) -> list[str]:
         escaped(shown_checkpoint(row)),
         escaped(row["config"]),
         _number(estimate, "value", "%.3f"),
-        *([_number(row["lift"], "value", "%+.2f")] if has_lifts(document) else []),
+        *([_number(row["lift"], "value", "%+.2f")] if lifts else []),
         _number(row["vs_checkpoint"], "difference", "%+.2f"),
     ]
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from octjob.catalog import METRICS
-from octjob.report.methods import (
-    UNKNOWN,
-    paragraphs,
-)
+from octjob.report.charts import MAX_CALIBRATED
+from octjob.report.excerpt import MANY
+from octjob.report.methods import UNKNOWN, paragraphs
 from octjob.report.predictions import scope_of
 from octjob.report.training import counted
 from octjob.report.view import Json, number, runs_of
@@ -172,12 +171,19 @@ def _calibration(document: Json) -> str:
     leader = document["headline"]["leader"]
     if leader not in found:
         return ""
-    said = f"The leader's expected calibration error is {number(found[leader])}; the page draws every ranked run's."
+    said = f"The leader's expected calibration error is {number(found[leader])}; {_drawn(document)}."
     slope = next((one["slope"] for one in document["secondary"]["runs"] if one["run_id"] == leader), None)
     if slope is None or slope["value"] is None:
         return said
     low, high = number(slope["low"], 2), number(slope["high"], 2)
     return f"{said} Its recalibration slope is {number(slope['value'], 2)} [{low}, {high}]."
+
+
+def _drawn(document: Json) -> str:
+    """Whose calibration the page draws."""
+    few = len(document["rows"]) <= MANY
+    whose = "every ranked run's" if few else f"the first {MAX_CALIBRATED} ranked runs'"
+    return f"the page draws {whose}"
 
 
 def _subgroups(document: Json) -> str:
@@ -208,14 +214,16 @@ def _table(document: Json) -> str:
     ranked = sum(row["rank"] is not None for row in runs_of(document))
     if not ranked:
         return ""
-    return f"Every run with its 95 % interval: the table of {len(runs_of(document))} runs, {ranked} of them ranked."
+    where = "the table" if len(document["rows"]) <= MANY else "leaderboard.csv"
+    return f"Every run with its 95 % interval: {where} of {len(runs_of(document))} runs, {ranked} of them ranked."
 
 
 def _failures(document: Json) -> str:
     if not any(row["confusion"] for row in runs_of(document)):
         return ""
     unranked = sum(row["rank"] is None for row in runs_of(document))
-    return f"Confusion of every run; {counted(unranked, 'run')} without a rank, each with its reason."
+    where = "" if len(document["rows"]) <= MANY else " in leaderboard.json"
+    return f"Confusion of every run{where}; {counted(unranked, 'run')} without a rank, each with its reason."
 
 
 def _code(document: Json) -> str:

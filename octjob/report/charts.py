@@ -9,7 +9,7 @@ from octjob.report.scale import Scale, scale_over
 from octjob.report.view import Json, Line, Mark, number, whole_mark
 
 # Beyond so many runs calibration is a matter for the files.
-_MAX_CALIBRATED = 12
+MAX_CALIBRATED = 12
 # The share of fewer answers jumps.
 _MIN_IN_BIN = 5
 
@@ -115,7 +115,7 @@ def calibration_panels(document: Json, lines: Sequence[Line]) -> list[Calibratio
     by_run = _by_run(lines)
     ranked = [one for one in document["details"] if by_run[one["run_id"]].ranked]
     return [
-        _calibration(detail["calibration"], by_run[detail["run_id"]]) for detail in ranked[:_MAX_CALIBRATED]
+        _calibration(detail["calibration"], by_run[detail["run_id"]]) for detail in ranked[:MAX_CALIBRATED]
     ]
 
 

@@ -44,7 +44,7 @@ def _tied(document: Json) -> Fact:
     if not ranked:
         return Fact("Tied with the leader", "\u2013", "no run is ranked", bad=True)
     tied = sum(bool(row["vs_leader"] and row["vs_leader"]["tied"]) for row in ranked)
-    return Fact("Tied with the leader", str(tied), f"of {len(ranked) - 1} other ranked runs")
+    return Fact("Tied with the leader", f"{tied:,}", f"of {len(ranked) - 1:,} other ranked runs")
 
 
 def _detectable(document: Json) -> Fact:
@@ -59,8 +59,8 @@ def _detectable(document: Json) -> Fact:
 def _unranked(document: Json) -> Fact:
     rows = runs_of(document)
     counts = Counter(row["verdict"].replace("_", " ") or row["state"] for row in rows if row["rank"] is None)
-    text = ", ".join(f"{count} {word}" for word, count in counts.items())
+    text = ", ".join(f"{count:,} {word}" for word, count in counts.items())
     total = sum(counts.values())
     return Fact(
-        "Not ranked", str(total), f"of {len(rows)} runs" + (f": {text}" if text else ""), bad=total > 0
+        "Not ranked", f"{total:,}", f"of {len(rows):,} runs" + (f": {text}" if text else ""), bad=total > 0
     )

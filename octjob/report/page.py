@@ -18,6 +18,14 @@ from octjob.report.checkpoints import checkpoints_of, closeness_of
 from octjob.report.facts import facts_of
 from octjob.report.flow import flows_of
 from octjob.report.label_efficiency import learning_of
+from octjob.report.many import (
+    MAX_CHECKPOINTS,
+    NO_NOTES,
+    many_of,
+    shortened,
+    shorter_guidelines,
+    shorter_paragraphs,
+)
 from octjob.report.maps import KEYS, maps_of
 from octjob.report.methods import config_texts, paragraphs, run_texts
 from octjob.report.scans import scans_of
@@ -33,15 +41,22 @@ def to_html(document: Json, images: Mapping[str, Json] | None = None) -> str:
 
     images: `examples.json` by run id, which a page with pictures shows besides.
     """
-    style, script = "".join(map(_asset, STYLES)), _asset("page.js")
+    values, lifts = view.value_scale(document), view.lift_scale(document)
+    many = many_of(document, values)
+    style = "".join(map(_asset, STYLES if many is None else (*STYLES, "many.css")))
+    script = _asset("page.js")
     lines = view.lines_of(document)
-    ranked = [line for line in lines if line.ranked]
-    unranked = [line for line in lines if not line.ranked]
+    table = lines if many is None else [line for line in lines if line.run_id in many.table.run_ids]
+    ranked = [line for line in table if line.ranked]
+    unranked = [line for line in table if not line.ranked]
     # What a control answers, class by class, tells nothing of an encoder.
     encoded = [line for line in lines if not line.is_control]
-    values, lifts = view.value_scale(document), view.lift_scale(document)
+    drawn = encoded if many is None else [line for line in encoded if line.run_id in many.drawn.run_ids]
+    ordered = lines if many is None else [line for line in lines if line.run_id in many.panels]
     chance = view.chance_of(document)
     leader = ranked[0] if ranked else None
+    guidelines = filled_guidelines(document)
+    listed = document if many is None else shortened(document, many)
     context: dict[str, Any] = {
         "document": document,
         "version": __version__,
@@ -57,7 +72,12 @@ def to_html(document: Json, images: Mapping[str, Json] | None = None) -> str:
         "facts": facts_of(document),
         "first": (ranked + unranked)[: view.FIRST_ROWS],
         "tail": (ranked + unranked)[view.FIRST_ROWS :],
-        "lines": lines,
+        "lines": table,
+        "many": many,
+        "notes": NO_NOTES if many is None else many.notes,
+        "remarked": listed["rows"],
+        "warnings": listed["warnings"],
+        "encoders": listed["methods"]["checkpoints"],
         "unfinished": [row for row in document["rows"] if not row["metrics"]],
         "values": values,
         "lifts": lifts,
@@ -65,29 +85,29 @@ def to_html(document: Json, images: Mapping[str, Json] | None = None) -> str:
         "chance": None if chance is None else values.at(chance),
         "chance_value": chance,
         "leader": leader,
-        "panels": view.panels_of(document, lines),
+        "panels": view.panels_of(document, ordered),
         "checkpoints": {line.checkpoint: line.colour for line in encoded},
         "truth": predictions.truth_of(document),
-        "bars": predictions.bars_of(document, encoded),
-        "matrices": predictions.matrices_of(document, encoded),
-        "scores": predictions.class_scores_of(document, encoded),
+        "bars": predictions.bars_of(document, drawn),
+        "matrices": predictions.matrices_of(document, drawn),
+        "scores": predictions.class_scores_of(document, drawn),
         "curves": charts.curve_panels(document, lines),
         "curve_scale": charts.curve_scale(document),
         "calibrations": charts.calibration_panels(document, lines),
         "best_runs": charts.best_runs(document, lines, values),
         "learning": learning_of(document, lines),
         "asked": secondary_of(document, lines),
-        "loaded": checkpoints_of(document),
+        "loaded": checkpoints_of(document)[: None if many is None else MAX_CHECKPOINTS],
         "closeness": closeness_of(document),
         "flows": flows_of(document),
         "maps": maps_of(document),
         "keys": KEYS,
         "scans": scans_of(document, images or {}),
         "steps": steps_of(document),
-        "methods": paragraphs(document),
-        "repeats": run_texts(document),
-        "configs": config_texts(document),
-        "guidelines": filled_guidelines(document),
+        "methods": paragraphs(document) if many is None else shorter_paragraphs(paragraphs(document)),
+        "repeats": run_texts(listed),
+        "configs": config_texts(listed),
+        "guidelines": guidelines if many is None else shorter_guidelines(guidelines),
         "metric": _label(document["metric"]),
         "number": view.number,
     }

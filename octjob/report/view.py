@@ -101,9 +101,9 @@ def lift_over(document: Json) -> str:
     return "untrained" if has_lifts(document) else document["baseline"] or ""
 
 
-def _lift_of(document: Json, row: Json) -> Json | None:
-    """The row's lift, with `difference`, bounds and `p_holm`; None where it has none."""
-    if has_lifts(document):
+def _lift_of(row: Json, of_lifts: bool) -> Json | None:
+    """The row's lift, with `difference`, bounds and `p_holm`; None where it has none. of_lifts: `has_lifts`."""
+    if of_lifts:
         one = row.get("lift")
         return {**one, "difference": one["value"]} if one else None
     against: Json | None = row["vs_checkpoint"]
@@ -115,7 +115,8 @@ def lines_of(document: Json) -> list[Line]:
     rows = [row for row in document["rows"] if row["metrics"]]
     values, lifts = value_scale(document), lift_scale(document)
     colours = colours_of(document)
-    return [_line(document, row, values, lifts, colours) for row in rows]
+    of_lifts = has_lifts(document)
+    return [_line(document, row, values, lifts, colours, of_lifts) for row in rows]
 
 
 def colours_of(document: Json) -> dict[str, int]:
@@ -147,10 +148,11 @@ def value_scale(document: Json) -> Scale:
 
 def lift_scale(document: Json) -> Scale:
     """Of lifts."""
+    of_lifts = has_lifts(document)
     found = [
         bound
         for row in document["rows"]
-        if (one := _lift_of(document, row))
+        if (one := _lift_of(row, of_lifts))
         for bound in _bounds({**one, "value": one["difference"]})
     ]
     return scale_over(found, -0.05, 0.05, max_ticks=3)
@@ -160,11 +162,12 @@ def _bounds(estimate: Json) -> list[float]:
     return [estimate[key] for key in ("value", "low", "high") if estimate.get(key) is not None]
 
 
-def _line(document: Json, row: Json, values: Scale, lifts: Scale, colours: Mapping[str, int]) -> Line:
+def _line(
+    document: Json, row: Json, values: Scale, lifts: Scale, colours: Mapping[str, int], of_lifts: bool
+) -> Line:
     estimate = row["metrics"][document["metric"]]
     ranked = row["rank"] is not None
-    against = _lift_of(document, row)
-    of_lifts = has_lifts(document)
+    against = _lift_of(row, of_lifts)
     is_reference = bool(row.get("members")) if of_lifts else row["checkpoint"] == document["baseline"]
     lift = _lift(against, lifts) if against else None
     return Line(
