@@ -90,9 +90,7 @@ def lifts(board: Leaderboard, runs: Sequence[Finished], untrained: Sequence[str]
             continue
         if one.difference is not None and one.low is not None and one.high is not None:
             numbers = (value - one.difference, one.difference, one.low, one.high, one.p_holm)
-            found.append(
-                Lift(row.name, row.checkpoint, board.metric, *numbers, f"{board.baseline}, untrained")
-            )
+            found.append(Lift(row.name, row.checkpoint, board.metric, *numbers, str(board.baseline)))
     return found
 
 
