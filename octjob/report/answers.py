@@ -181,7 +181,7 @@ def _calibration(document: Json) -> str:
 
 def _drawn(document: Json) -> str:
     """Whose calibration the page draws."""
-    few = len(document["rows"]) <= MANY
+    few = sum(row["rank"] is not None for row in document["rows"]) <= MAX_CALIBRATED
     whose = "every ranked run's" if few else f"the first {MAX_CALIBRATED} ranked runs'"
     return f"the page draws {whose}"
 

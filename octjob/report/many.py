@@ -29,7 +29,7 @@ _SUPPLEMENT, _JSON = "octjob report SWEEP --checklist FILE has all", "leaderboar
 _SECTIONS = (
     "order", "curves", "calibration", "best", "checkpoints", "remarks", "unfinished", "digests", "configs",
 )  # fmt: skip
-# Of a page that leaves out nothing.
+# Of parts that leave out nothing.
 NO_NOTES: Mapping[str, str] = dict.fromkeys(_SECTIONS, "")
 
 
@@ -161,19 +161,31 @@ def _panels(rows: Sequence[Json], metric: str) -> tuple[frozenset[str], str]:
     return ids, text
 
 
-def _notes(document: Json) -> dict[str, str]:
+def detail_notes(document: Json) -> dict[str, str]:
+    """Of a page of any size: what is left out where curves, calibration and best runs are of some runs alone."""
     rows = [row for row in document["rows"] if row["metrics"] and not row.get("control")]
     detailed = len(document["details"])
-    best = sum(one["variance"] is not None for one in document["details"])
-    checkpoints = len({row["checkpoint"] for row in rows})
     ranked = sum(row["rank"] is not None for row in rows)
     calibrated = min(MAX_CALIBRATED, sum(1 for row in rows[:detailed] if row["rank"] is not None))
+    notes = dict(NO_NOTES)
+    if calibrated < ranked:
+        notes["calibration"] = f"{calibrated:,} of {ranked:,} ranked runs, the first."
+    if detailed < len(rows):
+        best = sum(one["variance"] is not None for one in document["details"])
+        checkpoints = len({row["checkpoint"] for row in rows})
+        notes["curves"] = (
+            f"Of the table\u2019s first {detailed:,} of {len(rows):,} runs; others\u2019 are in history.jsonl."
+        )
+        notes["best"] = (
+            f"{best:,} of {checkpoints:,} checkpoints: those with a ranked run among the table\u2019s first"
+            f" {detailed:,}."
+        )
+    return notes
+
+
+def _notes(document: Json) -> dict[str, str]:
     loaded, methods = len(document["checkpoints"]["checkpoints"]), document["methods"]
-    notes = {
-        "curves": f"Of the table\u2019s first {detailed:,} of {len(rows):,} runs; others\u2019 are in history.jsonl.",
-        "calibration": f"{calibrated:,} of {ranked:,} ranked runs, the first.",
-        "best": f"{best:,} of {checkpoints:,} checkpoints: those with a ranked run among the table\u2019s first"
-        f" {detailed:,}.",
+    notes = detail_notes(document) | {
         "remarks": "Of the runs in the table above alone. The reasons of all are in leaderboard.csv.",
         "digests": f"Of the table\u2019s runs and of the first encoders. {_SUPPLEMENT}.",
     }

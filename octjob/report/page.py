@@ -20,7 +20,7 @@ from octjob.report.flow import flows_of
 from octjob.report.label_efficiency import learning_of
 from octjob.report.many import (
     MAX_CHECKPOINTS,
-    NO_NOTES,
+    detail_notes,
     many_of,
     shortened,
     shorter_guidelines,
@@ -74,7 +74,7 @@ def to_html(document: Json, images: Mapping[str, Json] | None = None) -> str:
         "tail": (ranked + unranked)[view.FIRST_ROWS :],
         "lines": table,
         "many": many,
-        "notes": NO_NOTES if many is None else many.notes,
+        "notes": detail_notes(document) if many is None else many.notes,
         "remarked": listed["rows"],
         "warnings": listed["warnings"],
         "encoders": listed["methods"]["checkpoints"],

@@ -63,6 +63,13 @@ def test_up_to_the_limit_every_run_is_drawn_and_nothing_speaks_of_an_excerpt() -
     assert "histogram" not in page
 
 
+def test_a_page_of_few_runs_says_what_its_parts_leave_out() -> None:
+    runs = many_runs(MANY)
+    ranked = sum(row["rank"] is not None for row in runs["rows"])
+    assert f"12 of {ranked} ranked runs, the first." in section(to_html(runs), "calibration")
+    assert "checkpoints: those with a ranked run" in section(to_html(runs), "variance")
+
+
 def test_the_table_counts_what_it_shows_and_says_where_the_rest_is(board: dict[str, Any], page: str) -> None:
     said = section(page, "runs")
     shown = page.count('<td class="standing">')
