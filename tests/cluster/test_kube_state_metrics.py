@@ -1,4 +1,4 @@
-"""What a real kube-state-metrics makes of runs with the chart's configuration and rights, and the dashboard of that."""
+"""What a real kube-state-metrics makes of runs by the chart's configuration and rights, and the dashboard of it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ def kube_state_metrics(config: Path, kubeconfig: Path) -> Iterator[str]:
     """The URL of its metrics while it runs."""
     port, other = free_ports(2)
     command = [
-        str(tool("kube-state-metrics")), "--host=127.0.0.1", f"--port={port}", "--telemetry-host=127.0.0.1", f"--telemetry-port={other}",
+        str(tool("kube-state-metrics")),
+        "--host=127.0.0.1", f"--port={port}", "--telemetry-host=127.0.0.1", f"--telemetry-port={other}",
         f"--kubeconfig={kubeconfig}", "--custom-resource-state-only", f"--custom-resource-state-config-file={config}",
     ]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

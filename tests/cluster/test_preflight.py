@@ -129,9 +129,13 @@ def test_some_rights_missing(submit: Submit, control_plane: ClusterAccess, names
 def test_what_may_not_be_read_is_said(submit: Submit, control_plane: ClusterAccess, namespace: str) -> None:
     grant(control_plane, namespace, SUBMIT_ACCOUNT, SUBMITTER)
     ended = submit(
-        kubeconfig=control_plane.user_kubeconfig(SUBMIT_ACCOUNT, namespace), queue=QUEUE, priority="high"
+        kubeconfig=control_plane.user_kubeconfig(SUBMIT_ACCOUNT, namespace),
+        queue=QUEUE,
+        priority="high",
+        cache_disk="volumes",
     )
     assert ended.code == 0
+    assert "warning: PersistentVolumeClaim volumes was not checked: no right to get it" in ended.err
     assert "warning: Secrets octjob-b2, octjob-wandb: not checked" in ended.err
     assert f"warning: ClusterQueue {QUEUE} may not be read" in ended.err
     assert "warning: ServiceAccount octjob-run was not checked" in ended.err

@@ -169,8 +169,12 @@ def not_found(target: Target, everything: Sequence[Document], namespace: str, co
     where = f" of sweep {target.sweep}" if target.run and target.sweep else ""
     message = f"no JobSet of {kind} {wanted}{where} in namespace {namespace}"
     if target.output and wanted in names:
-        others = sorted({annotation(one, "output") for one in everything if annotation(one, "sweep") == wanted})
-        message += f" writes to {target.output}; of that name there is one with results in {', '.join(others)}"
+        others = sorted(
+            {annotation(one, "output") for one in everything if annotation(one, "sweep") == wanted}
+        )
+        message += (
+            f" writes to {target.output}; of that name there is one with results in {', '.join(others)}"
+        )
     elif near:
         message += f"; there is {', '.join(near)}"
     hint = f"`kubectl{flags} -n {namespace} get jobsets -l {OURS}` lists what is there."
