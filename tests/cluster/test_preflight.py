@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.access import ClusterAccess, Document
+from tests.cluster.access import ClusterAccess, Document, condition_status
 from tests.cluster.nodes import TPU_LABELS
 from tests.cluster.submission import (
     CANARY,
@@ -62,6 +62,14 @@ def cluster_queue(control_plane: ClusterAccess, namespace: str) -> Iterator[Call
     """Makes a ClusterQueue and the LocalQueue `own` that leads to it."""
     made: list[str] = []
 
+    def active(kind: str, name: str, wanted: tuple[str, ...]) -> None:
+        """Kueue may know the two in either order; octjob is asked once it has looked at both."""
+        place = namespace if kind == "localqueue" else None
+        control_plane.wait_until(
+            lambda: condition_status(control_plane.get(kind, name, place), "Active") in wanted,
+            f"Kueue has looked at {kind} {name}",
+        )
+
     def make(
         *, chips: str = "32", flavor: str = FLAVOR, queue_spec: Document | None = None, **spec: Any
     ) -> str:
@@ -82,6 +90,12 @@ def cluster_queue(control_plane: ClusterAccess, namespace: str) -> Iterator[Call
             },
         )
         made.append(namespace)
+        active("clusterqueue", namespace, ("True", "False"))
+        if (
+            condition_status(control_plane.get("clusterqueue", namespace), "Active") == "True"
+            and not queue_spec
+        ):
+            active("localqueue", "own", ("True",))
         return "own"
 
     yield make

@@ -148,7 +148,7 @@ def test_a_right_that_is_missing_is_named_in_one_line(
     verb, _, kind = right.partition(" ")
     rules = {**WITHOUT_KUEUE, "workloads.kueue.x-k8s.io": ["list"], "localqueues.kueue.x-k8s.io": ["get"]}
     rules[kind] = [one for one in rules[kind] if one != verb]
-    grant(control_plane, namespace, SUBMIT_ACCOUNT, rules)
+    grant(control_plane, namespace, SUBMIT_ACCOUNT, {one: verbs for one, verbs in rules.items() if verbs})
     Scripted(control_plane, namespace, tmp_path, ("a",)).start("a")
     kubeconfig = control_plane.user_kubeconfig(SUBMIT_ACCOUNT, namespace)
     ended = octjob(control_plane, *command, "-n", namespace, kubeconfig=kubeconfig)
