@@ -73,8 +73,8 @@ $(CHECKOV_VENV)/.installed: $(filter .uv/bin/uv,$(UV)) requirements/checkov.txt
 
 checkov: $(CHECKOV_VENV)/.installed ## install checkov, which the tests let read the chart, in an environment of its own
 
-# Ten programs share two cores with the tests: what fails must fail twice.
-CLUSTER_TESTS := OMP_NUM_THREADS=1 $(PY) -m pytest tests/cluster --durations=10
+# Ten programs share two cores with the tests: what fails must fail twice. The last lines name what passed only then.
+CLUSTER_TESTS := OMP_NUM_THREADS=1 $(PY) -m pytest -p tests.cluster.second_try tests/cluster --durations=10
 test-cluster: programs checkov ## the tests on a real Kubernetes control plane, started for them on loopback (needs Go)
 	$(CLUSTER_TESTS) || { echo "Once more, what failed:"; $(CLUSTER_TESTS) --last-failed --last-failed-no-failures=none; }
 

@@ -126,9 +126,11 @@ def open_run(text: str, context: str | None = None, namespace: str | None = None
     from octjob.spec.expand import locate_sweep
     from octjob.targets.kubernetes.place import ClusterPlace, connect
 
-    name = locate_sweep(Path(sweep))[0].name
+    located, output = locate_sweep(Path(sweep))
     cluster = connect(context, namespace, sweep)
-    return ClusterPlace(cluster, f"{name}/{run}", stored=lambda: _stored_run(sweep, run))
+    return ClusterPlace(
+        cluster, f"{located.name}/{run}", stored=lambda: _stored_run(sweep, run), output=output
+    )
 
 
 def open_cluster_place(
@@ -144,8 +146,10 @@ def open_cluster_place(
     from octjob.targets.kubernetes.select import is_store
 
     cluster = connect(context, namespace, text, retry_s=retry_s)
-    named = from_store and is_store(text)
-    return ClusterPlace(cluster, read_sweep(open_sweep(text)).name if named else text)
+    if not (from_store and is_store(text)):
+        return ClusterPlace(cluster, text)
+    store = open_sweep(text)
+    return ClusterPlace(cluster, read_sweep(store).name, output=store.root)
 
 
 def _stored_run(sweep: str, run: str) -> StorePlace:

@@ -113,7 +113,7 @@ class ClusterAccess:
             "--values", str(path),
         )  # fmt: skip
 
-    def wait_until(self, condition: Callable[[], T], what: str, timeout_s: float = 60.0) -> T:
+    def wait_until(self, condition: Callable[[], T], what: str, timeout_s: float = 120.0) -> T:
         """The first true answer of `condition`.
 
         Raises:

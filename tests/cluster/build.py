@@ -63,6 +63,7 @@ TOOLS = {
     "helm": Tool("helm", "helm.sh/helm/v4/cmd/helm"),
     "kubeconform": Tool("kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform"),
     "promql": Tool("promql", "."),
+    "kube-state-metrics": Tool("kube-state-metrics", "k8s.io/kube-state-metrics/v2"),
     "kube-score": Tool("kube-score", "github.com/zegl/kube-score/cmd/kube-score"),
     "argocd-compare": Tool("argocd", "."),
     "kubelet": Tool("kubernetes", "k8s.io/kubernetes/cmd/kubelet"),

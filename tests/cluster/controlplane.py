@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 import yaml
 
 from . import autoscaler, components, controllers, kueue_certs
-from .access import SHORTEST_TOKEN_S, ClusterAccess
+from .access import SHORTEST_TOKEN_S, ClusterAccess, CommandError
 from .build import tool
 from .certs import Authority, write_signing_key
 from .components import PORTS, Layout
@@ -80,9 +80,8 @@ class ControlPlane(ClusterAccess):
         Raises:
             BuildError, ComponentError, KueueCertsError, CommandError: it cannot be had; nothing is cleaned up.
         """
-        self._write_identities()
-        self._start(components.etcd(self.layout))
-        self._start(components.apiserver(self.layout))
+        kueue_certs.claim(self.data, self._write_identities().identity)
+        self._start_server()
         self.supervisor.start(components.controller_manager(self.layout))
         self.supervisor.start(components.scheduler(self.layout))
         self._start_controllers()
@@ -90,6 +89,13 @@ class ControlPlane(ClusterAccess):
         for name in ("controller-manager", "scheduler"):
             self.supervisor.wait_ready(name)
         make_queues(self, self.options.pools)
+
+    def start_without_kueue(self) -> None:
+        """Start only an API server that knows JobSets and no Kueue; nothing carries them out."""
+        self._write_identities()
+        self._start_server()
+        jobset = self._render(JOBSET, {}, self.layout.ports["jobset_webhook"])
+        self._serve(*(one for one in jobset.before if one["kind"] == "CustomResourceDefinition"))
 
     def stop(self) -> None:
         """End every process, newest first, and remove every file. Harmless when it is partly or not there."""
@@ -134,11 +140,29 @@ class ControlPlane(ClusterAccess):
         key = self.layout.pki / "service-accounts.key"
         return sign_token(key, namespace, service_account, account["metadata"]["uid"], seconds)
 
+    def _start_server(self) -> None:
+        self._start(components.etcd(self.layout))
+        self._start(components.apiserver(self.layout))
+
+    def _serve(self, *documents: dict[str, Any]) -> None:
+        """Apply documents with CRDs, and return once all CRDs are served."""
+        self.apply(*documents)
+
+        def established() -> bool:
+            try:
+                self.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=5s")
+            except CommandError:
+                # Also where one has no conditions at all yet, which kubectl does not wait for.
+                return False
+            return True
+
+        self.wait_until(established, "every CRD is established", 120)
+
     def _start(self, component: Component) -> None:
         self.supervisor.start(component)
         self.supervisor.wait_ready(component.name)
 
-    def _write_identities(self) -> None:
+    def _write_identities(self) -> Authority:
         authority = Authority(self.layout.pki)
         write_signing_key(self.layout.pki / "service-accounts.key")
         names = ("kubernetes", "kubernetes.default", "kubernetes.default.svc")
@@ -159,7 +183,7 @@ class ControlPlane(ClusterAccess):
         for file, (user, groups) in users.items():
             identity = authority.sign(f"users/{file}", user, groups)
             write_kubeconfig(self.layout.kubeconfig(file), self.layout.server, ca, by_certificate(identity))
-        kueue_certs.claim(self.data, authority.identity)
+        return authority
 
     def _start_controllers(self) -> None:
         certs, ports = self.layout.pki / "webhook", self.layout.ports
@@ -168,8 +192,7 @@ class ControlPlane(ClusterAccess):
         kueue_values = {"managerConfig": {"controllerManagerConfigYaml": yaml.safe_dump(kueue_config)}}
         jobset = self._render(JOBSET, {}, ports["jobset_webhook"])
         kueue = self._render(KUEUE, kueue_values, ports["kueue_webhook"])
-        self.apply(*jobset.before, *kueue.before, autoscaler.CRD)
-        self.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+        self._serve(*jobset.before, *kueue.before, autoscaler.CRD)
         self.supervisor.start(components.jobset(self.layout, self._write("jobset.yaml", jobset_config)))
         self.supervisor.start(components.kueue(self.layout, self._write("kueue.yaml", kueue_config)))
         for name in ("jobset", "kueue"):

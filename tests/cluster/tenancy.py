@@ -58,7 +58,10 @@ def _make_ready(cluster: ClusterAccess, nodes: list[Document]) -> None:
 
 
 def make_queues(cluster: ClusterAccess, slices: int = SLICES) -> None:
-    """The ClusterQueue `tpu` with that many v4-32 slices of quota, its flavor, the priorities `low` and `high`."""
+    """The ClusterQueue `tpu` with that many v4-32 slices of quota, its flavor, the priorities `low` and `high`.
+
+    Returns once Kueue, which must run, knows them.
+    """
     flavor = {"nodeLabels": TPU_LABELS, "nodeTaints": [TPU_TAINT]}
     cluster.apply(
         kube_object(KUEUE, "ResourceFlavor", FLAVOR, spec=flavor),
@@ -68,6 +71,7 @@ def make_queues(cluster: ClusterAccess, slices: int = SLICES) -> None:
             for name, value in PRIORITIES.items()
         ),
     )
+    wait_for_queue(cluster, QUEUE)
 
 
 def make_namespace(cluster: ClusterAccess, name: str) -> None:
@@ -130,7 +134,7 @@ def own_namespace(cluster: ClusterAccess) -> Iterator[str]:
     remove_namespace(cluster, name)
 
 
-def remove_namespace(cluster: ClusterAccess, name: str, timeout_s: float = 60.0) -> None:
+def remove_namespace(cluster: ClusterAccess, name: str, timeout_s: float = 120.0) -> None:
     """Delete it, and return once its runs no longer hold quota or nodes; the rest goes in its own time."""
     scope = ("--namespace", name, "--all", "--ignore-not-found", "--wait=false")
     cluster.kubectl("delete", "jobsets,jobs", *scope)

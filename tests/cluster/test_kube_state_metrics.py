@@ -1,12 +1,8 @@
-"""What a real kube-state-metrics makes of runs with the chart's configuration and rights, and the dashboard of that.
-
-OCTJOB_TEST_KUBE_STATE_METRICS: the program, built from its source, since no package brings it; skipped without it.
-"""
+"""What a real kube-state-metrics makes of runs by the chart's configuration and rights, and the dashboard of it."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import urllib.error
@@ -18,22 +14,23 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.access import ClusterAccess
+from tests.cluster.build import tool
 from tests.cluster.charts import named, rendered
 from tests.cluster.processes import free_ports
 from tests.cluster.promql import evaluate
 from tests.cluster.scripted import Scripted
 
-PROGRAM = "OCTJOB_TEST_KUBE_STATE_METRICS"
 ACCOUNT = "octjob-submit"
 SUCCEEDS, FAILS = "pass", "import sys; sys.exit(3)"
 
 
 @contextmanager
-def kube_state_metrics(program: str, config: Path, kubeconfig: Path) -> Iterator[str]:
+def kube_state_metrics(config: Path, kubeconfig: Path) -> Iterator[str]:
     """The URL of its metrics while it runs."""
     port, other = free_ports(2)
     command = [
-        program, "--host=127.0.0.1", f"--port={port}", "--telemetry-host=127.0.0.1", f"--telemetry-port={other}",
+        str(tool("kube-state-metrics")),
+        "--host=127.0.0.1", f"--port={port}", "--telemetry-host=127.0.0.1", f"--telemetry-port={other}",
         f"--kubeconfig={kubeconfig}", "--custom-resource-state-only", f"--custom-resource-state-config-file={config}",
     ]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -55,9 +52,6 @@ def scrape(url: str) -> list[str]:
 
 @pytest.mark.timeout(900)
 def test_the_series_of_a_sweep(control_plane: ClusterAccess, namespace: str, tmp_path: Path) -> None:
-    program = os.environ.get(PROGRAM)
-    if not program:
-        pytest.skip(f"{PROGRAM} names no kube-state-metrics")
     account = {"name": ACCOUNT, "namespace": namespace}
     metrics = {
         "kubeStateMetrics": {"enabled": True, "serviceAccounts": [account]},
@@ -96,7 +90,7 @@ def test_the_series_of_a_sweep(control_plane: ClusterAccess, namespace: str, tmp
         values = [list(one.values.values()) for one in evaluate(series, 60, expressions)] if seen else []
         return values == [[1], [2], [1], [1], [32]]
 
-    with kube_state_metrics(program, config, control_plane.user_kubeconfig(ACCOUNT, namespace)) as url:
+    with kube_state_metrics(config, control_plane.user_kubeconfig(ACCOUNT, namespace)) as url:
         control_plane.wait_until(counted, "one run waits, two go on, one has succeeded, one has failed", 180)
     of_run = 'run="a.linear-0000abcd",sweep="demo"'
     assert any(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.access import ClusterAccess, Document
+from tests.cluster.access import ClusterAccess, Document, condition_status
 from tests.cluster.nodes import TPU_LABELS
 from tests.cluster.submission import (
     CANARY,
@@ -62,6 +62,14 @@ def cluster_queue(control_plane: ClusterAccess, namespace: str) -> Iterator[Call
     """Makes a ClusterQueue and the LocalQueue `own` that leads to it."""
     made: list[str] = []
 
+    def active(kind: str, name: str, wanted: tuple[str, ...]) -> None:
+        """Kueue may know the two in either order; octjob is asked once it has looked at both."""
+        place = namespace if kind == "localqueue" else None
+        control_plane.wait_until(
+            lambda: condition_status(control_plane.get(kind, name, place), "Active") in wanted,
+            f"Kueue has looked at {kind} {name}",
+        )
+
     def make(
         *, chips: str = "32", flavor: str = FLAVOR, queue_spec: Document | None = None, **spec: Any
     ) -> str:
@@ -82,6 +90,12 @@ def cluster_queue(control_plane: ClusterAccess, namespace: str) -> Iterator[Call
             },
         )
         made.append(namespace)
+        active("clusterqueue", namespace, ("True", "False"))
+        if (
+            condition_status(control_plane.get("clusterqueue", namespace), "Active") == "True"
+            and not queue_spec
+        ):
+            active("localqueue", "own", ("True",))
         return "own"
 
     yield make
@@ -129,9 +143,13 @@ def test_some_rights_missing(submit: Submit, control_plane: ClusterAccess, names
 def test_what_may_not_be_read_is_said(submit: Submit, control_plane: ClusterAccess, namespace: str) -> None:
     grant(control_plane, namespace, SUBMIT_ACCOUNT, SUBMITTER)
     ended = submit(
-        kubeconfig=control_plane.user_kubeconfig(SUBMIT_ACCOUNT, namespace), queue=QUEUE, priority="high"
+        kubeconfig=control_plane.user_kubeconfig(SUBMIT_ACCOUNT, namespace),
+        queue=QUEUE,
+        priority="high",
+        cache_disk="volumes",
     )
     assert ended.code == 0
+    assert "warning: PersistentVolumeClaim volumes was not checked: no right to get it" in ended.err
     assert "warning: Secrets octjob-b2, octjob-wandb: not checked" in ended.err
     assert f"warning: ClusterQueue {QUEUE} may not be read" in ended.err
     assert "warning: ServiceAccount octjob-run was not checked" in ended.err

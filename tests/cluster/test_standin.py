@@ -80,7 +80,7 @@ class Pods:
             pod = self.get(name)
             return pod if pod and pod["status"]["phase"] == phase else None
 
-        found = self.cluster.wait_until(there, f"pod {name} is {phase}", 20)
+        found = self.cluster.wait_until(there, f"pod {name} is {phase}")
         assert found is not None
         return found
 
@@ -186,7 +186,7 @@ def test_deletion_lets_the_process_end_and_tells_its_exit_code(pods: Pods, tmp_p
     assert pods.ended("going", "Failed")["exitCode"] == 75
     release = '{"metadata": {"finalizers": null}}'
     pods.cluster.kubectl("patch", "pod", "going", "-n", pods.namespace, "--type=merge", "-p", release)
-    pods.cluster.wait_until(lambda: pods.get("going") is None, "it is gone", 10)
+    pods.cluster.wait_until(lambda: pods.get("going") is None, "it is gone")
 
 
 def test_what_ignores_sigterm_is_killed_after_the_grace_period(pods: Pods) -> None:
@@ -210,11 +210,11 @@ def test_a_missing_secret_or_key_waits_until_it_is_there(pods: Pods) -> None:
         return f"{found.get('reason')}: {found.get('message')}"
 
     said = 'CreateContainerConfigError: secret "late" not found'
-    pods.cluster.wait_until(lambda: waiting() == said, said, 10)
+    pods.cluster.wait_until(lambda: waiting() == said, said)
     scope = ("-n", pods.namespace)
     pods.cluster.kubectl("create", "secret", "generic", "late", *scope, "--from-literal=OTHER=x")
     said = f"CreateContainerConfigError: couldn't find key KEY in Secret {pods.namespace}/late"
-    pods.cluster.wait_until(lambda: waiting() == said, said, 10)
+    pods.cluster.wait_until(lambda: waiting() == said, said)
     pods.cluster.kubectl("patch", "secret", "late", *scope, "-p", '{"stringData": {"KEY": "value"}}')
     pods.wait("waits", "Succeeded")
     assert pods.logs("waits") == "value\n"
@@ -236,19 +236,29 @@ def test_a_node_that_goes_takes_its_processes_with_it(pods: Pods) -> None:
     pods.cluster.wait_until(lambda: pods.logs("stays"), "it is up")
     number = int(pods.logs("stays"))
     pods.cluster.kubectl("delete", "node", node)
-    pods.cluster.wait_until(lambda: not alive(number), "its process is gone", 10)
+    pods.cluster.wait_until(lambda: not alive(number), "its process is gone")
     # Nobody on that node can say how it ended; telling is the pod garbage collector's business.
     left = pods.get("stays")
     assert left is None or "terminated" not in left["status"]["containerStatuses"][0]["state"]
 
 
-def test_pods_outlive_an_api_server_that_is_away(own_control_plane: ControlPlane, pods: Pods) -> None:
+def test_pods_outlive_an_api_server_that_is_away(
+    own_control_plane: ControlPlane, pods: Pods, tmp_path: Path
+) -> None:
+    go, gone = tmp_path / "go", tmp_path / "gone"
+    short = f"""
+import pathlib, time
+while not pathlib.Path({str(go)!r}).exists():
+    time.sleep(0.05)
+pathlib.Path({str(gone)!r}).touch()
+"""
     pods.start("long", UNTIL_TERM.format(code=75))
     pods.wait("long", "Running")
-    pods.start("short", "import time; time.sleep(2)")
+    pods.start("short", short)
     pods.wait("short", "Running")
     own_control_plane.stop_component("apiserver", signal.SIGKILL)
-    time.sleep(2.5)  # "short" ends with nobody to tell.
+    go.touch()  # "short" ends with nobody to tell.
+    pods.cluster.wait_until(gone.exists, "short is about to end")
     own_control_plane.start_component("apiserver")
     pods.wait("short", "Succeeded")
     pods.start("new", "pass")

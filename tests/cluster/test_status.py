@@ -49,7 +49,7 @@ class Sweep(Scripted):
         (found,) = (one for one in self.view.look().runs if one.checkpoint == name)
         return found
 
-    def wait(self, name: str, state: str, words: str = "", timeout_s: float = 60) -> RunStatus:
+    def wait(self, name: str, state: str, words: str = "", timeout_s: float = 120) -> RunStatus:
         """The run as soon as it is in that state for that reason."""
         found = self.state(name)
 
@@ -192,7 +192,7 @@ def test_watch_goes_on_when_the_api_server_is_back(
     assert up.wait(60)
     own_control_plane.stop_component("apiserver")
     try:
-        assert down.wait(30)
+        assert down.wait(60)
     finally:
         own_control_plane.start_component("apiserver")
     finish(sweep.store, sweep.entries["a"], skilled(labels(), 3, 0))

@@ -296,12 +296,22 @@ def rendered(sweep: Path, namespace: str) -> Manifest:
     return document
 
 
-def test_a_job_that_is_refused_later_is_found(namespace: str, cluster: Cluster, sweep: Path) -> None:
+def test_a_job_that_is_refused_later_is_found(
+    control_plane: ClusterAccess, namespace: str, cluster: Cluster, sweep: Path
+) -> None:
     jobset = rendered(sweep, namespace)
     pod = jobset["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
     # JobSet's webhook accepts this; the Job with its podFailurePolicy is refused.
     pod["restartPolicy"] = "OnFailure"
     cluster.apply(JOBSETS, jobset)
+    control_plane.wait_until(
+        lambda: [
+            one
+            for one in control_plane.list("events", namespace)
+            if "restartPolicy" in one.get("message", "")
+        ],
+        "JobSet says that the Job is refused",
+    )
     with pytest.raises(
         ClusterError, match=r"1 of 1 runs were created but have no Job; run a\.c0-.*restartPolicy"
     ):

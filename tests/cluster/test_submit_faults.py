@@ -16,7 +16,7 @@ from octjob.errors import Interrupted
 from octjob.spec.expand import plan_sweep
 from octjob.targets.kubernetes.api import Cluster
 from octjob.targets.kubernetes.refusal import ClusterError, Unauthorized, WebhookDown
-from octjob.targets.kubernetes.resources import CRDS, JOBSETS, Resource
+from octjob.targets.kubernetes.resources import JOBSETS, Resource
 from tests.cluster.access import Document
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.submission import (
@@ -36,6 +36,9 @@ from tests.cluster.tenancy import SUBMIT_ACCOUNT
 NUM_CONFIGS = 8
 NUM_RUNS = 3 * NUM_CONFIGS
 CRD = "jobsets.jobset.x-k8s.io"
+CRDS = Resource(
+    "apiextensions.k8s.io/v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False
+)
 
 
 @pytest.fixture

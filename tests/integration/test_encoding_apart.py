@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+from doubles.said_alike import CONFIGS, on_one_thread, what_it_says
 from doubles.tiny_sweep import fill_bucket, prepared, save_checkpoint, submitted, sweep_file, uri_of
 
 from octjob.errors import DataError, Interrupted
 from octjob.features.encoding import Encoding
 from octjob.records.layout import (
-    PREDICTIONS,
     PROGRESS,
     RESULT,
     encode,
@@ -33,21 +32,13 @@ from octjob.spec.run import Run
 from octjob.storage.base import ObjectStore
 from octjob.targets.kubernetes.again import begin_again
 
-CONFIGS: dict[str, dict[str, Any]] = {
-    "mean": {"train.epochs": 2},
-    "attentive": {"train.epochs": 2, "model.pool_method": "attentive", "data.augment.flip": True},
-    "logistic": {"train.optimizer": "LBFGS", "model.pool_method": "max", "data.laterality": "right"},
-}
 COMPUTE = {"target": "kubernetes", "probe": {"cpu": 2}}
 
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-    torch.use_deterministic_algorithms(False)
+    with on_one_thread():
+        yield
 
 
 def planned(folder: Path, **compute: Any) -> tuple[ObjectStore, Plan]:
@@ -60,12 +51,6 @@ def planned(folder: Path, **compute: Any) -> tuple[ObjectStore, Plan]:
 
 def carried_out(run: Run, features: str | None = None, stop: Stop | None = None) -> Result:
     return run_job(uri_of(run), lambda progress: None, features=features, stop=stop)
-
-
-def what_it_says(store: ObjectStore, result: Result) -> tuple[bytes, dict[str, Any]]:
-    """Predictions, and the result but for times."""
-    said = result.model_dump(exclude={"started_at", "finished_at", "duration_s"})
-    return store.get(run_key(result.run_id, PREDICTIONS)), said
 
 
 def test_results_are_those_of_runs_that_encode_themselves(

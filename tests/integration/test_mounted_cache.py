@@ -13,17 +13,15 @@ import pytest
 from doubles.cluster_runs import make_run
 
 from octjob.data.cohort import Volume
-from octjob.data.manifest import MANIFEST_KEY, read_manifest
-from octjob.data.participants import Participant
 from octjob.data.volumes import VolumeReader
 from octjob.env import CACHE_MOUNT
 from octjob.run.inputs import make_reader_of_size
 from octjob.spec.experiment import Experiment
 from octjob.spec.run import Run
 from octjob.storage.file import FileStore
-from tests.doubles.aireadi_bucket import Bucket, speckle
+from tests.doubles.aireadi_bucket import Bucket
+from tests.doubles.volume_reads import SIZE, bucket_of, read_all, volumes_of
 
-SIZE = (4, 6, 5)
 NUM_VOLUMES = 3
 
 
@@ -43,20 +41,12 @@ class Watched(FileStore):
 
 @pytest.fixture
 def bucket(tmp_path: Path) -> Bucket:
-    made = Bucket(tmp_path / "bucket")
-    for i in range(NUM_VOLUMES):
-        made.person(str(1000 + i))
-        made.volume(str(1000 + i), x_DHW=speckle(seed=i))
-    made.write()
-    return made
+    return bucket_of(tmp_path / "bucket", NUM_VOLUMES)
 
 
 @pytest.fixture
 def volumes(bucket: Bucket) -> list[Volume]:
-    return [
-        Volume(record, Participant(record.participant, "UW", "healthy", 0, "train", True))
-        for record in read_manifest(bucket.store, MANIFEST_KEY)
-    ]
+    return volumes_of(bucket)
 
 
 @pytest.fixture
@@ -69,10 +59,6 @@ def shared(tmp_path: Path) -> Watched:
 def run_of(tmp_path: Path, **data: Any) -> Run:
     source = {"source": str(tmp_path / "bucket"), **data}
     return make_run(config=Experiment.model_validate({"data": source}))
-
-
-def read_all(reader: VolumeReader, volumes: list[Volume]) -> np.ndarray:
-    return np.stack([reader.read(volume) for volume in volumes])
 
 
 @pytest.fixture

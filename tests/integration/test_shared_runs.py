@@ -7,33 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+from doubles.said_alike import CONFIGS, on_one_thread, what_it_says
 from doubles.tiny_sweep import fill_bucket, prepared, save_checkpoint, uri_of
 
 from octjob.features.encoding import Encoding
-from octjob.records.layout import PREDICTIONS, SWEEP, run_key
+from octjob.records.layout import SWEEP, run_key
 from octjob.records.schema import Result
 from octjob.run import inputs
 from octjob.run.job import run_job
 from octjob.run.shared import Shared
 from octjob.run.siblings import siblings
 from octjob.spec.run import Run
-from octjob.storage.base import ObjectStore
-
-CONFIGS: dict[str, dict[str, Any]] = {
-    "mean": {"train.epochs": 2},
-    "attentive": {"train.epochs": 2, "model.pool_method": "attentive", "data.augment.flip": True},
-    "logistic": {"train.optimizer": "LBFGS", "model.pool_method": "max", "data.laterality": "right"},
-}
 
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-    torch.use_deterministic_algorithms(False)
+    with on_one_thread():
+        yield
 
 
 class Counted:
@@ -55,12 +45,6 @@ class Counted:
 
 def carried_out(run: Run, shared: Shared | None = None) -> Result:
     return run_job(uri_of(run), lambda progress: None, shared=shared)
-
-
-def what_it_says(store: ObjectStore, result: Result) -> tuple[bytes, dict[str, Any]]:
-    """Predictions, and the result but for times."""
-    said = result.model_dump(exclude={"started_at", "finished_at", "duration_s"})
-    return store.get(run_key(result.run_id, PREDICTIONS)), said
 
 
 def test_runs_that_share_are_what_they_are_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,16 +18,14 @@ import pytest
 from octjob.data.cohort import Volume
 from octjob.data.disk_cache import DiskCache
 from octjob.data.disk_room import DiskRoom
-from octjob.data.manifest import MANIFEST_KEY, read_manifest
-from octjob.data.participants import Participant
 from octjob.data.quarantine import CorruptVolumeError
 from octjob.data.volume_format import VolumeFormat
 from octjob.data.volumes import VolumeReader
 from octjob.spec.experiment import VolumeDtype
 from octjob.storage.base import ObjectStore, StoreFullError
 from tests.doubles.aireadi_bucket import Bucket, make_dicom, speckle
+from tests.doubles.volume_reads import SIZE, bucket_of, read_all, volumes_of
 
-SIZE = (4, 6, 5)
 FORMAT = VolumeFormat("pretraining", SIZE, "float16")
 NUM_VOLUMES = 6
 
@@ -49,12 +47,7 @@ class Watched:
 
 @pytest.fixture
 def bucket(tmp_path: Path) -> Bucket:
-    made = Bucket(tmp_path / "bucket")
-    for i in range(NUM_VOLUMES):
-        made.person(str(1000 + i))
-        made.volume(str(1000 + i), x_DHW=speckle(seed=i))
-    made.write()
-    return made
+    return bucket_of(tmp_path / "bucket", NUM_VOLUMES)
 
 
 @pytest.fixture
@@ -64,14 +57,7 @@ def source(bucket: Bucket) -> Watched:
 
 @pytest.fixture
 def volumes(bucket: Bucket) -> list[Volume]:
-    return [
-        Volume(record, Participant(record.participant, "UW", "healthy", 0, "train", True))
-        for record in read_manifest(bucket.store, MANIFEST_KEY)
-    ]
-
-
-def read_all(reader: VolumeReader, volumes: list[Volume]) -> np.ndarray:
-    return np.stack([reader.read(volume) for volume in volumes])
+    return volumes_of(bucket)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])

@@ -115,7 +115,7 @@ class Cluster:
 
     def get(self, resource: Resource, name: str) -> Document | None:
         """One object, None where it is not there."""
-        resource = self._at_served_version(resource)
+        resource = self._at_served_version(resource, "get")
         asked = self._asked("get", resource.full_name, f"{resource.kind} {name}", resource)
         return self._request("GET", resource.path(self.namespace, name), asked, absent_ok=True)
 
@@ -132,7 +132,7 @@ class Cluster:
 
         names_only: their metadata without spec and status, which costs server and client far less.
         """
-        resource = self._at_served_version(resource)
+        resource = self._at_served_version(resource, "list")
         path = resource.path("" if all_namespaces else self.namespace)
         selectors = {"labelSelector": selector, "fieldSelector": fields}
         if query := urlencode({key: value for key, value in selectors.items() if value}):
@@ -144,7 +144,7 @@ class Cluster:
 
     def apply(self, resource: Resource, document: Document, *, dry_run: bool = False) -> Document:
         """Create or change an object by server-side apply; dry_run: let the server check it only."""
-        resource = self._at_served_version(resource)
+        resource = self._at_served_version(resource, "patch")
         name = document["metadata"]["name"]
         query = {"fieldManager": FIELD_MANAGER, "force": "true", "fieldValidation": "Strict"}
         if dry_run:
@@ -164,7 +164,7 @@ class Cluster:
 
     def merge(self, resource: Resource, name: str, patch: Document) -> Document | None:
         """Change an object by a JSON merge patch; None where it is not there."""
-        resource = self._at_served_version(resource)
+        resource = self._at_served_version(resource, "patch")
         path = f"{resource.path(self.namespace, name)}?fieldManager={FIELD_MANAGER}"
         asked = self._asked("patch", resource.full_name, f"{resource.kind} {name}", resource)
         return self._request("PATCH", path, asked, patch, _MERGE, absent_ok=True)
@@ -174,7 +174,7 @@ class Cluster:
 
         uid: only the object with this uid; `Refused` with status 409 where another of that name is there.
         """
-        resource = self._at_served_version(resource)
+        resource = self._at_served_version(resource, "delete")
         options: Document = {"propagationPolicy": "Foreground"}
         if uid:
             options["preconditions"] = {"uid": uid}
@@ -269,20 +269,20 @@ class Cluster:
         if rest:
             yield rest
 
-    def _at_served_version(self, resource: Resource) -> Resource:
-        """Kueue's kinds at what the server has where that is not `kueue.VERSION`."""
+    def _at_served_version(self, resource: Resource, verb: str) -> Resource:
+        """Kueue's kinds at what the server has where that is not `kueue.VERSION`.
+
+        Raises `NotServed` where it has no Kueue: asked for an object, a server looks for the right first, so that one
+        whose role does not name Kueue would be told that he lacks it.
+        """
         if resource.group != kueue.GROUP:
             return resource
         if self._kueue_version is None:
-            self._kueue_version = kueue.VERSION
-            asked = self._asked("get", kueue.GROUP, kueue.GROUP)
-            try:
-                group = self._request("GET", f"/apis/{kueue.GROUP}", asked) or {}
-            except NotServed:
-                group = {}
+            asked = self._asked(verb, resource.full_name, resource.full_name)
+            group = self._request("GET", f"/apis/{kueue.GROUP}", asked) or {}
             versions = [version["version"] for version in group.get("versions", [])]
-            if versions and kueue.VERSION not in versions:
-                self._kueue_version = versions[0]
+            served = kueue.VERSION in versions or not versions
+            self._kueue_version = kueue.VERSION if served else versions[0]
         return Resource(
             f"{kueue.GROUP}/{self._kueue_version}", resource.plural, resource.kind, resource.namespaced
         )

@@ -60,13 +60,15 @@ class ClusterPlace:
     """A sweep or a run on a cluster, an `octjob.targets.place.Place`.
 
     text: see `octjob.targets.kubernetes.select`. stored: gives the same run in its store alone, where that is known
-    without the cluster.
+    without the cluster. output: only of the sweep with results there, since others may have its name.
     """
 
-    def __init__(self, cluster: Cluster, text: str, stored: Callable[[], Place] | None = None) -> None:
+    def __init__(
+        self, cluster: Cluster, text: str, stored: Callable[[], Place] | None = None, output: str = ""
+    ) -> None:
         self.cluster = cluster
         self.text = text
-        self._view = SweepView(cluster, text)
+        self._view = SweepView(cluster, text, output=output)
         self._stored = stored
         self._selection: Selection | None = None
 

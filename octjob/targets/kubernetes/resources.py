@@ -45,9 +45,6 @@ SERVICE_ACCOUNTS = Resource("v1", "serviceaccounts", "ServiceAccount")
 CLAIMS = Resource("v1", "persistentvolumeclaims", "PersistentVolumeClaim")
 NAMESPACES = Resource("v1", "namespaces", "Namespace", namespaced=False)
 NODES = Resource("v1", "nodes", "Node", namespaced=False)
-CRDS = Resource(
-    "apiextensions.k8s.io/v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False
-)
 # `Cluster` reads an earlier version where only that is served.
 WORKLOADS = Resource(kueue.GROUP_VERSION, "workloads", "Workload")
 LOCAL_QUEUES = Resource(kueue.GROUP_VERSION, "localqueues", "LocalQueue")

@@ -78,14 +78,13 @@ def is_store(text: str) -> bool:
     return not _TARGET.fullmatch(text) or (Path(text) / "sweep.json").is_file()
 
 
-def select(cluster: Cluster, text: str) -> Selection:
-    """The JobSets that `text` means, by one list call.
+def select(cluster: Cluster, target: Target) -> Selection:
+    """The JobSets that a target means, by one list call.
 
     Raises:
         NoSuchTarget: nothing of that name in the cluster's namespace; names the nearest.
-        SpecError: ambiguous, no possible name, or an invalid sweep file.
+        SpecError: ambiguous.
     """
-    target = parse_target(text)
     jobsets = cluster.list(JOBSETS, target.selector)
     try:
         return choose(target, jobsets)
@@ -169,11 +168,19 @@ def not_found(target: Target, everything: Sequence[Document], namespace: str, co
     kind = "run" if target.run else "sweep"
     where = f" of sweep {target.sweep}" if target.run and target.sweep else ""
     message = f"no JobSet of {kind} {wanted}{where} in namespace {namespace}"
-    if near:
+    if target.output and wanted in names:
+        others = sorted(
+            {annotation(one, "output") for one in everything if annotation(one, "sweep") == wanted}
+        )
+        message += (
+            f" writes to {target.output}; of that name there is one with results in {', '.join(others)}"
+        )
+    elif near:
         message += f"; there is {', '.join(near)}"
-    return NoSuchTarget(
-        message, f"`kubectl{flags} -n {namespace} get jobsets -l {OURS}` lists what is there."
-    )
+    hint = f"`kubectl{flags} -n {namespace} get jobsets -l {OURS}` lists what is there."
+    if target.output and not target.run:
+        hint += f" `octjob status {target.output}` reads the store alone."
+    return NoSuchTarget(message, hint)
 
 
 def _require_one(target: Target, jobsets: Sequence[Document]) -> None:
@@ -192,5 +199,5 @@ def _require_one(target: Target, jobsets: Sequence[Document]) -> None:
     if len(outputs) > 1:
         raise SpecError(
             f"{target.text}: several sweeps of this name, with results in {', '.join(outputs)}",
-            "Give the sweep file of the one that you mean.",
+            "Give the sweep file of the one that you mean, or with --context or -n that URI.",
         )

@@ -47,7 +47,9 @@ def test_the_submitter_may_do_this_and_nothing_else(default: list[Document]) -> 
         "pods/log: get",
         "events: list",
         "serviceaccounts: get",
-        "persistentvolumeclaims: get",
+        "persistentvolumeclaims: get list",
+        "limitranges: get list",
+        "resourcequotas: get list",
         "secrets octjob-b2,octjob-wandb: get",
         "workloads.kueue.x-k8s.io: get list patch watch",
         "localqueues.kueue.x-k8s.io: get list",
@@ -59,8 +61,15 @@ def test_the_submitter_may_do_this_and_nothing_else(default: list[Document]) -> 
         "topologies.kueue.x-k8s.io: get list",
         "workloadpriorityclasses.kueue.x-k8s.io: get list",
         "nodes: get list",
-        "customresourcedefinitions.apiextensions.k8s.io jobsets.jobset.x-k8s.io: get",
     ]
+
+
+def test_what_the_chart_makes_changes_no_right_to_look(default: list[Document]) -> None:
+    """Queues may be somebody else's: their Kueue is there all the same."""
+    without = rendered(values="no-kueue")
+    for kind, name in (("Role", "octjob-submitter"), ("ClusterRole", "oct-octjob-submitter")):
+        secrets = {one for one in rights(named(default, kind, name)) if one.startswith("secrets ")}
+        assert set(rights(named(without, kind, name))) == set(rights(named(default, kind, name))) - secrets
 
 
 def test_a_run_may_do_nothing_and_gets_no_token(full: list[Document]) -> None:

@@ -12,7 +12,8 @@ from octjob.errors import Interrupted
 from octjob.records.wait import Standings, wait_for_results
 from octjob.targets.kubernetes.outlook.chip_hours import chip_hours
 from octjob.targets.kubernetes.outlook.outlook import Outlook
-from octjob.targets.kubernetes.outlook.quota import quota_of
+from octjob.targets.kubernetes.outlook.quota import quota_of, read_quota
+from octjob.targets.kubernetes.refusal import NotServed
 from tests.doubles.cluster_runs import make_run
 
 RUNS = [make_run("logistic"), make_run("logistic"), make_run("finetune")]
@@ -150,3 +151,13 @@ def test_after_the_timeout_it_is_interrupted_and_says_what_is_missing() -> None:
     with pytest.raises(Interrupted, match="1 have a result, 1 to come") as caught:
         wait(*[seen] * 20, timeout_s=100.0)
     assert caught.value.exit_code == 75
+
+
+def test_a_queue_on_a_cluster_without_kueue_is_said_to_be_that() -> None:
+    class NoKueue:
+        def get(self, resource: Any, name: str) -> None:
+            raise NotServed(f"{resource.full_name} is not served")
+
+    assert str(read_quota(NoKueue(), "tpu")) == (  # type: ignore[arg-type]
+        "LocalQueue tpu; the cluster has no Kueue: install it, or leave out compute.queue"
+    )

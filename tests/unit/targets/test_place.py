@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +47,15 @@ def sweep(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def connected(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
-    """What the cluster was asked for: context, namespace, patience."""
+def connected(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """What the cluster was asked for: context, namespace, patience. It has one run of the sweep."""
     calls: list[tuple[Any, ...]] = []
+    there = jobset("new")
+    there["metadata"]["annotations"]["octjob.dev/output"] = sweep.as_uri()
 
     def connect(context: Any, namespace: Any, target: Any = None, *, retry_s: float | None = None) -> Any:
         calls.append((context, namespace, retry_s))
-        return FakeCluster(jobset("new"))
+        return FakeCluster(there)
 
     monkeypatch.setattr(cluster_place, "connect", connect)
     return calls
@@ -110,7 +113,33 @@ def test_what_waits_for_results_sees_a_store_and_a_cluster_alike(
 def _view_of(store: ObjectStore) -> Any:
     from octjob.targets.kubernetes.observation.status import SweepView
 
-    return lambda cluster, text: SweepView(cluster, text, open_at=lambda uri: store)
+    return lambda cluster, text, output="": SweepView(cluster, text, open_at=lambda uri: store, output=output)
+
+
+def test_a_uri_is_never_another_sweep_of_its_name(
+    sweep: Path, connected: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, other = jobset("new"), jobset("new")
+    own["metadata"]["annotations"]["octjob.dev/output"] = sweep.as_uri()
+    other["metadata"] |= {"uid": "other", "name": "other"}
+    other["metadata"]["annotations"] = {
+        **own["metadata"]["annotations"],
+        "octjob.dev/output": "gs://other/demo",
+    }
+    monkeypatch.setattr(cluster_place, "connect", lambda *given, **named: FakeCluster(other, own))
+    with pytest.raises(SpecError, match="several sweeps of this name"):
+        open_place("demo", "gke").statuses()
+    for text in (str(sweep), f"{sweep.as_uri()}/", os.path.relpath(sweep)):
+        place = open_place(text, "gke")
+        assert isinstance(place, cluster_place.ClusterPlace)
+        assert place.selection.jobsets == [own], text
+        assert place.output == sweep.as_uri()
+    monkeypatch.setattr(cluster_place, "connect", lambda *given, **named: FakeCluster(other))
+    with pytest.raises(AccessError) as caught:
+        open_place(str(sweep), "gke").statuses()
+    assert f"no JobSet of sweep demo in namespace team writes to {sweep.as_uri()}" in caught.value.message
+    assert "results in gs://other/demo" in caught.value.message
+    assert f"`octjob status {sweep.as_uri()}` reads the store alone" in caught.value.hint
 
 
 @pytest.mark.parametrize("command", ["cancel", "pause", "resume", "retry"])

@@ -66,13 +66,22 @@ class Look:
 
 
 class SweepView:
-    """Looks at what a user's TARGET means, again and again; see `select` for TARGET."""
+    """Looks at what a user's TARGET means, again and again; see `select` for TARGET.
+
+    output: only the sweep of that name which has its results there.
+    """
 
     def __init__(
-        self, cluster: Cluster, text: str, open_at: Callable[[str], ObjectStore] = open_store
+        self,
+        cluster: Cluster,
+        text: str,
+        open_at: Callable[[str], ObjectStore] = open_store,
+        *,
+        output: str = "",
     ) -> None:
         self.cluster = cluster
-        self.target = parse_target(text)
+        target = parse_target(text)
+        self.target = replace(target, output=output) if output else target
         self._open_at = open_at
         self._store: ObjectStore | None = None
         self._selection: Selection | None = None
@@ -80,7 +89,7 @@ class SweepView:
 
     def select(self) -> Selection:
         """What the target means, without a look at more than JobSets; raises as `select` does."""
-        return select(self.cluster, self.target.text)
+        return select(self.cluster, self.target)
 
     def hurried(self) -> SweepView:
         """The same view for one who tries again himself: transient faults are raised at once."""
@@ -120,7 +129,7 @@ class SweepView:
 
     def _select(self) -> Selection:
         try:
-            return select(self.cluster, self.target.text)
+            return select(self.cluster, self.target)
         except NoSuchTarget:
             if self._selection is None:
                 raise

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from octjob.targets.kubernetes.gke import GPU, TPU
+from octjob.targets.kubernetes.refusal import NotServed
 from octjob.targets.kubernetes.resources import CLUSTER_QUEUES, LOCAL_QUEUES
 from octjob.targets.kubernetes.submission.admission import quantity, readable
 
@@ -55,7 +56,11 @@ class Quota:
 
 def read_quota(cluster: Cluster, queue: str, resource: str = TPU) -> Quota:
     """The quota behind a LocalQueue of the cluster's namespace; what may not be read is said in `note`."""
-    local = readable(lambda: [cluster.get(LOCAL_QUEUES, queue)])
+    try:
+        local = readable(lambda: [cluster.get(LOCAL_QUEUES, queue)])
+    except NotServed:
+        note = "the cluster has no Kueue: install it, or leave out compute.queue"
+        return Quota(queue, note=note, resource=resource)
     if local is None:
         return Quota(queue, note="no right to read it", resource=resource)
     if local[0] is None:
