@@ -140,6 +140,15 @@ def test_values_are_those_within_each_test_fold_averaged_over_seeds() -> None:
     assert values.test_over_train == pytest.approx(10 / 20)
 
 
+def test_sites_of_different_sizes_leave_less_to_train_on_than_folds() -> None:
+    """Of 20, 6 and 4 participants left out in turn; 1 / (3 - 1) would say half as many scored as trained on."""
+    one = table(1, num_seeds=2)
+    number_N = one.participant.astype(np.int64) - one.participant.astype(np.int64).min()
+    found = fold_values(replace(one, fold=np.digitize(number_N, (20, 26))))
+    assert found.test_over_train == pytest.approx(np.mean([20 / 10, 6 / 24, 4 / 26]))
+    assert found.test_over_train > 0.5
+
+
 def test_the_difference_of_two_runs() -> None:
     a, b = fold_values(table(1, num_seeds=2, signal=2.0)), fold_values(table(2))
     found = resampled_difference(a, b)
