@@ -152,7 +152,9 @@ def recorded_fits(runs: Sequence[Finished]) -> dict[str, Fit]:
 def pairs(heads: Mapping[str, Sequence[Finished]], fits: Mapping[str, Fit], metric: str) -> list[Pair]:
     """Each head beside the fit on what it shares. The intervals of all hold together (Bonferroni), since one of them
     that is above zero is enough to blame a head."""
-    both = [(run, fits[shared]) for shared, runs in heads.items() if shared in fits for run in runs][:_MAX_PAIRS]
+    both = [(run, fits[shared]) for shared, runs in heads.items() if shared in fits for run in runs][
+        :_MAX_PAIRS
+    ]
     level = 1 - 0.05 / max(1, len(both))
     found = [_beside(run, fit, metric, level) for run, fit in both]
     return [one for one in found if one is not None]

@@ -90,7 +90,9 @@ def _test_over_train(deal: Iterable[tuple[int, str, int, int]]) -> float:
     fold."""
     scored = Counter((repeat, fold) for repeat, _, fold, _ in deal)
     everyone = Counter(repeat for repeat, _, _, _ in deal)
-    ratios = [size / (everyone[repeat] - size) for (repeat, _), size in scored.items() if size < everyone[repeat]]
+    ratios = [
+        size / (everyone[repeat] - size) for (repeat, _), size in scored.items() if size < everyone[repeat]
+    ]
     return float(np.mean(ratios)) if ratios else float("nan")
 
 

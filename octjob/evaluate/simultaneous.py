@@ -66,7 +66,8 @@ class PairErrors:
     @cached_property
     def defined_R(self) -> BoolArray:
         """Whether each run's metric is defined in every draw."""
-        return np.isfinite(self.centred_RB).all(axis=1)
+        defined_R: BoolArray = np.isfinite(self.centred_RB).all(axis=1)
+        return defined_R
 
     @cached_property
     def largest_ratio_B(self) -> FloatArray:

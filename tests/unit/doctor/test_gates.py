@@ -276,7 +276,11 @@ def test_cached_features_are_asked_before_axes_of_held_out_ones() -> None:
 def test_few_points_do_not_make_a_checkpoint_blind() -> None:
     """Of eight volumes a device an encoder that tells them with AUROC 0.83 is within three standard errors of 0.5."""
     few = [replace(reading(what, 0.83), error=0.15, num_points=16) for what in ("devices", "regions")]
-    said(control([], readings=few), "not judged", "too few points to tell whether a tells devices or regions apart")
+    said(
+        control([], readings=few),
+        "not judged",
+        "too few points to tell whether a tells devices or regions apart",
+    )
     other = [replace(one, checkpoint="b", auroc=1.0) for one in few]
     said(control([], readings=[*few, *other]), "not judged", "whether a tells")
     said(control([], readings=[few[0], reading("regions", 0.52)]), "failed", "a do not tell regions apart")
@@ -390,7 +394,11 @@ def test_a_head_without_skill_is_told_that_class_weights_will_not_help() -> None
     one = gain("a.head", scores(np.log(17.0), 0.0, 400), PRIOR)
     assert one is not None
     assert one.low < 0 < one.high < 0.1
-    said(prior([one]), "passed", f"class weights will not help by more than {one.high:.2f}: with the prior of 17.0")
+    said(
+        prior([one]),
+        "passed",
+        f"class weights will not help by more than {one.high:.2f}: with the prior of 17.0",
+    )
     few = gain("a.head", scores(np.log(17.0), 0.0, 40), PRIOR)
     assert few is not None
     assert few.high > 0.1

@@ -67,7 +67,9 @@ def test_two_devices_of_the_same_people_are_compared_within_them() -> None:
     assert (found.difference, found.interval.low, found.interval.high) == (0, 0, 0)
 
 
-@pytest.mark.parametrize(("metric", "guess", "lowest"), [("macro_auroc", 0.5, 0.0), ("quadratic_kappa", 0.0, -1.0)])
+@pytest.mark.parametrize(
+    ("metric", "guess", "lowest"), [("macro_auroc", 0.5, 0.0), ("quadratic_kappa", 0.0, -1.0)]
+)
 def test_two_perfect_parts_differ_by_nothing_as_far_as_so_many_can_tell(
     metric: str, guess: float, lowest: float
 ) -> None:

@@ -64,7 +64,9 @@ def test_a_leader_that_may_be_ahead_is_not_said_not_to_be() -> None:
     lead = row_of(made, "site_device").vs_leader
     assert lead is not None
     assert lead.low < 0 < lead.high
-    assert made.headline.text.startswith("a, which leads, is not shown to be ahead of site_device, which sees no")
+    assert made.headline.text.startswith(
+        "a, which leads, is not shown to be ahead of site_device, which sees no"
+    )
 
 
 def test_one_that_is_beaten_is_not_in_the_sentence() -> None:
