@@ -66,8 +66,7 @@ class PairErrors:
     @cached_property
     def defined_R(self) -> BoolArray:
         """Whether each run's metric is defined in every draw."""
-        defined_R: BoolArray = np.isfinite(self.centred_RB).all(axis=1)
-        return defined_R
+        return np.asarray(np.isfinite(self.centred_RB).all(axis=1), dtype=np.bool_)
 
     @cached_property
     def largest_ratio_B(self) -> FloatArray:

@@ -166,9 +166,9 @@ def test_a_leader_that_is_not_above_untrained_encoders_is_told_so_first() -> Non
     assert first_sentence(made).startswith(
         "a, which leads, is not shown to be above five untrained encoders (lift "
     )
-    below = board([*BETTER, *untrained(skill=8.0)])
+    below = board([BETTER[1], *untrained(skill=4.0)])
     assert first_sentence(below).startswith(
-        "a, which leads, is not above five untrained encoders (lift \u2212"
+        "b, which leads, is not above five untrained encoders (lift \u2212"
     )
     site = entry("control", "site_device").model_copy(update={"control": "site_device"})
     both = board([*BETTER, *untrained(skill=2.5), outcome(site, predictions(3.5, 7), weights="none")])
