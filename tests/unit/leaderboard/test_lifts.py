@@ -173,7 +173,9 @@ def test_a_leader_that_is_not_above_untrained_encoders_is_told_so_first() -> Non
     site = entry("control", "site_device").model_copy(update={"control": "site_device"})
     both = board([*BETTER, *untrained(skill=2.5), outcome(site, predictions(3.5, 7), weights="none")])
     assert "encoders (lift " in first_sentence(both)
-    assert ") and not ahead of site_device, which sees no image (lead \u2212" in first_sentence(both)
+    assert ") and not shown to be ahead of site_device, which sees no image (lead \u2212" in first_sentence(
+        both
+    )
     assert both.headline.leader == made.headline.leader
 
 
