@@ -21,8 +21,8 @@ _OFFSETS = (*_NEXT, -2, 2)
 _AGREES, _DIFFERS = 0.9, 0.1
 _LEAST, _LEAST_EACH = 24, 5
 # Standard errors of an AUROC of features that know nothing: labels of other rows must be known beyond doubt, and
-# better by so much than those of the own rows, which must not be known at all. In a table in the order of its sites the
-# next row's label is known as well as the own one by whoever knows sites.
+# better by so much than those of the own rows, which must not be known at all. In a table in the order of its sites
+# the next row's label is known as well as the own one by whoever knows sites.
 _KNOWN, _UNKNOWN = 4.0, 3.0
 
 

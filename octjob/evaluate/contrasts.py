@@ -68,8 +68,8 @@ def contrasts(
     A draw weighs the participants of all contrasts together, within class; both parts of a contrast follow it.
     The intervals span `c` standard errors, `c` being the `level` quantile of the largest centred difference over its
     error in the draws (max-T, Westfall and Young, 1993), times Student's factor for the contrast's smallest class.
-    With one contrast `c` is the normal quantile. The errors of parts with participants of their own have that of half a
-    guessed participant added to each, as `bounded_interval` does, since no draw of a perfect score varies.
+    With one contrast `c` is the normal quantile. The errors of parts with participants of their own have that of half
+    a guessed participant added to each, as `bounded_interval` does, since no draw of a perfect score varies.
     """
     if not made:
         return []

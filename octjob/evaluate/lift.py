@@ -18,9 +18,9 @@ how their errors on these very people differ. Q: that interaction by itself, the
 distances from their mean. Under the null hypothesis P is near c Q, and V near c S: the interval is Student's for the
 prediction of one more value, with I - 1 degrees of freedom. What participants add for a checkpoint whose errors are
 its own, P - c Q, comes on top, with one degree less than the smallest class has people; the two are joined after
-Satterthwaite (1946), and the interval is never narrower than that of c S alone: of two or three initialisations S may be
-small by chance, and what of P is then left over must not lend it degrees of freedom. `benchmarks/lift.py` prints how
-often the interval excludes zero under the null hypothesis.
+Satterthwaite (1946), and the interval is never narrower than that of c S alone: of two or three initialisations S may
+be small by chance, and what of P is then left over must not lend it degrees of freedom. `benchmarks/lift.py` prints
+how often the interval excludes zero under the null hypothesis.
 
 Suffixes: B draws, I initialisations, P participants (or volumes).
 """

@@ -8,6 +8,8 @@ Suffixes: J training sets (a fold of a repeat each).
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,9 +82,18 @@ def fold_values(predictions: Predictions, metric: str = "macro_auroc", how: How 
         for (repeat, fold), value in zip(places, value_J, strict=True)
         if np.isnan(value)
     ]
-    num_folds = len({fold for _, fold in places})
-    ratio = 1 / (num_folds - 1) if num_folds > 1 else float("nan")
-    return FoldValues(metric, value_J, ratio, deal, next(iter(absent + nowhere), ""))
+    return FoldValues(metric, value_J, _test_over_train(deal), deal, next(iter(absent + nowhere), ""))
+
+
+def _test_over_train(deal: Iterable[tuple[int, str, int, int]]) -> float:
+    """The mean over training sets; 1 / (folds - 1) for folds of one size, more for sites, which differ. NaN for one
+    fold."""
+    scored = Counter((repeat, fold) for repeat, _, fold, _ in deal)
+    everyone = Counter(repeat for repeat, _, _, _ in deal)
+    ratios = [
+        size / (everyone[repeat] - size) for (repeat, _), size in scored.items() if size < everyone[repeat]
+    ]
+    return float(np.mean(ratios)) if ratios else float("nan")
 
 
 def _value(predictions: Predictions, metric: str, how: How, repeat: int, fold: int) -> float:

@@ -66,7 +66,7 @@ class PairErrors:
     @cached_property
     def defined_R(self) -> BoolArray:
         """Whether each run's metric is defined in every draw."""
-        return np.isfinite(self.centred_RB).all(axis=1)
+        return np.asarray(np.isfinite(self.centred_RB).all(axis=1), dtype=np.bool_)
 
     @cached_property
     def largest_ratio_B(self) -> FloatArray:

@@ -24,7 +24,8 @@ from octjob.spec.control_options import BLIND
 IS_WHAT: dict[str, str] = {**dict.fromkeys(BLIND, "sees no image"), "pixel_pca": "has no encoder"}
 # What each is made of.
 _MADE = {
-    "prior": "the class shares of the training participants",
+    "prior": "the class shares of the training participants (in folds a class that one has more of is rarer among the"
+    " others, so that it scores below chance)",
     "clinical": "logistic regression on age",
     "site_device": "logistic regression on site, device, region and age",
     "pixel_pca": "logistic regression on principal components of downsampled volumes",
@@ -130,17 +131,24 @@ def with_controls(said: Headline, rows: Sequence[Row], metric: str) -> Headline:
 
 
 def _shortfall(leader: Row, best: Row | None) -> tuple[Part, ...]:
-    """The sentence on what the leader is not better than; none where it is."""
+    """The sentence on what the leader is not better than, as far as these data tell; none where it is."""
     short = []
     if leader.lift is not None and not is_above(leader.lift):
-        among = f", p = {leader.lift.p_holm:.2g} among all lifts" if leader.lift.low > 0 else ""
-        short.append(f"not above {_untrained(leader.lift)} (lift {told_lift(leader.lift)}{among})")
+        lift = leader.lift
+        among = f", p = {lift.p_holm:.2g} among all lifts" if lift.low > 0 else ""
+        short.append(f"{_not('above', lift.high)} {_untrained(lift)} (lift {told_lift(lift)}{among})")
     if best is not None:
-        is_what = IS_WHAT[best.control or ""]
-        short.append(f"not ahead of {best.config}, which {is_what} (lead {told(best.vs_leader)})")
+        is_what, lead = IS_WHAT[best.control or ""], best.vs_leader
+        how = _not("ahead of", 0.0 if lead is None else lead.high)
+        short.append(f"{how} {best.config}, which {is_what} (lead {told(lead)})")
     if not short:
         return ()
     return (Part(f"{leader.checkpoint}, which leads, is {' and '.join(short)}.", True), Part(" "))
+
+
+def _not(above: str, high: float) -> str:
+    """That it is not where the interval says so, else that it is not shown to be."""
+    return f"not {above}" if high < 0 else f"not shown to be {above}"
 
 
 def _lift_told(leader: Row) -> tuple[Part, ...]:

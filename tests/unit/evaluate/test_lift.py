@@ -57,7 +57,7 @@ def test_errors_of_its_own_come_on_top() -> None:
 
 @pytest.mark.parametrize("apart", [1e-9, 0.001, 0.02, 0.1])
 def test_it_is_never_surer_than_the_prediction_interval_of_one_more_value(apart: float) -> None:
-    """Two initialisations that are near each other by chance do not know how far a third may be, whatever is drawn."""
+    """Two initialisations that are near each other by chance do not know how far a third may be."""
     rng, values = np.random.default_rng(1), np.array([0.6, 0.6 + apart])
     found = lift_of_draws(0.7, values, drawn(rng, 0.03, (500,)), drawn(rng, 0.02, (2, 500)), smallest=11)
     one_more = stats.t.ppf(0.975, 1) * np.sqrt(values.var(ddof=1) * 3 / 2)

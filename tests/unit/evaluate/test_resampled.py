@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -138,6 +139,15 @@ def test_values_are_those_within_each_test_fold_averaged_over_seeds() -> None:
         expected.append(np.mean(of_seeds))
     assert values.value_J == pytest.approx(np.array(expected), abs=1e-12)
     assert values.test_over_train == pytest.approx(10 / 20)
+
+
+def test_sites_of_different_sizes_leave_less_to_train_on_than_folds() -> None:
+    """Of 20, 6 and 4 participants left out in turn; 1 / (3 - 1) would say half as many scored as trained on."""
+    one = table(1, num_seeds=2)
+    number_N = np.unique(one.participant, return_inverse=True)[1]
+    found = fold_values(replace(one, fold=np.digitize(number_N, (20, 26))))
+    assert found.test_over_train == pytest.approx(np.mean([20 / 10, 6 / 24, 4 / 26]))
+    assert found.test_over_train > 0.5
 
 
 def test_the_difference_of_two_runs() -> None:

@@ -59,6 +59,16 @@ def test_a_control_that_is_better_is_in_the_first_sentence_and_leads_nothing() -
     assert made.caption == plain.caption
 
 
+def test_a_leader_that_may_be_ahead_is_not_said_not_to_be() -> None:
+    made = board({"site_device": predictions(1.3, 7)})
+    lead = row_of(made, "site_device").vs_leader
+    assert lead is not None
+    assert lead.low < 0 < lead.high
+    assert made.headline.text.startswith(
+        "a, which leads, is not shown to be ahead of site_device, which sees no"
+    )
+
+
 def test_one_that_is_beaten_is_not_in_the_sentence() -> None:
     made = board({"site_device": predictions(0.1, 7), "prior": constant(labels())})
     assert made.headline == board({}).headline

@@ -161,12 +161,21 @@ def test_a_lift_is_in_the_headline() -> None:
 
 
 def test_a_leader_that_is_not_above_untrained_encoders_is_told_so_first() -> None:
+    """Not above where the interval says so; where it includes zero, nothing is shown."""
     made = board([*BETTER, *untrained(skill=2.5)])
-    assert first_sentence(made).startswith("a, which leads, is not above five untrained encoders (lift ")
+    assert first_sentence(made).startswith(
+        "a, which leads, is not shown to be above five untrained encoders (lift "
+    )
+    below = board([BETTER[1], *untrained(skill=4.0)])
+    assert first_sentence(below).startswith(
+        "b, which leads, is not above five untrained encoders (lift \u2212"
+    )
     site = entry("control", "site_device").model_copy(update={"control": "site_device"})
     both = board([*BETTER, *untrained(skill=2.5), outcome(site, predictions(3.5, 7), weights="none")])
     assert "encoders (lift " in first_sentence(both)
-    assert ") and not ahead of site_device, which sees no image (lead \u2212" in first_sentence(both)
+    assert ") and not shown to be ahead of site_device, which sees no image (lead \u2212" in first_sentence(
+        both
+    )
     assert both.headline.leader == made.headline.leader
 
 
