@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +34,8 @@ from octjob.extras import is_installed
 from octjob.spec.compose import Composer
 from octjob.spec.expand import Plan, plan_sweep
 from octjob.spec.run import Run
+from octjob.spec.uri import HUB, parse_uri
+from octjob.storage.base import ObjectNotFoundError
 
 if TYPE_CHECKING:
     from octjob.doctor.encode import Missing
@@ -131,7 +134,10 @@ def _plan(path: Path) -> Plan:
             "name": "alone",
             "output": str(Path(folder) / "out"),
             "checkpoints": {"checkpoint": str(uri)},
-            "configs": {"config": str(path.resolve())},
+            # The sweep names it, so that the plan would note the config's own as without effect.
+            "configs": {
+                "config": {"file": str(path.resolve()), "overrides": {"paths.checkpoint_path": None}}
+            },
         }
         sweep.write_text(yaml.safe_dump(alone))
         return plan_sweep(sweep, Path.cwd())
@@ -144,6 +150,14 @@ def _name(run: Run) -> str:
 def _encoder_of(run: Run) -> str:
     """Of equal ones the same is loaded."""
     return f"{run.checkpoint.model_dump_json()} {run.config.model.encoder}"
+
+
+def _is_gone(uri: str) -> bool:
+    """Whether nothing is at a path of this machine: no run finds it. A bucket may be closed to this machine alone."""
+    if uri.startswith(HUB):
+        return False
+    place = parse_uri(uri)
+    return place.scheme == "file" and not os.path.exists(place.path)
 
 
 def _reports(
@@ -162,5 +176,8 @@ def _reports(
         except DataError as error:
             refused[error.message] = error.hint
         except AccessError as error:
+            if isinstance(error, ObjectNotFoundError) or _is_gone(run.checkpoint.uri):
+                refused[error.message] = error.hint
+                continue
             notes.append(f"checkpoints: {error.message}")
     return found, tuple(refused.items()), "; ".join(notes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from octjob.evaluate import paired_difference
 from octjob.leaderboard.board import Leaderboard
 from octjob.leaderboard.checkpoints import report_distance, report_record
 from octjob.leaderboard.feature_maps import Explained
+from octjob.leaderboard.lifts import architectures_differ
 
 # Of more checkpoints, pairs are many.
 _MAX_PAIRS = 66
@@ -100,12 +102,14 @@ def _lifts_over_baseline(board: Leaderboard, runs: Sequence[Finished]) -> list[L
 
 
 def _lifts_over(references: Sequence[Finished], runs: Sequence[Finished], metric: str) -> list[Lift]:
-    """Over random initialisations under their configuration; no baseline, they have no row's comparison."""
+    """Over random initialisations of their architecture under their configuration; no baseline, they have no row's
+    comparison."""
     found = []
     for run in runs:
         for other in references:
             ours, theirs = run.scored.result, other.scored.result
-            if ours.mode == theirs.mode == "probe" and ours.config == theirs.config:
+            alike = ours.mode == theirs.mode == "probe" and ours.config == theirs.config
+            if alike and not architectures_differ(run.scored, other.scored):
                 found.append(_lift(run, other, metric))
     return [one for one in found if one is not None]
 
