@@ -107,7 +107,7 @@ def _findings(one: Intended) -> Findings:
         runs(0, []),
         ahead([encoders.spread_of(held) for held in kept], near.of, near.between, note or near.note),
         control([], _UNTIL, readings(trained, one.tables)),
-        keys(0, [], heads.unused(one.runs), tried.tried, NUM_STEPS, _UNTIL_KEYS),
+        keys(0, [], _unused(one), tried.tried, NUM_STEPS, _UNTIL_KEYS),
         Finding("training", "not judged", _UNTIL),
         Finding("optimum", "not judged", _UNTIL),
         eight(tried.learned, tried.note),
@@ -115,6 +115,11 @@ def _findings(one: Intended) -> Findings:
     ]
     rests = {"features", "positive control", "eight samples"}
     return [(finding, finding.gate not in rests) for finding in alone]
+
+
+def _unused(one: Intended) -> list[str]:
+    """Without the key by which a config names its checkpoint: that is what it is read for here."""
+    return [note for note in heads.unused(one.runs) if not note.startswith("paths.checkpoint_path ")]
 
 
 def _plan(path: Path) -> Plan:
@@ -134,10 +139,7 @@ def _plan(path: Path) -> Plan:
             "name": "alone",
             "output": str(Path(folder) / "out"),
             "checkpoints": {"checkpoint": str(uri)},
-            # The sweep names it, so that the plan would note the config's own as without effect.
-            "configs": {
-                "config": {"file": str(path.resolve()), "overrides": {"paths.checkpoint_path": None}}
-            },
+            "configs": {"config": str(path.resolve())},
         }
         sweep.write_text(yaml.safe_dump(alone))
         return plan_sweep(sweep, Path.cwd())

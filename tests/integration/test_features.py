@@ -425,8 +425,6 @@ def test_volumes_that_are_all_unreadable_are_an_error_of_the_data(tmp_path: Path
         bucket.person(str(1000 + number), label=number % 4, split="train" if number < 8 else "val")
         bucket.volume(str(1000 + number), x_DHW=np.full((8, 12, 10), 7, "u1"))
     bucket.write()
-    for share, said in ((0.01, "16 of 16 volumes cannot be read"), (1.0, "no participant of class")):
-        overrides = {"train.optimizer": "LBFGS", "data.max_corrupt": share}
-        _, runs = prepared(tmp_path, {"logistic": overrides}, name=f"blank{int(share)}")
-        with pytest.raises(DataError, match=said):
-            run_job(uri_of(runs[0]), lambda progress: None)
+    _, runs = prepared(tmp_path, {"logistic": {"train.optimizer": "LBFGS"}})
+    with pytest.raises(DataError, match=r"16 of 16 volumes cannot be read, more than data\.max_corrupt"):
+        run_job(uri_of(runs[0]), lambda progress: None)
