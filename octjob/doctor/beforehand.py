@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +34,8 @@ from octjob.extras import is_installed
 from octjob.spec.compose import Composer
 from octjob.spec.expand import Plan, plan_sweep
 from octjob.spec.run import Run
+from octjob.spec.uri import HUB, parse_uri
+from octjob.storage.base import ObjectNotFoundError
 
 if TYPE_CHECKING:
     from octjob.doctor.encode import Missing
@@ -104,7 +107,7 @@ def _findings(one: Intended) -> Findings:
         runs(0, []),
         ahead([encoders.spread_of(held) for held in kept], near.of, near.between, note or near.note),
         control([], _UNTIL, readings(trained, one.tables)),
-        keys(0, [], heads.unused(one.runs), tried.tried, NUM_STEPS, _UNTIL_KEYS),
+        keys(0, [], _unused(one), tried.tried, NUM_STEPS, _UNTIL_KEYS),
         Finding("training", "not judged", _UNTIL),
         Finding("optimum", "not judged", _UNTIL),
         eight(tried.learned, tried.note),
@@ -112,6 +115,11 @@ def _findings(one: Intended) -> Findings:
     ]
     rests = {"features", "positive control", "eight samples"}
     return [(finding, finding.gate not in rests) for finding in alone]
+
+
+def _unused(one: Intended) -> list[str]:
+    """Without the key by which a config names its checkpoint: that is what it is read for here."""
+    return [note for note in heads.unused(one.runs) if not note.startswith("paths.checkpoint_path ")]
 
 
 def _plan(path: Path) -> Plan:
@@ -146,6 +154,14 @@ def _encoder_of(run: Run) -> str:
     return f"{run.checkpoint.model_dump_json()} {run.config.model.encoder}"
 
 
+def _is_gone(uri: str) -> bool:
+    """Whether nothing is at a path of this machine: no run finds it. A bucket may be closed to this machine alone."""
+    if uri.startswith(HUB):
+        return False
+    place = parse_uri(uri)
+    return place.scheme == "file" and not os.path.exists(place.path)
+
+
 def _reports(
     wanted: Sequence[Run],
 ) -> tuple[Mapping[str, Mapping[str, Any]], tuple[tuple[str, str], ...], str]:
@@ -162,5 +178,8 @@ def _reports(
         except DataError as error:
             refused[error.message] = error.hint
         except AccessError as error:
+            if isinstance(error, ObjectNotFoundError) or _is_gone(run.checkpoint.uri):
+                refused[error.message] = error.hint
+                continue
             notes.append(f"checkpoints: {error.message}")
     return found, tuple(refused.items()), "; ".join(notes)

@@ -81,7 +81,7 @@ def examine(store: ObjectStore, run: str | None = None, matrix: str = "sweep.yam
         outcomes = _beside_baseline(outcomes, chosen, sweep.baseline)
         failed = [(planned, one) for planned, one in failed if planned.run_id == chosen]
     if not outcomes and not failed:
-        is_control = any(one.entry.control and one.entry.run_id == chosen for one in scored)
+        is_control = any(one.entry.control and one.entry.run_id == chosen for one in everything)
         raise AccessError(
             f"{target}: {'a control, with nothing' if is_control else 'no finished run'} to diagnose",
             f"`octjob status {store.root}` shows where runs stand.",

@@ -182,6 +182,7 @@ def build_leaderboard(
         *shuffles,
     ]
     table = sorted([*rows, *of_controls], key=lambda row: _order(row, metric))
+    said = with_controls(said, table, metric)
     made = methods(outcomes, rows, num_draws, openings, controls)
     found = details(rows, finished, metric, read_histories([row.run_id for row in detailed(rows)]))
     return Leaderboard(
@@ -193,7 +194,7 @@ def build_leaderboard(
         class_short_names=shown,
         rows=tuple(table),
         caption=caption(rows, metric, stands.winner),
-        headline=with_controls(said, table, metric),
+        headline=said,
         next_steps=next_steps(Known(rows, said, made, stands.leads, draws, found, sweep.baseline)),
         methods=made,
         warnings=tuple(caveats(sweep, rows, finished, identical, metric, stands)),

@@ -97,7 +97,11 @@ def _with_lead(row: Row, found: Mapping[str, Lead], members: Sequence[str]) -> R
     if row.metrics is not None and row.run_id not in members:
         reason = "not compared: it did not score all whom the leader scored, or with other labels"
         return replace(row, flags=(*row.flags, "unpaired"), reasons=(*row.reasons, reason))
-    return replace(row, vs_leader=found.get(row.run_id))
+    lead = found.get(row.run_id)
+    if lead is not None and lead.low > 0:
+        # Two that are the same in every draw, say 1 and 0.5, have no error and yet a difference.
+        lead = replace(lead, tied=False)
+    return replace(row, vs_leader=lead)
 
 
 def with_controls(said: Headline, rows: Sequence[Row], metric: str) -> Headline:

@@ -11,6 +11,7 @@ from typing import Literal
 from octjob.evaluate import VarianceSources
 from octjob.evaluate.arrays import FloatArray
 from octjob.evaluate.lead import Leads, recognisable_lead
+from octjob.leaderboard.controls import is_above
 from octjob.leaderboard.details import Detail
 from octjob.leaderboard.headline import Headline
 from octjob.leaderboard.methods import CheckpointUsed, Methods
@@ -224,9 +225,10 @@ def _more(
 
 
 def _test_split(known: Known, leader: Row) -> list[NextStep]:
-    """Once, for the run that was chosen without it."""
+    """Once, for the run that was chosen without it; not for one that is no better than what needs no pretraining."""
     there = any(site.split == "test" and site.found for one in known.methods.data for site in one.sites)
-    if known.methods.num_openings or not there or known.headline.certainty == "checkpoints tied":
+    short = known.headline.control is not None or (leader.lift is not None and not is_above(leader.lift))
+    if known.methods.num_openings or not there or known.headline.certainty == "checkpoints tied" or short:
         return []
     clear = known.headline.certainty == "clear"
     when = "Now that it is decided" if clear else "When you have decided"

@@ -5,6 +5,7 @@ Shapes: N samples, E features, R coordinates, K classes; F fits and D contrasts 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -70,13 +71,14 @@ def fit_logistic(
     l2: the penalty 1/C of scikit-learn's objective, or "auto": the C of `C_GRID` with the least log-loss over
     five folds of the training participants (`group_N` holds their ids, `people` the participants).
 
-    Raises `DataError` where the samples, or those outside a fold, lack a class.
+    Raises `DataError` where the samples, or those outside a fold, lack a class, or a class has too few for "auto".
     """
     _require_classes(label_N, num_classes)
     whole = Problem(basis.z_NR, label_N, weight_N[None], num_classes)
     if l2 != "auto":
         used: dict[str, Any] = {"l2": float(l2), "l2_chosen_by": "config"}
         return _fit(basis, whole, float(l2), whole.zeros, used)
+    _require_enough(people)
     fold_of = stratified_folds(people, _INNER_FOLDS, seed)
     fold_N = np.array([fold_of[str(group)] for group in group_N])
     loss_C, coef_CDFR = _path(basis, label_N, weight_N, fold_N, num_classes, check)
@@ -123,6 +125,16 @@ def _path(
         losses.append(-float(weight_N @ log_p_KN[label_N, np.arange(len(label_N))]) / float(weight_N.sum()))
         path.append(coef_DFR)
     return losses, path
+
+
+def _require_enough(people: Sequence[Participant]) -> None:
+    for label, count in sorted(Counter(person.label for person in people).items()):
+        if count < _INNER_FOLDS:
+            raise DataError(
+                f"train.l2: auto compares penalties over {_INNER_FOLDS} folds of the training participants, and class"
+                f" {label} has {count} of them",
+                "Widen the selection, or give train.l2 a number.",
+            )
 
 
 def _require_classes(label_N: Labels, num_classes: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,6 +64,19 @@ def test_one_run_is_examined_by_name_and_by_uri(healthy: Path, capsys: pytest.Ca
     assert by_name == by_uri
     assert by_name[0] == 0
     assert "2 runs" in by_name[1]
+
+
+@pytest.mark.parametrize("name", ["result.json", "predictions.parquet"])
+def test_a_damaged_result_is_a_cause_and_not_left_out(
+    name: str, healthy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(healthy / "out/tiny", tmp_path / "tiny")
+    (path,) = (tmp_path / "tiny/runs").glob(f"a.head-*/{name}")
+    path.write_bytes(path.read_bytes()[:100])
+    code, out, _ = said(capsys, str(tmp_path / "tiny"))
+    assert code == 5
+    assert f"First cause: a.head failed: file://{path}" in " ".join(out.split())
+    assert f"remove the folder runs/{path.parent.name} and submit the sweep again" in " ".join(out.split())
 
 
 def test_evidence_has_the_numbers_of_cached_features(

@@ -106,6 +106,26 @@ def test_a_file_that_is_no_checkpoint_is_named_before_any_run(folder: Path) -> N
     assert "a.pt" in found.cause.said
 
 
+def test_a_file_that_is_not_there_is_named_before_any_run(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "a.pt").unlink()
+    code, out, _ = said(capsys, "--config", str(sweep_file(folder, {"probe": PROBE})))
+    assert code == 5
+    assert " ".join(out.split()).startswith(f"First cause: file://{folder}/a.pt: no checkpoint file at")
+
+
+def test_a_bucket_that_this_machine_may_not_read_is_no_cause(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", f"{folder}/none.json")
+    elsewhere = {"a": {"uri": "gs://octjob-elsewhere/a.pt", "num_heads": 2}}
+    found = diagnose(sweep_file(folder, {"probe": PROBE}, checkpoints=elsewhere), before_run=True)
+    assert found.first_cause is None
+    (weights,) = [one for one in found.findings if one.gate == "weights"]
+    assert weights.said.startswith("checkpoints: gs://octjob-elsewhere/a.pt: no usable Google credentials")
+
+
 def test_a_config_is_judged_with_the_checkpoint_that_it_names(folder: Path) -> None:
     save_checkpoint(folder / "a.pt", config={"num_heads": 2})
     config = folder / "config.yaml"
@@ -114,6 +134,9 @@ def test_a_config_is_judged_with_the_checkpoint_that_it_names(folder: Path) -> N
     )
     found = diagnose(config, before_run=True)
     assert found.first_cause == "preprocessing"
+    (keys,) = [one for one in found.findings if one.gate == "keys"]
+    assert "checkpoint_path" not in f"{keys.said} {keys.evidence}"
+    assert "until run" in keys.said
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from doubles.tiny_sweep import SIZE, fill_bucket, save_checkpoint
+from doubles.aireadi_bucket import Bucket
+from doubles.tiny_sweep import SIZE, fill_bucket, prepared, save_checkpoint, uri_of
 from doubles.vjepa3d import make_original_checkpoint, rename_state
 
 from octjob.data.cohort import Volume, find_cohort
@@ -21,6 +22,7 @@ from octjob.data.manifest import MANIFEST_KEY
 from octjob.data.memory_file import MemoryFile
 from octjob.data.quarantine import Quarantine
 from octjob.data.volumes import VolumeReader
+from octjob.errors import DataError
 from octjob.features.claims import Claims
 from octjob.features.encode import encode_volumes
 from octjob.features.encoding import Encoding, Pooled
@@ -29,6 +31,7 @@ from octjob.features.store import Features, FeatureStore, Form
 from octjob.features.views import views_of
 from octjob.models.checkpoint import read_checkpoint
 from octjob.models.choice import Backend
+from octjob.run.job import run_job
 from octjob.runtime.single import Single
 from octjob.spec.experiment import Experiment
 from octjob.storage.base import ObjectStore
@@ -414,3 +417,14 @@ def test_the_next_run_of_the_process_reads_nothing(bench: Bench, file_store: Obj
     assert len(bench.calls) == 3 * NUM_VOLUMES
     bench.views(bench.encoding(**CONFIGS["jitter"]), file_store, memory=memory)
     assert len(bench.calls) == 4 * NUM_VOLUMES
+
+
+def test_volumes_that_are_all_unreadable_are_an_error_of_the_data(tmp_path: Path) -> None:
+    bucket = Bucket(tmp_path / "bucket")
+    for number in range(16):
+        bucket.person(str(1000 + number), label=number % 4, split="train" if number < 8 else "val")
+        bucket.volume(str(1000 + number), x_DHW=np.full((8, 12, 10), 7, "u1"))
+    bucket.write()
+    _, runs = prepared(tmp_path, {"logistic": {"train.optimizer": "LBFGS"}})
+    with pytest.raises(DataError, match=r"16 of 16 volumes cannot be read, more than data\.max_corrupt"):
+        run_job(uri_of(runs[0]), lambda progress: None)

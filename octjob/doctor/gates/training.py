@@ -81,8 +81,8 @@ def _encoder(one: Trained) -> tuple[str, str] | None:
         if unit.encoder_change is not None and unit.encoder_change > _LOST:
             rate = "" if one.lr_encoder is None else f" at learning rate {one.lr_encoder:.0e}"
             said = (
-                f"{one.name} is fine-tuned, and its encoder moved by {unit.encoder_change:.1f} times its length{rate}:"
-                " nothing of the checkpoint is left in it"
+                f"{one.name} is fine-tuned, and its encoder moved by {unit.encoder_change:.1f} times its length{rate}"
+                ": nothing of the checkpoint is left in it"
             )
             return said, _GENTLE
     return None

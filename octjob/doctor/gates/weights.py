@@ -69,7 +69,11 @@ def weights(
         alike = told.get(pair.first, "") == told.get(pair.second, "")
         if alike and pair.distance is not None and pair.distance < _NEAR:
             return _same(pair, known, evidence)
-    return Finding(GATE, "passed", "every checkpoint is trained, or the baseline, and its own", evidence)
+    unsaid = list(dict.fromkeys(one.checkpoint for one in known if one.verdict == "unknown"))
+    but = f"; whether {', '.join(unsaid)} was trained, its weights do not say" if unsaid else ""
+    return Finding(
+        GATE, "passed", f"every checkpoint is trained, or the baseline, and its own{but}", evidence
+    )
 
 
 def _untrained(one: Loaded, evidence: tuple[str, ...]) -> Finding:

@@ -95,6 +95,16 @@ def test_the_lead_is_of_the_draws_that_the_runs_share() -> None:
     assert row_of(made, "clinical").metrics == run.metrics
 
 
+def test_a_perfect_leader_is_ahead_of_one_that_is_the_same_in_every_draw() -> None:
+    """Neither value has an error then: their difference is no tie for that."""
+    made = board({"prior": constant(labels())}, [("a", "x", skilled(labels(), 50.0, 1)), *RUNS[1:]])
+    lead = row_of(made, "prior").vs_leader
+    assert lead is not None
+    assert (lead.difference, lead.low, lead.tied) == (0.5, 0.5, False)
+    assert made.headline.control is None
+    assert "not ahead" not in made.headline.text
+
+
 def test_of_several_the_best_is_named() -> None:
     made = board({"clinical": predictions(3.0, 7), "site_device": predictions(2.0, 8)})
     assert "not ahead of clinical," in made.headline.text

@@ -19,6 +19,7 @@ from octjob.leaderboard.board import Leaderboard, build_leaderboard
 from octjob.leaderboard.next_steps import Known, NextStep, next_steps
 from octjob.leaderboard.outcome import Outcome, StoredSpec
 from octjob.records.openings import Opening
+from octjob.records.schema import RunEntry
 
 TEST_SPLIT = {
     "coverage": {"cells": [{"site": "UW", "split": "test", "expected": 40, "found": 40}]},
@@ -106,6 +107,17 @@ def test_a_clear_leader_goes_to_the_test_split_once() -> None:
     assert "test split" not in steps(board(outcomes, openings=opened))
     without = [made_of("a", "x", predictions(2.5, 1), {}), made_of("b", "x", predictions(0.6, 2), {})]
     assert "test split" not in steps(board(without))
+
+
+def test_a_leader_that_is_not_ahead_of_a_control_is_no_matter_for_the_test_split() -> None:
+    runs = [made_of("a", "x", predictions(2.5, 1)), made_of("b", "x", predictions(0.6, 2))]
+    for skill, wanted in ((4.0, False), (0.3, True)):
+        entry_of_control = RunEntry(
+            run_id="control.pixel_pca-1", checkpoint="control", config="pixel_pca", control="pixel_pca"
+        )
+        made = board([*runs, outcome(entry_of_control, predictions(skill, 7), weights="none")])
+        assert (made.headline.control is None) is wanted
+        assert ("test split" in steps(made)) is wanted
 
 
 def test_tied_configurations_are_a_matter_of_cost() -> None:

@@ -266,3 +266,13 @@ def test_seeds_that_train_on_the_same_volumes_share_the_features_basis_and_chang
     for unit, trained in together:
         assert np.array_equal(trained.eval_logits_NK, alone[unit.name].eval_logits_NK)
         assert trained.used == alone[unit.name].used
+
+
+def test_too_few_of_a_class_for_the_choice_of_a_penalty_are_told_as_such() -> None:
+    """Who wrote no folds is not told to use fewer."""
+    x_NE, label_N, weight_N = samples(4, 40)
+    kept = (label_N != 3) | (np.cumsum(label_N == 3) <= 4)
+    with pytest.raises(DataError, match=r"train.l2: auto .* 5 folds .* class 3 has 4 of them") as caught:
+        fit(x_NE[kept], label_N[kept], weight_N[kept], "auto")
+    assert caught.value.hint == "Widen the selection, or give train.l2 a number."
+    assert fit(x_NE[kept], label_N[kept], weight_N[kept], 1.0).used["l2"] == 1.0
