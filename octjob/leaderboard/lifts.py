@@ -59,9 +59,9 @@ def _with_lift(row: Row, found: Lift | str | None, adjusted: Mapping[str, float]
 
 def _lift(row: Row, run: Scored, there: Mapping[str, Scored], material: Material) -> Lift | str:
     """The lift over those of the run's architecture that scored whom it scored, or why there is none."""
-    alike = [run_id for run_id, one in there.items() if not architectures_differ(run, one)]
+    alike = [run_id for run_id, one in there.items() if not _differs(run, one)]
     if there and len(alike) < LEAST_INITIALISATIONS:
-        differs = next((text for one in there.values() if (text := architectures_differ(run, one))), "")
+        differs = next((text for one in there.values() if (text := _differs(run, one))), "")
         if differs:
             return f"the untrained encoders under {row.config} are of another architecture ({differs})"
     if len(alike) < LEAST_INITIALISATIONS:
@@ -84,7 +84,7 @@ def _lift(row: Row, run: Scored, there: Mapping[str, Scored], material: Material
     )
 
 
-def architectures_differ(run: Scored, other: Scored) -> str:
+def _differs(run: Scored, other: Scored) -> str:
     """In what the two encoders' architectures differ by their records; empty where nothing is known to."""
     ours, theirs = _architecture(run), _architecture(other)
     return ", ".join(
