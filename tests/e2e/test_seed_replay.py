@@ -90,4 +90,6 @@ def test_the_doctor_names_the_weights_and_computes_that_class_weights_will_not_h
         " the file says epoch 0"
     )
     (prior,) = (one for one in found.findings if one.gate == "prior")
-    assert "class weights will not help by more than 0.05: with the prior of 12.1 : 1 divided out" in prior.said
+    assert (
+        "class weights will not help by more than 0.05: with the prior of 12.1 : 1 divided out" in prior.said
+    )
