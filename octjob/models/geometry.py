@@ -98,7 +98,7 @@ def _volume_size(
     raise DataError(
         f"{uri}: pos_embed has {num_tokens} tokens and no config image_size or img_size says which grid "
         "they form",
-        "give volume_size (D, H, W) for this checkpoint",
+        "give volume_size: [D, H, W] beside its uri in a sweep's checkpoints",
     )
 
 
@@ -116,7 +116,7 @@ def _num_heads(
         raise DataError(
             f"{uri}: cannot tell the number of attention heads: {source} gives {heads} for embed_dim "
             f"{embed_dim}",
-            "give num_heads, or store it in the checkpoint's config",
+            "give num_heads beside its uri in a sweep's checkpoints, or store it in the file's config",
         )
     return heads, source
 

@@ -12,6 +12,7 @@ GATE = "training"
 _FELL = 1e-3
 # Of its length; below, a fine-tuned encoder is the checkpoint's, and beyond, nothing is left of the checkpoint.
 _UNMOVED, _LOST = 1e-6, 1.0
+_GENTLE = "train.lr_encoder: 3.0e-5"
 
 
 @dataclass(frozen=True)
@@ -86,9 +87,6 @@ def _encoder(one: Trained) -> tuple[str, str] | None:
             )
             return said, _GENTLE
     return None
-
-
-_GENTLE = "train.lr_encoder: 3.0e-5"
 
 
 def _loss(one: Trained) -> tuple[str, str] | None:
