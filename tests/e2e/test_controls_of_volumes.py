@@ -34,6 +34,8 @@ from octjob.spec.run import Run
 from octjob.storage.base import ObjectStore
 from octjob.storage.open import open_store
 
+pytestmark = pytest.mark.slow
+
 PROBE = {"train.epochs": 4, "train.lr_head": 0.02}
 LOGISTIC = {"train.optimizer": "LBFGS", "train.standardize": True}
 FINETUNE = {"model.freeze_encoder": False, "train.epochs": 2, "data.batch_size": 8}
@@ -113,7 +115,6 @@ def test_the_report_speaks_of_fresh_weights(tmp_path: Path) -> None:
     assert (entry.control, entry.checkpoint, entry.config) == ("random_init", "random_init-0", "probe")
 
 
-@pytest.mark.slow
 def test_runs_of_one_process_do_not_mistake_each_others_encoder(tmp_path: Path) -> None:
     """One after the other with what the process keeps, or each by itself: the same bits."""
     changes: dict[str, Any] = {
@@ -253,7 +254,6 @@ def test_pixel_pca_is_scikit_learns_pipeline_on_the_same_means(tmp_path: Path) -
     assert (predictions.logits_NK.argmax(1) == predictions.label).mean() > 0.5
 
 
-@pytest.mark.slow
 def test_from_submit_to_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     controls = {
         "prior": None,

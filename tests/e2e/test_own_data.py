@@ -20,6 +20,8 @@ from octjob.records.layout import read_result
 from octjob.records.predictions import read_predictions
 from octjob.run.job import run_job
 
+pytestmark = pytest.mark.slow
+
 PAGE = Path(__file__).parents[2] / "docs/own-data.md"
 MAPPING = {name: index for index, name in enumerate(CLASSES)}
 LOGISTIC: dict[str, Any] = {"train.optimizer": "LBFGS", "train.standardize": True, "classes.mapping": MAPPING}

@@ -104,6 +104,7 @@ def test_who_was_in_pretraining_is_counted_and_not_who_was_looked_up(healthy: Pa
         assert any(text.startswith(words) for text in labels_gate([scoring]).evidence)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS[:2], ids=lambda fault: fault.name)
 def test_a_fit_on_cached_features_is_the_run_that_it_stands_for(
     fault: Fault, healthy: Path, tmp_path: Path
@@ -126,6 +127,7 @@ def test_a_fit_on_cached_features_is_the_run_that_it_stands_for(
         assert np.allclose(first.probability_SPK[0], second.probability_SPK[0], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_head_that_stopped_early_needs_no_fit_in_its_sweep(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -244,6 +246,7 @@ def test_runs_that_failed_are_the_cause_where_none_finished(
     assert "not judged  features          cannot be judged until a run has finished" in out
 
 
+@pytest.mark.slow
 def test_random_initialisations_are_what_features_are_judged_by(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

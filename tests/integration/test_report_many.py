@@ -15,6 +15,8 @@ from playwright.sync_api import Browser, sync_playwright
 from octjob.report.page import to_html
 from octjob.report.pdf import find_chromium
 
+pytestmark = pytest.mark.slow
+
 MODES = {
     "screen": {"viewport": {"width": 1280, "height": 800}, "color_scheme": "light"},
     "dark": {"viewport": {"width": 1280, "height": 800}, "color_scheme": "dark"},

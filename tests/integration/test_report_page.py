@@ -142,6 +142,7 @@ def test_the_first_screen_holds_sentence_facts_and_twelve_runs(
     opened.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_what_is_folded_fits_and_breaks_no_rule_of_access_either(
     browser: Browser, report: tuple[int, Path], mode: str
@@ -203,6 +204,7 @@ def test_filter_and_sort_by_keyboard(browser: Browser, report: tuple[int, Path])
     opened.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_a_page_with_images_shows_them_and_breaks_no_rule(
     browser: Browser, tmp_path: Path, mode: str

@@ -288,6 +288,7 @@ def test_what_keeps_the_report_from_wandb_is_one_line_and_the_table_is_stored(
     assert collected.get("leaderboard/report.html")
 
 
+@pytest.mark.slow
 def test_a_server_that_takes_nothing_costs_nothing_else(collected: ObjectStore) -> None:
     """In a process of its own: W&B keeps the first mode that it was used in."""
     environment = {
