@@ -197,6 +197,10 @@ def _learning_rate_zero() -> Plant:
     return Plant(configs={"logistic": LOGISTIC, "head": HEAD | {"train.lr_head": 1e-12}})
 
 
+def _no_head_learns() -> Plant:
+    return Plant(configs={"head": HEAD | {"train.lr_head": 1e-12}})
+
+
 def _unweighted() -> Plant:
     """Features that leave doubt, and a fit that answers by how common a class was."""
     counts = {"train": SKEWED["train"], "val": (40, 40, 40, 40)}
@@ -235,6 +239,7 @@ FAULTS = (
     Fault("volumes mixed up among participants", "positive control", _mixed_up),
     Fault("a head that stopped early", "optimum", _stopped_early),
     Fault("learning rate zero", "training", _learning_rate_zero),
+    Fault("learning rate zero, heads alone", "training", _no_head_learns),
     Fault("unweighted 12 : 1", "prior", _unweighted),
     Fault("identical checkpoints", "weights", _two_names),
     Fault("a head key that changes nothing", "keys", _idle_key),

@@ -135,6 +135,7 @@ def _findings(visit: Visit, board: Leaderboard, chosen: str | None) -> Findings:
     read = readings([one for one in kept if one.place.checkpoint in looked_at], tables)
     fitted, unfitted = fits(alone, places_of(own), kept, tables)
     pairs = heads.pairs(linear, recorded | fitted, board.metric)
+    undone = stuck | {pair.head for pair in pairs if pair.stopped_short}
     tried = trials(places_of(own), kept, tables)
     return [
         (coverage(cohorts.populations(own), visit.matrix), True),
@@ -144,7 +145,13 @@ def _findings(visit: Visit, board: Leaderboard, chosen: str | None) -> Findings:
         (runs(len(own), [one for _, one in visit.failed]), True),
         (
             features(
-                untrained, lifts, encoders.spreads(board, names), near.of, near.between, note or near.note
+                untrained,
+                lifts,
+                encoders.spreads(board, names),
+                near.of,
+                near.between,
+                note or near.note,
+                undone,
             ),
             False,
         ),

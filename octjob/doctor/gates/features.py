@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from octjob.doctor.cka import Cka
@@ -57,9 +57,11 @@ def features(
     alike: Sequence[Alike] = (),
     between: Sequence[Alike] = (),
     note: str = "",
+    undone: Collection[str] = (),
 ) -> Finding:
     """untrained: names of the encoders of the sweep that were never trained: its baseline, where its weights say so,
-    and its random initialisations. between: those among themselves. note: why a likeness is missing."""
+    and its random initialisations. between: those among themselves. note: why a likeness is missing. undone: runs
+    whose heads did not train, or stopped short, and so say nothing of features."""
     dead = [one.checkpoint for one in spreads if not one.varies]
     if dead:
         said = f"the features of {', '.join(dead)} are the same for every volume"
@@ -69,6 +71,10 @@ def features(
         said = "no untrained encoder to compare with: `controls: [random_init]` in the sweep adds five"
         return Finding(GATE, "not judged", said)
     evidence = (*map(_told, lifts), *_alike_told(alike, between, note))
+    if lifts and all(one.run in undone for one in lifts):
+        said = f"no probe that is trained to its end is compared with {' or '.join(untrained)}"
+        return Finding(GATE, "not judged", said, evidence)
+    lifts = [one for one in lifts if one.run not in undone]
     if not lifts:
         return Finding(GATE, "not judged", f"no probe is compared with {' or '.join(untrained)}", evidence)
     if above := [least for least in _least(lifts) if _is_above(least)]:

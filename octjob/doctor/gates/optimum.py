@@ -36,6 +36,11 @@ class Pair:
         """Nats."""
         return self.head_loss - self.fit_loss
 
+    @property
+    def stopped_short(self) -> bool:
+        """Far above its minimum, and scoring less for it."""
+        return self.gap > _GAP and self.low > 0
+
 
 def optimum(pairs: Sequence[Pair], missing: Sequence[str] = ()) -> Finding:
     """Fails where a head stopped far above its minimum, and scores less for it. missing: heads without a fit, and
@@ -51,7 +56,7 @@ def optimum(pairs: Sequence[Pair], missing: Sequence[str] = ()) -> Finding:
         for one in pairs
     ) + tuple(missing[:_SHOWN])
     for one in pairs:
-        if one.gap > _GAP and one.low > 0:
+        if one.stopped_short:
             said = (
                 f"{one.head} stopped {one.gap:.2f} nats above what {one.fit} reaches, and scores less for it"
             )

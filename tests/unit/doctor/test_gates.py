@@ -255,6 +255,12 @@ def test_a_probe_has_to_be_above_the_untrained_baseline_and_the_initialisations(
     said(features(["r", "s"], [LIFT, replace(WIDE, run=LIFT.run)], []), "not judged", "too few")
 
 
+def test_heads_that_did_not_train_say_nothing_of_features() -> None:
+    said(features(["r"], [NONE], [], undone={NONE.run}), "not judged", "no probe that is trained to its end")
+    said(features(["r"], [NONE, LIFT], [], undone={NONE.run}), "passed")
+    said(features(["r"], [NONE, replace(NONE, run="a.other")], [], undone={NONE.run}), "failed")
+
+
 def test_likeness_is_told_beside_that_of_initialisations_to_each_other() -> None:
     between = [Alike("r", "s", Cka(0.88, 0.8, 0.95, 30))]
     for value, words in ((0.9, "as alike as initialisations"), (0.4, "less alike than initialisations")):
