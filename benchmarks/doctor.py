@@ -353,7 +353,7 @@ def table(named: dict[str, Counter[str]]) -> str:
     wanted = {fault.name: fault.gate or "none" for fault in FAULTS}
     width = max(map(len, named))
     lines = [
-        f"{name:{width}}  {wanted[name]:14}  {counts[wanted[name]]} of {counts.total()}  "
+        f"{name:{width}}  {wanted[name]:16}  {counts[wanted[name]]} of {counts.total()}  "
         + ", ".join(f"{gate} {count}" for gate, count in counts.most_common() if gate != wanted[name])
         for name, counts in named.items()
     ]
@@ -363,7 +363,7 @@ def table(named: dict[str, Counter[str]]) -> str:
     false = sum(counts.total() - counts[gate] for gate, counts in planted if gate == "none")
     well = sum(counts.total() for gate, counts in planted if gate == "none")
     lines += ["", f"planted and named first: {right} of {total}; false alarms: {false} of {well}"]
-    return "\n".join(line.rstrip() for line in [f"{'planted':{width}}  {'gate':14}  named first", *lines])
+    return "\n".join(line.rstrip() for line in [f"{'planted':{width}}  {'gate':16}  named first", *lines])
 
 
 def main() -> None:
