@@ -43,7 +43,8 @@ class Leads:
 def leads(
     values: Mapping[str, float], errors: PairErrors, smallest_class: int, leader: str | None = None
 ) -> Leads:
-    """The run with the highest value, or the one that is named, and its lead over each other.
+    """The run with the highest value, of several the first by name, as in a table; or the one that is named. And its
+    lead over each other.
 
     A lead is told apart from none exactly where `rank_ranges` says that the leader beats the run: the multiple of the
     standard error holds for all pairs at once, and so for those with a leader that these very data chose.
@@ -51,7 +52,7 @@ def leads(
     values: as for `rank_ranges`; at least one run. errors: of the differences, in the order of `values`.
     """
     names = list(values)
-    first = max(range(len(names)), key=lambda r: values[names[r]]) if leader is None else names.index(leader)
+    first = names.index(min(names, key=lambda name: (-values[name], name)) if leader is None else leader)
     critical = critical_value(errors, smallest_class)
     defined_R = errors.defined_R
     behind = {

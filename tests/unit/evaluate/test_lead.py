@@ -37,6 +37,12 @@ def test_tied_is_what_the_ranks_say(seed: int) -> None:
     assert all(lead.low <= lead.difference <= lead.high for lead in found.behind.values())
 
 
+def test_of_equal_runs_the_first_by_name_leads_as_in_the_table() -> None:
+    draws = drawn(3, 0.5, seed=1)
+    a, b, c = draws
+    assert found_leads({c: 0.9, b: 0.9, a: 0.5}, {c: draws[c], b: draws[b], a: draws[a]}).leader == min(b, c)
+
+
 def test_runs_that_predict_alike_are_tied() -> None:
     draws = drawn(2, 0.0, 1)
     draws["twin"] = draws["r0"]
