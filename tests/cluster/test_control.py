@@ -26,7 +26,7 @@ from octjob.targets.kubernetes.phase import phase
 from octjob.targets.kubernetes.refusal import Refused
 from octjob.targets.kubernetes.resources import JOBSETS
 from octjob.targets.kubernetes.retry import RETRY, retry
-from octjob.targets.kubernetes.select import annotation, select
+from octjob.targets.kubernetes.select import annotation, parse_target, select
 from tests.cluster.access import ClusterAccess
 from tests.cluster.submission import Ended, connect, octjob
 from tests.cluster.tenancy import QUEUE
@@ -227,7 +227,7 @@ def test_a_retry_that_was_cut_off_is_completed_by_the_next(
     with monkeypatch.context() as patch:
         patch.setattr(Cluster, "apply", refuse)
         with pytest.raises(Refused):
-            retry(sweep.cluster, select(sweep.cluster, "phase3"), sweep.store)
+            retry(sweep.cluster, select(sweep.cluster, parse_target("phase3")), sweep.store)
     assert sweep.jobset(run) is None
     ended = sweep.octjob("retry", "phase3")
     assert f"retried {run} (an earlier retry was cut off)" in ended.out
