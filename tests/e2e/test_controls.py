@@ -184,6 +184,7 @@ def test_a_control_that_cannot_be_says_why(tmp_path: Path) -> None:
         run_job(uri_of(runs["site_device"]), lambda progress: None)
 
 
+@pytest.mark.slow
 def test_from_submit_to_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The class shows in the site alone: no run has a signal, and the sentence says what has."""
     fill(tmp_path / "bucket", num_train=8, pixels=True)
@@ -251,6 +252,7 @@ def test_a_cluster_carries_them_out_as_it_does_every_run(tmp_path: Path) -> None
     check_fit(plan.runs, settings.slice)
 
 
+@pytest.mark.slow
 def test_controls_change_nothing_of_the_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fill(tmp_path / "bucket", num_train=8, pixels=True)
     save_checkpoint(tmp_path / "a.pt")

@@ -16,6 +16,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from octjob.report.page import to_html
 from octjob.report.pdf import find_chromium
 
+pytestmark = pytest.mark.slow
+
 MODES = {
     "screen": {"viewport": {"width": 1280, "height": 800}, "color_scheme": "light"},
     "dark": {"viewport": {"width": 1280, "height": 800}, "color_scheme": "dark"},
@@ -142,7 +144,6 @@ def test_the_first_screen_holds_sentence_facts_and_twelve_runs(
     opened.close()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_what_is_folded_fits_and_breaks_no_rule_of_access_either(
     browser: Browser, report: tuple[int, Path], mode: str
@@ -204,7 +205,6 @@ def test_filter_and_sort_by_keyboard(browser: Browser, report: tuple[int, Path])
     opened.close()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_a_page_with_images_shows_them_and_breaks_no_rule(
     browser: Browser, tmp_path: Path, mode: str
