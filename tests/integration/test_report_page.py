@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,33 +10,20 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from doubles.boards import CHECKPOINTS, CONFIGS, document, images
-from playwright.sync_api import Browser, Page, sync_playwright
+from doubles.browser import MODES, chromium
+from playwright.sync_api import Browser, Page
 
 from octjob.report.page import to_html
-from octjob.report.pdf import find_chromium
 
 pytestmark = pytest.mark.slow
 
-MODES = {
-    "screen": {"viewport": {"width": 1280, "height": 800}, "color_scheme": "light"},
-    "dark": {"viewport": {"width": 1280, "height": 800}, "color_scheme": "dark"},
-    "phone": {"viewport": {"width": 390, "height": 844}, "color_scheme": "light"},
-    "dark phone": {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark"},
-}
 RUNS = {12: CONFIGS, 36: tuple(f"configuration_{number:02}" for number in range(12))}
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    program = find_chromium()
-    if program is None:
-        if os.environ.get("CI"):
-            pytest.fail("no Chromium on the PATH: `apt-get install chromium`")
-        pytest.skip("no Chromium on the PATH")
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=program, args=["--no-sandbox"])
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module", params=RUNS, ids=lambda size: f"{size} runs")
